@@ -1,0 +1,85 @@
+# The graph of the book: prompts, weights and parameters -> executed notebooks -> pages.
+#
+#   snakemake --cores all                          the book of the profile `quick`
+#   snakemake --cores all --config profile=paper   with the papers' sample sizes
+#   snakemake --cores all book/chapters/x.ipynb    one chapter
+#
+# Every path to the project's own files is absolute, so that `--directory elsewhere` builds a book elsewhere
+# from the same sources. A chapter runs again when its notebook, one of its parameters, the library, the prompts
+# or the weights have changed, and not otherwise.
+import os
+import sys
+from pathlib import Path
+
+from steerlib.book import NotebookError, chapters, read_experiment
+
+ROOT = Path(workflow.basedir)
+EXPERIMENT = ROOT / "data" / "experiments" / f"{config.get('profile', 'quick')}.yaml"
+CHAPTERS = chapters(ROOT / "_toc.yml")
+try:
+    PARAMETERS = read_experiment(EXPERIMENT, ROOT / "notebooks", CHAPTERS)
+except NotebookError as error:
+    raise WorkflowError(str(error))
+
+BIN = Path(sys.executable).parent
+PROSE = [
+    path.relative_to(ROOT).as_posix()
+    for path in [ROOT / "_config.yml", ROOT / "_toc.yml", *sorted((ROOT / "book").rglob("*"))]
+    if path.is_file() and "chapters" not in path.parts and "__pycache__" not in path.parts
+]
+INPUTS = [
+    path.as_posix()
+    for pattern in ("steerlib/**/*.py", "steerlib/listen.*", "data/pocket/**/*", "data/prompts/*", "data/papers/*")
+    for path in sorted(ROOT.glob(pattern))
+    if path.is_file()
+]
+IN_PLACE = Path.cwd() == ROOT
+
+
+wildcard_constraints:
+    chapter="[a-z0-9_]+",
+
+
+rule all:
+    input:
+        "_build/html/.complete",
+
+
+rule chapter:
+    input:
+        notebook=f"{ROOT}/notebooks/{{chapter}}.ipynb",
+        uses=INPUTS,
+    output:
+        # "update": the last good one stays where it is until the new one takes its place.
+        update("book/chapters/{chapter}.ipynb"),
+    params:
+        parameters=lambda wildcards: PARAMETERS[wildcards.chapter],
+    threads: 1
+    shell:
+        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT} {sys.executable} -m steerlib.book"
+        " {input.notebook} {output} --experiment {EXPERIMENT}"
+
+
+if not IN_PLACE:
+
+    rule prose:
+        input:
+            f"{ROOT}/{{path}}",
+        output:
+            "{path}",
+        wildcard_constraints:
+            path="_config.yml|_toc.yml|book/(?!chapters/).+",
+        shell:
+            "cp {input} {output}"
+
+
+rule book:
+    input:
+        chapters=expand("book/chapters/{chapter}.ipynb", chapter=CHAPTERS),
+        prose=PROSE,
+    output:
+        touch("_build/html/.complete"),
+    shell:
+        # Built aside from nothing: no page of a chapter that is gone stays, and a good book only gives way to one.
+        "rm -rf _build/new && {BIN}/jupyter-book build . -W --keep-going --path-output _build/new"
+        " && rm -rf _build/html && mv _build/new/_build/html _build/html && rm -rf _build/new"

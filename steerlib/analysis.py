@@ -1,0 +1,235 @@
+"""Questions asked of activations and directions: do the poles separate, which layers agree, where does a
+curve bend?
+
+Paper A shows a projection of one layer (figure 2), sees three blocks in a matrix of cosines (figure 6) and a
+sharp rise of a curve (figure 7) by eye. The functions here put a number and a stated method to each.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import silhouette_samples, silhouette_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from steerlib.activations import Activations
+from steerlib.stats import auc, paired_interval
+
+__all__ = ["Blocks", "knee", "separation", "similarity_blocks"]
+
+_NO_STRUCTURE = 0.25  # Kaufman and Rousseeuw (1990): a silhouette up to 0.25 shows no substantial structure
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Contiguous blocks of similar layers.
+
+    Attributes
+    ----------
+    bounds : tuple of (int, int)
+        First and last layer of each block, both included, 0-based.
+    within, between : float
+        Mean cosine of two different layers of one block, and of two blocks; NaN where there are none.
+    silhouette : float
+        Of the blocks with distance 1 - cosine, -1 to 1; NaN for a single block.
+    """
+
+    bounds: tuple[tuple[int, int], ...]
+    within: float
+    between: float
+    silhouette: float
+
+
+def separation(activations: Activations, *, folds: int = 5, seed: int = 0) -> pd.DataFrame:
+    """How well the two poles of an attribute separate, layer by layer (beside paper A, figure 2).
+
+    Two measures: the silhouette of the two poles (Euclidean, in the activations as they are: are these two
+    clusters?) and the AUC of a linear classifier (logistic regression on standardised activations: is the
+    attribute readable along some direction?). The classifier scores only prompts that it has not seen, and
+    the two prompts of a matched pair are always seen or unseen together.
+
+    Parameters
+    ----------
+    activations : Activations
+        With labels.
+    folds : int
+        Of the cross-validation.
+    seed : int
+        Of the folds and of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        One row a layer: ``layer``, ``silhouette`` (-1 to 1), ``silhouette_low``, ``silhouette_high``, ``auc``
+        (0.5 is chance), ``auc_low``, ``auc_high``; 95 % bootstrap intervals, over pairs and over prompts, which hold the clusters and the classifiers fixed.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, or fewer prompts of a pole than folds.
+    """
+    if activations.labels is None:
+        raise ValueError("these activations have no labels: extract them from an Attribute, not from a list")
+    labels = activations.labels.numpy().astype(bool)
+    fewest = int(min(labels.sum(), (~labels).sum()))
+    if folds < 2 or fewest < folds:
+        raise ValueError(
+            f"{folds} folds need at least 2 folds and {folds} prompts of each pole, got {fewest}"
+        )
+    pairs = _pairs(activations)
+    splits = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, pairs))
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    rows = []
+    for layer, values in enumerate(activations.values.numpy().transpose(1, 0, 2)):
+        silhouette = paired_interval(
+            silhouette_samples(values, labels), np.zeros(len(labels)), clusters=pairs, seed=seed
+        )
+        scores = cross_val_predict(classifier, values, labels, cv=splits, method="decision_function")
+        area = auc(scores[labels], scores[~labels], seed=seed)
+        rows.append(
+            {
+                "layer": layer,
+                "silhouette": silhouette.estimate,
+                "silhouette_low": silhouette.low,
+                "silhouette_high": silhouette.high,
+                "auc": area.estimate,
+                "auc_low": area.low,
+                "auc_high": area.high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def similarity_blocks(matrix: npt.ArrayLike, *, max_blocks: int = 8) -> Blocks:
+    """Divide layers into contiguous blocks whose directions agree (paper A, figure 6, by a stated method).
+
+    Contiguous k-means of the unit directions, solved exactly by dynamic programming. Within-block squared
+    distance to the block's mean direction needs cosines only: for layers i..j it is ``(j - i + 1) -
+    sum(C[i..j, i..j]) / (j - i + 1)``, so that no scale has to be chosen, and long blocks are not favoured as
+    they are by the mean cosine. The number of blocks is that of the highest silhouette (distance 1 - cosine);
+    if that is at most 0.25, the layers form one block.
+
+    Parameters
+    ----------
+    matrix : array_like, shape (layers, layers)
+        Cosines of the directions: symmetric, 1 on the diagonal; `SteeringVector.cosine_similarity` gives it.
+    max_blocks : int
+        Most blocks to try.
+
+    Returns
+    -------
+    Blocks
+
+    Raises
+    ------
+    ValueError
+        If the matrix is no matrix of cosines, or has NaN (a direction of zero length).
+    """
+    cosines = np.asarray(matrix, dtype=float)
+    if cosines.ndim != 2 or cosines.shape[0] != cosines.shape[1] or not len(cosines):
+        raise ValueError(f"need a square matrix (layers, layers), got shape {cosines.shape}")
+    if not np.isfinite(cosines).all():
+        at = np.flatnonzero(~np.isfinite(cosines).all(axis=1)).tolist()
+        raise ValueError(f"layers {at} have cosines that are not finite: is a direction zero? Leave it out")
+    if not np.allclose(cosines, cosines.T, atol=1e-4) or not np.allclose(np.diag(cosines), 1, atol=1e-3):
+        raise ValueError(
+            "need a matrix of cosines of one set of directions: symmetric, with 1 on the diagonal"
+        )
+    if max_blocks < 1:
+        raise ValueError(f"max_blocks is {max_blocks}, but there is at least one block")
+    layers = len(cosines)
+    distance = np.maximum(1 - (cosines + cosines.T) / 2, 0)
+    np.fill_diagonal(distance, 0)
+    best, best_silhouette = [(0, layers - 1)], _NO_STRUCTURE
+    for bounds in _segmentations(cosines, min(max_blocks, layers - 1))[1:]:
+        silhouette = float(silhouette_score(distance, _members(bounds), metric="precomputed"))
+        if silhouette > best_silhouette:
+            best, best_silhouette = bounds, silhouette
+    members = _members(best)
+    same = members[:, None] == members
+    apart = ~np.eye(layers, dtype=bool)
+    return Blocks(
+        bounds=tuple(best),
+        within=float(cosines[same & apart].mean()) if (same & apart).any() else float("nan"),
+        between=float(cosines[~same].mean()) if len(best) > 1 else float("nan"),
+        silhouette=best_silhouette if len(best) > 1 else float("nan"),
+    )
+
+
+def knee(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """Where a curve bends: the joint of the best continuous fit of two straight lines (for paper A, figure
+    7).
+
+    Parameters
+    ----------
+    x, y : array_like, shape (N,)
+        Points of the curve, in any order; those with NaN are left out.
+
+    Returns
+    -------
+    float
+        In the unit of `x`, between the second smallest and the second largest of its values. NaN if fewer
+        than 5 points are left or two lines leave over half of the squared error of one line: then there is no
+        knee to speak of.
+    """
+    points = np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)])
+    points = points[~np.isnan(points).any(axis=1)]
+    points = points[np.argsort(points[:, 0])]
+    levels = np.unique(points[:, 0])
+    if len(levels) < 5:
+        return float("nan")
+    xs, ys = points.T
+
+    def error(*columns: npt.NDArray[Any]) -> float:
+        design = np.column_stack([np.ones_like(xs), xs, *columns])
+        return float(((ys - design @ np.linalg.lstsq(design, ys, rcond=None)[0]) ** 2).sum())
+
+    joints = np.linspace(levels[1], levels[-2], 201)
+    errors = [error(np.maximum(xs - joint, 0)) for joint in joints]
+    straight = error()
+    tiny = 1e-12 * float((ys**2).sum())  # of a line that fits but for rounding
+    return float(joints[np.argmin(errors)]) if min(errors) + tiny < straight / 2 else float("nan")
+
+
+def _segmentations(cosines: npt.NDArray[Any], most: int) -> list[list[tuple[int, int]]]:
+    """The best division into 1, 2, ..., `most` contiguous blocks."""
+    layers = len(cosines)
+    sums = np.zeros((layers + 1, layers + 1))
+    sums[1:, 1:] = cosines.cumsum(axis=0).cumsum(axis=1)
+    cost = np.full((layers + 1, layers + 1), np.inf)  # of a block of layers i to j - 1
+    for i in range(layers):
+        for j in range(i + 1, layers + 1):
+            cost[i, j] = (j - i) - (sums[j, j] - 2 * sums[i, j] + sums[i, i]) / (j - i)
+    total, starts = cost[0], []
+    found = [[(0, layers - 1)]]
+    for _ in range(2, most + 1):
+        options = total[:, None] + cost  # the last block starts at row i
+        starts.append(options.argmin(axis=0))
+        total = options.min(axis=0)
+        bounds, end = [], layers
+        for start in reversed(starts):
+            bounds.append((int(start[end]), end - 1))
+            end = int(start[end])
+        found.append([(0, end - 1), *reversed(bounds)])
+    return found
+
+
+def _members(bounds: list[tuple[int, int]]) -> npt.NDArray[np.intp]:
+    return np.repeat(np.arange(len(bounds)), [last - first + 1 for first, last in bounds])
+
+
+def _pairs(activations: Activations) -> npt.NDArray[np.intp]:
+    """Number of the matched pair of each prompt; without an attribute, each prompt by itself."""
+    attribute = activations.attribute
+    names: list[Hashable] = list(range(len(activations.prompts)))
+    if attribute is not None:
+        poles = (attribute.positive_prompts, attribute.negative_prompts)
+        number = {prompt: i for prompts in poles for i, prompt in enumerate(prompts)}
+        names = [number.get(prompt, prompt) for prompt in activations.prompts]
+    return np.unique([str(name) for name in names], return_inverse=True)[1]

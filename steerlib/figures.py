@@ -1,0 +1,464 @@
+"""Figures from tables: each takes a tidy DataFrame (or arrays) and the `ax` to draw on.
+
+The figures follow paper A: activations (figure 2), layer scan (4), multipliers (5), cosines (6), Fréchet
+distance (7), number of prompts (8) and spectrograms (9), with what the paper leaves out: bands are 95 %
+intervals. Each pole has one colour everywhere (Okabe and Ito's, which colour-blind readers can tell apart);
+text and lines are a grey that reads on white and on black, over a transparent ground. Call `use_style` once
+before drawing.
+"""
+
+import librosa
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from IPython import get_ipython
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+from scipy.stats import gaussian_kde
+from sklearn.decomposition import PCA
+
+from steerlib.activations import Activations
+from steerlib.analysis import Blocks, knee
+from steerlib.prompts import Attribute, load_attribute
+
+__all__ = [
+    "METRIC_LABELS",
+    "PALETTE",
+    "activation_kde",
+    "cosine_matrix",
+    "fad_curve",
+    "layer_scan",
+    "multiplier_curve",
+    "prompt_count_curve",
+    "separation_by_layer",
+    "spectrogram",
+    "use_style",
+]
+
+PALETTE = {
+    "fast": "#D55E00",
+    "slow": "#0072B2",
+    "bright": "#E69F00",
+    "dark": "#56B4E9",
+    "baseline": "#666666",
+    "positive": "#009E73",  # poles of any other attribute
+    "negative": "#CC79A7",
+}
+METRIC_LABELS = {
+    "bpm": "tempo (BPM)",
+    "centroid": "spectral centroid (Hz)",
+    "onset_rate": "onset rate (per second)",
+}
+_INK = "#777777"  # contrast 4.5 to white, 4.7 to black
+
+
+def use_style() -> None:
+    """Set matplotlib to the book's style: SVG, transparent ground, grey ink, no box.
+
+    In a notebook figures become SVG from here on; text stays text, and the same figure gives the same file.
+    """
+    mpl.rcParams.update(
+        {
+            "axes.edgecolor": _INK,
+            "axes.facecolor": "none",
+            "axes.grid": False,
+            "axes.labelcolor": _INK,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlecolor": _INK,
+            "axes.titlesize": "medium",
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 100,
+            "figure.facecolor": "none",
+            "figure.figsize": (6.0, 3.6),
+            "font.size": 10,
+            "legend.frameon": False,
+            "legend.labelcolor": _INK,
+            "lines.linewidth": 1.8,
+            "savefig.dpi": 150,
+            "savefig.facecolor": "none",
+            "svg.fonttype": "none",
+            "svg.hashsalt": "steerlib",
+            "text.color": _INK,
+            "xtick.color": _INK,
+            "ytick.color": _INK,
+        }
+    )
+    if get_ipython() is not None:
+        set_matplotlib_formats("svg")
+
+
+def activation_kde(activations: Activations, layer: int, ax: Axes) -> None:
+    """Activations of the two poles at one layer, projected on two principal components (paper A, figure 2).
+
+    Points are prompts; contours are a Gaussian kernel density of each pole (Scott's bandwidth) at 20, 40, 60
+    and 80 % of its peak. Poles of fewer than 5 prompts, or on a line, have points only.
+
+    Parameters
+    ----------
+    activations : Activations
+        With labels and at least 3 prompts.
+    layer : int
+        0-based; the residual stream at the output of that block.
+    ax : Axes
+    """
+    if activations.labels is None:
+        raise ValueError("these activations have no labels: extract them from an Attribute, not from a list")
+    layers = activations.values.shape[1]
+    if not 0 <= layer < layers:
+        raise ValueError(f"layer {layer} does not exist: these activations have layers 0 to {layers - 1}")
+    labels = activations.labels.numpy().astype(bool)
+    pca = PCA(n_components=2)
+    points = pca.fit_transform(activations.values[:, layer].numpy().astype(float))
+    pad = 0.15 * np.ptp(points, axis=0)
+    low, high = points.min(axis=0) - pad, points.max(axis=0) + pad
+    sides = [np.linspace(*ends, 100) for ends in zip(low, high, strict=True)]
+    grid = np.stack(np.meshgrid(*sides))
+    attribute = activations.attribute
+    names = (attribute.positive, attribute.negative) if attribute else ("positive", "negative")
+    for name, positive in zip(names, (True, False), strict=True):
+        cloud = points[labels == positive]
+        colour = _colour(name, positive)
+        density = _density(cloud, grid)
+        if density is not None:
+            levels = density.max() * np.array([0.2, 0.4, 0.6, 0.8, 1.0])
+            ax.contourf(*grid, density, levels=levels, colors=[colour], alpha=0.2)
+            ax.contour(*grid, density, levels=levels[:-1], colors=[colour], linewidths=0.8, alpha=0.7)
+        ax.scatter(cloud[:, 0], cloud[:, 1], s=14, color=colour, label=name, linewidths=0)
+    shares = 100 * pca.explained_variance_ratio_
+    ax.set(
+        xlabel=f"component 1 ({shares[0]:.0f} % of variance)",
+        ylabel=f"component 2 ({shares[1]:.0f} % of variance)",
+    )
+    ax.set_title(f"layer {layer}", loc="right")
+    _legend(ax)
+
+
+def separation_by_layer(table: pd.DataFrame, ax: Axes) -> None:
+    """Separation of the poles at each layer, as `steerlib.analysis.separation` measures it (beside figure 2).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``layer``, and ``auc`` and ``silhouette`` each with ``_low`` and ``_high``.
+    ax : Axes
+    """
+    measures = {"auc": ("linear classifier (AUC)", "#009E73"), "silhouette": ("silhouette", "#CC79A7")}
+    _need(table, ["layer", *(f"{m}{end}" for m in measures for end in ("", "_low", "_high"))])
+    for measure, (label, colour) in measures.items():
+        ax.plot(table["layer"], table[measure], color=colour, marker="o", markersize=4, label=label)
+        ax.fill_between(
+            table["layer"],
+            table[f"{measure}_low"],
+            table[f"{measure}_high"],
+            color=colour,
+            alpha=0.2,
+            linewidth=0,
+        )
+    ax.axhline(0.5, color="#009E73", linestyle=":", linewidth=1, label="AUC by chance")
+    ax.set(xlabel="layer", ylabel="separation (no unit)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(ax)
+
+
+def cosine_matrix(matrix: npt.ArrayLike, ax: Axes, *, blocks: Blocks | None = None) -> None:
+    """Cosine similarity of the directions of all layers (paper A, figure 6).
+
+    Parameters
+    ----------
+    matrix : array_like, shape (layers, layers)
+        For instance ``vector.cosine_similarity()``.
+    ax : Axes
+    blocks : Blocks, optional
+        Outlined, from `steerlib.analysis.similarity_blocks`.
+    """
+    image = ax.imshow(np.asarray(matrix, dtype=float), cmap="RdBu_r", vmin=-1, vmax=1)
+    bar = ax.figure.colorbar(image, ax=ax, label="cosine similarity", shrink=0.85)
+    bar.outline.set_visible(False)
+    for first, last in blocks.bounds if blocks else ():
+        size = last - first + 1
+        ax.add_patch(
+            Rectangle((first - 0.5, first - 0.5), size, size, fill=False, edgecolor="black", linewidth=2)
+        )
+    ax.set(xlabel="layer", ylabel="layer")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+    """Relative effect of the direction of each layer (paper A, figure 4); bands are 95 % intervals.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        From `steerlib.stats.summarise` by attribute, source layer and multiplier; of one attribute. A row
+        without a source layer (All-to-All) becomes a dashed line across.
+    ax : Axes
+    attribute : Attribute, optional
+        For the names of the poles; by default loaded by the name in the table.
+    """
+    _need(summary, ["metric", "source_layer", "multiplier", "relative", "relative_low", "relative_high"])
+    attribute = _attribute(summary, attribute)
+    _one_row_each(summary, ["source_layer", "multiplier"])
+    ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
+    strengths = sorted(summary["multiplier"].abs().unique())
+    for multiplier, part in reversed(list(summary.groupby("multiplier"))):
+        name, colour = _pole(attribute, float(multiplier))
+        alpha = 0.4 + 0.6 * (strengths.index(abs(multiplier)) + 1) / len(strengths)
+        layers = part[part["source_layer"].notna()].sort_values("source_layer")
+        x = layers["source_layer"].astype(int)
+        ax.fill_between(
+            x,
+            100 * layers["relative_low"],
+            100 * layers["relative_high"],
+            color=colour,
+            alpha=0.2,
+            linewidth=0,
+        )
+        label = f"{name} (λ = {_signed(float(multiplier))})"
+        ax.plot(x, 100 * layers["relative"], color=colour, alpha=alpha, marker="o", markersize=4, label=label)
+        for level in 100 * part.loc[part["source_layer"].isna(), "relative"]:
+            ax.axhline(
+                level, color=colour, alpha=alpha, linestyle="--", linewidth=1.2, label=f"{label}, All-to-All"
+            )
+    ax.set(xlabel="source layer of the direction", ylabel=f"change of {_metric(summary)[0]} (%)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(ax)
+
+
+def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+    """Metric against the size of the multiplier, one curve for each pole (paper A, figure 5).
+
+    Bands are the 95 % intervals of the paired effect, drawn around the mean: they tell the distance from the
+    baseline, not the spread of clips. The knee of a curve, where there is one, is marked
+    (`steerlib.analysis.knee`).
+
+    Parameters
+    ----------
+    summary : DataFrame
+        From `steerlib.stats.summarise`, of one attribute and one source layer.
+    ax : Axes
+    attribute : Attribute, optional
+        For the names of the poles; by default loaded by the name in the table.
+    """
+    _need(summary, ["metric", "multiplier", "baseline", "mean", "low", "high", "n"])
+    attribute = _attribute(summary, attribute)
+    _one_row_each(summary, ["multiplier"])
+    baseline = float(summary.loc[summary["n"].idxmax(), "baseline"])
+    ax.axhline(baseline, color=PALETTE["baseline"], linestyle="--", linewidth=1, label="baseline (λ = 0)")
+    for sign in (1, -1):
+        part = summary[np.sign(summary["multiplier"]) == sign]
+        if part.empty:
+            continue
+        name, colour = _pole(attribute, sign)
+        part = part.assign(size=part["multiplier"].abs()).sort_values("size")
+        x = np.append(0, part["size"])
+        mean = np.append(baseline, part["mean"])
+        low = np.append(baseline, part["baseline"] + part["low"])
+        high = np.append(baseline, part["baseline"] + part["high"])
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(x, mean, color=colour, marker="o", markersize=4, label=f"toward {name}")
+        _mark_knee(ax, x, mean, colour)
+    ax.set(xlabel="size of the multiplier |λ|", ylabel=_metric(summary)[1])
+    _legend(ax)
+
+
+def fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+    """Fréchet audio distance against the size of the multiplier, one curve for each pole (paper A, figure 7).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``attribute``, ``multiplier``, ``fad``, ``fad_low`` and ``fad_high`` (for instance from
+        `steerlib.stats.jackknife_interval`), and if wanted ``fad_infinity`` (dashed); one row a multiplier.
+    ax : Axes
+    attribute : Attribute, optional
+        For the names of the poles; by default loaded by the name in the table.
+    """
+    _need(table, ["multiplier", "fad", "fad_low", "fad_high"])
+    attribute = _attribute(table, attribute)
+    _one_row_each(table, ["multiplier"])
+    for sign in (1, -1):
+        part = table[np.sign(table["multiplier"]) == sign]
+        if part.empty:
+            continue
+        name, colour = _pole(attribute, sign)
+        part = pd.concat([table[table["multiplier"] == 0], part])
+        part = part.assign(size=part["multiplier"].abs()).sort_values("size")
+        ax.fill_between(part["size"], part["fad_low"], part["fad_high"], color=colour, alpha=0.2, linewidth=0)
+        ax.plot(part["size"], part["fad"], color=colour, marker="o", markersize=4, label=f"toward {name}")
+        if "fad_infinity" in part:
+            ax.plot(
+                part["size"],
+                part["fad_infinity"],
+                color=colour,
+                linestyle="--",
+                linewidth=1.2,
+                label=f"toward {name}, infinite samples",
+            )
+        _mark_knee(ax, part["size"], part["fad"], colour)
+    ax.set(xlabel="size of the multiplier |λ|", ylabel="Fréchet audio distance (embedding units²)")
+    _legend(ax)
+
+
+def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+    """Effect against the number of prompts that the direction was made of (paper A, figure 8).
+
+    Points are random subsets of prompts, the line their mean, the band their range.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        From `steerlib.stats.summarise` by attribute, ``prompts`` (how many a pole), ``subset`` and
+        multiplier.
+    ax : Axes
+    attribute : Attribute, optional
+        For the names of the poles; by default loaded by the name in the table.
+    """
+    _need(summary, ["metric", "prompts", "subset", "multiplier", "effect"])
+    attribute = _attribute(summary, attribute)
+    _one_row_each(summary, ["prompts", "subset", "multiplier"])
+    ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
+    for multiplier, part in reversed(list(summary.groupby("multiplier"))):
+        name, colour = _pole(attribute, float(multiplier))
+        spread = part.groupby("prompts")["effect"].agg(["mean", "min", "max"])
+        ax.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.2, linewidth=0)
+        ax.scatter(part["prompts"], part["effect"], color=colour, s=10, alpha=0.6, linewidths=0)
+        ax.plot(
+            spread.index, spread["mean"], color=colour, label=f"{name} (λ = {_signed(float(multiplier))})"
+        )
+    counts = sorted(summary["prompts"].unique())
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(counts))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set(xlabel="prompts of each pole", ylabel=f"change of {_metric(summary)[1]}")
+    _legend(ax)
+
+
+def spectrogram(
+    audio: npt.ArrayLike,
+    sample_rate: int,
+    ax: Axes,
+    *,
+    peak: float | None = None,
+    log_frequency: bool = True,
+    colorbar: bool = True,
+) -> None:
+    """Spectrogram in dB (paper A, figure 9): power of frames of 1024 samples, hop 256, over a range of 70 dB.
+
+    Parameters
+    ----------
+    audio : array_like, shape (samples,)
+    sample_rate : int
+        Hz.
+    ax : Axes
+    peak : float, optional
+        Magnitude that counts as 0 dB; give the same to figures that are to be compared. Default: the clip's
+        own peak.
+    log_frequency : bool
+        Logarithmic frequency from 0.06 kHz up, or linear.
+    colorbar : bool
+        Draw the scale beside it.
+    """
+    samples = np.asarray(audio, dtype=np.float32)
+    if samples.ndim != 1 or not len(samples):
+        raise ValueError(
+            f"a spectrogram needs one clip of shape (samples,), got {samples.shape}; take clips.audio[i]"
+        )
+    magnitude = np.abs(librosa.stft(samples, n_fft=1024, hop_length=256))
+    reference = float(magnitude.max()) if peak is None else peak
+    decibels = 20 * np.log10(np.maximum(magnitude, 1e-10) / max(reference, 1e-10))
+    seconds = np.arange(magnitude.shape[1]) * 256 / sample_rate
+    kilohertz = np.arange(magnitude.shape[0]) * sample_rate / 1024 / 1000
+    mesh = ax.pcolormesh(
+        seconds, kilohertz, decibels, cmap="magma", vmin=-70, vmax=0, shading="nearest", rasterized=True
+    )
+    if log_frequency:
+        ax.set_yscale("log")
+        ax.set_ylim(0.06, kilohertz[-1])
+        ax.yaxis.set_major_locator(
+            FixedLocator([t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10) if t < kilohertz[-1]])
+        )
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set(xlabel="time (s)", ylabel="frequency (kHz)")
+    if colorbar:
+        bar = ax.figure.colorbar(mesh, ax=ax, label="power (dB)")
+        bar.outline.set_visible(False)
+
+
+def _legend(ax: Axes) -> None:
+    """Above the axes, where it covers no data."""
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, columnspacing=1.2)
+
+
+def _signed(multiplier: float) -> str:
+    return f"{multiplier:+g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _density(cloud: npt.NDArray[np.float64], grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    if len(cloud) < 5:
+        return None
+    try:
+        return gaussian_kde(cloud.T)(grid.reshape(2, -1)).reshape(grid[0].shape)
+    except np.linalg.LinAlgError:  # all points on a line
+        return None
+
+
+def _attribute(table: pd.DataFrame, attribute: Attribute | None) -> Attribute:
+    """The attribute that the table is about, which must be one."""
+    if table.empty:
+        raise ValueError("there is nothing to draw: the table has no rows")
+    names = list(table["attribute"].dropna().unique()) if "attribute" in table else []
+    if len(names) > 1:
+        raise ValueError(
+            f"this figure shows one attribute, the table has {names}: filter it, one ax for each"
+        )
+    if attribute is None and not names:
+        raise ValueError("the table names no attribute: pass attribute=...")
+    return attribute if attribute is not None else load_attribute(names[0])
+
+
+def _pole(attribute: Attribute, multiplier: float) -> tuple[str, str]:
+    name = attribute.positive if multiplier > 0 else attribute.negative
+    return name, _colour(name, multiplier > 0)
+
+
+def _colour(pole: str, positive: bool) -> str:
+    return PALETTE.get(pole, PALETTE["positive" if positive else "negative"])
+
+
+def _metric(summary: pd.DataFrame) -> tuple[str, str]:
+    """What was measured, without and with its unit."""
+    names = summary["metric"].unique()
+    if len(names) > 1:
+        raise ValueError(
+            f"this figure shows one metric, the table has {list(names)}: filter it, one ax for each"
+        )
+    label = METRIC_LABELS.get(names[0], names[0])
+    return label.split(" (")[0], label
+
+
+def _mark_knee(ax: Axes, x: npt.ArrayLike, y: npt.ArrayLike, colour: str) -> None:
+    at = knee(x, y)
+    if np.isfinite(at):
+        ax.axvline(at, color=colour, linestyle=":", linewidth=1.2, label=f"knee at {at:.2g}")
+
+
+def _need(table: pd.DataFrame, columns: list[str]) -> None:
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
+
+
+def _one_row_each(table: pd.DataFrame, key: list[str]) -> None:
+    repeated = table.duplicated(key)
+    if repeated.any():
+        raise ValueError(
+            f"several rows for the same {', '.join(key)} (such as "
+            f"{tuple(table.loc[repeated, key].iloc[0])}): filter the table to what the figure is about"
+        )

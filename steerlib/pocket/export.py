@@ -1,0 +1,50 @@
+"""From training states to ``data/pocket``: half-precision safetensors that `load_model` reads."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import MusicgenMelodyProcessor, T5EncoderModel
+
+from steerlib.pocket import lm, train_codec
+from steerlib.pocket.captions import known_words
+
+
+def export(work: Path, folder: Path) -> None:
+    """Assemble the model from the trainings in `work` and write it to `folder`.
+
+    Parameters
+    ----------
+    work : Path
+        Holds ``codec``, ``text``, ``lm`` and ``beats``.
+    folder : Path
+        Receives ``config.json``, ``model.safetensors``, tokenizer, ``vocabulary.txt`` and the judges.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one of the trainings has not begun.
+    """
+    state_file = work / "lm" / "state.pt"
+    if not state_file.exists():
+        raise FileNotFoundError(f"{state_file} is missing: train the model first (python -m steerlib.pocket lm).")
+    model = lm.build(T5EncoderModel.from_pretrained(work / "text"), train_codec.load(work))
+    state = torch.load(state_file, weights_only=True)
+    model.load_state_dict(state["model"])
+    lm.freeze(model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for parameter, mean in zip(trained, state["average"], strict=True):
+        parameter.data.copy_(mean)
+    model.half().save_pretrained(folder)
+    MusicgenMelodyProcessor.from_pretrained(work / "text").save_pretrained(folder)
+    (folder / "vocabulary.txt").write_text("\n".join(known_words()) + "\n")
+    for source in (work / "beats" / "beats.ckpt",):
+        if source.exists():
+            shutil.copyfile(source, folder / source.name)
+    for name in ("codec", "lm", "text", "beats"):
+        log = work / name / "log.jsonl"
+        if log.exists():
+            (folder / "training").mkdir(exist_ok=True)
+            shutil.copyfile(log, folder / "training" / f"{name}.jsonl")

@@ -1,0 +1,387 @@
+"""The pocket model itself: a text encoder that has read captions, and a decoder trained on codes.
+
+Three things differ from an ordinary training, because a small decoder left alone ignores its text:
+
+1. the T5 encoder is trained for a minute on captions alone (as the real model's T5 was on the web) and then
+   frozen: from its EOS state, heads predict what the caption says;
+2. in a part of the rows the audio inputs are blanked, all of them or frame by frame, so that only the text can
+   explain what comes;
+3. the *text gain* is watched: the loss with captions of other clips minus the loss with the right ones.
+
+Condition dropout makes classifier-free guidance work; chroma of the lead, given in a part of the rows, makes
+melody conditioning work (paper A, section 2.2; MusicGen, Copet et al. 2023).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors, trainers
+from tokenizers.models import Unigram
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import (
+    GenerationConfig,
+    MusicgenMelodyConfig,
+    MusicgenMelodyDecoderConfig,
+    MusicgenMelodyFeatureExtractor,
+    MusicgenMelodyForConditionalGeneration,
+    MusicgenMelodyProcessor,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
+
+from steerlib.pocket import corpus, train_codec
+from steerlib.pocket.captions import ADJECTIVES, KEYS, LEADS, STYLES, known_words
+from steerlib.pocket.codec import SpectralCodec
+from steerlib.pocket.training import fit
+
+FRAMES = 200
+CHROMA = 64
+TEXT = 32
+_SHARD = 500
+
+
+# -- text ------------------------------------------------------------------------------------------------------
+
+
+def captions(count: int, *, first: int = 0) -> list[tuple[str, dict[str, str]]]:
+    """Captions and what they mention, of the clips of consecutive seeds."""
+    truths = (corpus.compose(seed)[0] for seed in range(first, first + count))
+    return [(t.caption, t.mentioned) for t in truths]
+
+
+def make_processor(texts: list[str]) -> MusicgenMelodyProcessor:
+    """Tokenizer (Unigram subwords, lower case, ``</s>`` at the end as T5 has it) and chroma extractor."""
+    tokenizer = Tokenizer(Unigram())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Replace(Regex("[^a-z'-]+"), " "), normalizers.Strip()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=640, special_tokens=special, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(texts + known_words() * 20, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=TEXT
+    )
+    extractor = MusicgenMelodyFeatureExtractor(
+        sampling_rate=corpus.SAMPLE_RATE, hop_length=2000, n_fft=4096, chunk_length=int(corpus.SECONDS)
+    )
+    return MusicgenMelodyProcessor(extractor, wrapped)
+
+
+_TARGETS: Mapping[str, list[str]] = {
+    **{name: list(poles) for name, poles in ADJECTIVES.items()},
+    "style": list(STYLES),
+    "lead": list(LEADS),
+    "key": list(KEYS),
+}
+
+
+def train_text(work: Path, *, steps: int = 1_200, batch: int = 128, seed: int = 0) -> None:
+    """Train tokenizer and T5 encoder on 20,000 captions: the EOS state tells what the caption says.
+
+    Writes ``work/text`` (processor and ``T5EncoderModel``); resumes like every training here.
+    """
+    torch.manual_seed(seed)
+    rows = captions(20_000)
+    processor = make_processor([text for text, _ in rows])
+    size = len(processor.tokenizer)
+    encoder = T5EncoderModel(
+        T5Config(
+            vocab_size=size, d_model=192, d_kv=48, d_ff=512, num_layers=4, num_heads=4, dropout_rate=0.0,
+            feed_forward_proj="gated-gelu", use_cache=False, is_encoder_decoder=False, pad_token_id=0, eos_token_id=1,
+        )
+    )  # fmt: skip
+    heads = nn.ModuleDict({name: nn.Linear(192, len(poles) + 1) for name, poles in _TARGETS.items()})
+    ids = processor.tokenizer([t for t, _ in rows], padding="max_length", truncation=True, max_length=TEXT, return_tensors="pt")
+    labels = {
+        name: torch.tensor([poles.index(said[name]) if name in said else len(poles) for _, said in rows])
+        for name, poles in _TARGETS.items()
+    }
+    end = ids.attention_mask.sum(1) - 1
+    model = nn.ModuleDict({"encoder": encoder, "heads": heads})
+
+    def losses(index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = encoder(input_ids=ids.input_ids[index], attention_mask=ids.attention_mask[index]).last_hidden_state
+        hidden = hidden.float()
+        eos = hidden[torch.arange(len(index)), end[index]]
+        outputs = {name: head(eos) for name, head in heads.items()}
+        loss = torch.stack([F.cross_entropy(outputs[n], labels[n][index]) for n in outputs]).sum()
+        right = torch.stack([(outputs[n].argmax(-1) == labels[n][index]).float().mean() for n in outputs]).mean()
+        return loss, right
+
+    def step(number: int) -> tuple[torch.Tensor, dict[str, float]]:
+        index = torch.randint(19_000, (batch,), generator=torch.Generator().manual_seed(seed * 10**6 + number))
+        loss, right = losses(index)
+        return loss, {"accuracy": right.item()}
+
+    def evaluate(number: int) -> dict[str, float]:
+        with torch.no_grad():
+            return {"held-out accuracy": losses(torch.arange(19_000, 20_000))[1].item()}
+
+    fit(model, step, work / "text", steps=steps, learning_rate=1e-3, warmup=100, average=0.99, evaluate=evaluate, evaluate_every=100)
+    encoder.save_pretrained(work / "text")
+    processor.save_pretrained(work / "text")
+
+
+# -- codes -----------------------------------------------------------------------------------------------------
+
+
+def _render_both(seed: int) -> tuple[corpus.Truth, np.ndarray, np.ndarray]:
+    truth, parts = corpus.compose(seed)
+    lead = {key: notes for key, notes in parts.items() if key[2] == "lead"}
+    return truth, corpus.render(truth, parts), corpus.render_parts(lead, truth.bpm, corpus.SECONDS)
+
+
+def encode_corpus(work: Path, clips: int, *, first: int = 0, workers: int = 2) -> list[Path]:
+    """Codes, melody chroma and truth of clips, in files of 500 under ``work/codes``; existing ones are kept.
+
+    Each file holds ``codes`` (500, codebooks, 200) int16, ``chroma`` (500, 64) uint8 (the strongest pitch class
+    of the lead, 8 a second) and ``truth`` (one JSON line a clip).
+    """
+    folder = work / "codes"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"codes_{s:08d}.npz" for s in range(first, first + clips, _SHARD)]
+    missing = [p for p in paths if not p.exists()]
+    if not missing:
+        return paths
+    codec = train_codec.load(work)
+    extractor = MusicgenMelodyProcessor.from_pretrained(work / "text").feature_extractor
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, torch.no_grad():
+        seeds = [s for p in missing for s in range(int(p.stem.split("_")[1]), int(p.stem.split("_")[1]) + _SHARD)]
+        made = pool.map(_render_both, seeds, chunksize=25)
+        for path in tqdm(missing, desc="encode", unit="shard"):
+            codes, chroma, truths = [], [], []
+            for _ in range(_SHARD // 25):
+                some = [next(made) for _ in range(25)]
+                audio = torch.tensor(np.stack([x for _, x, _ in some]))[:, None]
+                codes.append(codec.encode(audio).audio_codes[0].short())
+                tunes = np.stack([t for _, _, t in some])
+                features = extractor(tunes, sampling_rate=corpus.SAMPLE_RATE, return_tensors="pt").input_features
+                chroma.append(features[:, :CHROMA].argmax(-1).byte())
+                truths += [json.dumps(asdict(t)) for t, _, _ in some]
+            temporary = path.with_suffix(".tmp.npz")
+            np.savez_compressed(
+                temporary, codes=torch.cat(codes).numpy(), chroma=torch.cat(chroma).numpy(), truth=np.array(truths)
+            )
+            os.replace(temporary, path)
+    return paths
+
+
+# -- decoder ---------------------------------------------------------------------------------------------------
+
+
+def build(text_encoder: T5EncoderModel, codec: SpectralCodec, *, layers: int = 12, size: int = 256) -> MusicgenMelodyForConditionalGeneration:
+    """The untrained model around a text encoder and a codec, initialised for its size.
+
+    transformers' standard deviation of 0.02 starves a small model: token embeddings would be 15 times smaller
+    than the sinusoidal positions they are added to.
+    """
+    books, entries = codec.config.num_quantizers, codec.config.codebook_size
+    decoder = MusicgenMelodyDecoderConfig(
+        vocab_size=entries, num_hidden_layers=layers, hidden_size=size, ffn_dim=4 * size, num_attention_heads=size // 32,
+        num_codebooks=books, max_position_embeddings=1024, dropout=0.0, pad_token_id=entries, bos_token_id=entries,
+    )  # fmt: skip
+    config = MusicgenMelodyConfig(
+        text_encoder=text_encoder.config, audio_encoder=codec.config, decoder=decoder, chroma_length=CHROMA
+    )
+    model = MusicgenMelodyForConditionalGeneration(config)
+    model.text_encoder.load_state_dict(text_encoder.state_dict())
+    model.audio_encoder.load_state_dict(codec.state_dict())
+    for name, parameter in model.decoder.named_parameters():
+        if "embed_tokens" in name:
+            nn.init.normal_(parameter, std=0.4)
+        elif parameter.ndim == 2:
+            nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
+            if name.endswith(("out_proj.weight", "fc2.weight")):
+                parameter.data.mul_(1 / math.sqrt(2 * layers))
+    for projection, std in ((model.enc_to_dec_proj, 1 / math.sqrt(192)), (model.audio_enc_to_dec_proj, 0.7)):
+        nn.init.normal_(projection.weight, std=std)
+        nn.init.zeros_(projection.bias)
+    model.generation_config = GenerationConfig(
+        do_sample=True, guidance_scale=3.0, top_k=250, temperature=1.0, max_length=FRAMES + books,
+        bos_token_id=entries, pad_token_id=entries, decoder_start_token_id=entries,
+    )  # fmt: skip
+    return model
+
+
+def freeze(model: MusicgenMelodyForConditionalGeneration) -> None:
+    """Let only the decoder and the two projections into it be trained."""
+    model.requires_grad_(False)
+    for part in (model.decoder, model.enc_to_dec_proj, model.audio_enc_to_dec_proj):
+        part.requires_grad_(True)
+
+
+def delay(codes: torch.Tensor, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decoder inputs and labels of the delay pattern (Copet et al. 2023).
+
+    Parameters
+    ----------
+    codes : Tensor of shape (batch, codebooks, frames)
+    pad : int
+        The token that stands where a codebook has no code, and at the start.
+
+    Returns
+    -------
+    inputs : Tensor of shape (batch, codebooks, frames + codebooks - 1)
+    labels : the same shape, -100 where nothing is predicted
+    """
+    batch, books, frames = codes.shape
+    length = frames + books - 1
+    labels = codes.new_full((batch, books, length), -100)
+    inputs = codes.new_full((batch, books, length), pad)
+    for k in range(books):
+        labels[:, k, k : k + frames] = codes[:, k]
+        inputs[:, k, k + 1 : k + 1 + frames] = codes[:, k, : length - k - 1]
+    return inputs, labels
+
+
+def _hidden(model: MusicgenMelodyForConditionalGeneration, prefix: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    """The decoder's last hidden state over the codes; the module's own forward without its bookkeeping."""
+    decoder = model.decoder.model.decoder
+    codes = sum(embed(inputs[:, k]) for k, embed in enumerate(decoder.embed_tokens))
+    x = torch.cat([prefix, codes], 1)
+    x = x + decoder.embed_positions.weights[: x.shape[1]]
+    batch, length, size = x.shape
+    heads = model.config.decoder.num_attention_heads
+    for layer in decoder.layers:
+        attention, normed = layer.self_attn, layer.self_attn_layer_norm(x)
+        q, k, v = (
+            p(normed).view(batch, length, heads, size // heads).transpose(1, 2)
+            for p in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + attention.out_proj(mixed.transpose(1, 2).reshape(batch, length, size))
+        x = x + layer.fc2(F.gelu(layer.fc1(layer.final_layer_norm(x))))
+    return decoder.layer_norm(x)[:, prefix.shape[1] :]
+
+
+def _losses(model, prefix: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy by codebook, shape (codebooks,), in nats."""
+    hidden = _hidden(model, prefix, inputs)
+    return torch.stack(
+        [F.cross_entropy(head(hidden).flatten(0, 1).float(), labels[:, k].flatten()) for k, head in enumerate(model.decoder.lm_heads)]
+    )
+
+
+class _Codes:
+    """The encoded corpus in memory: codes, chroma and caption tokens of every clip."""
+
+    def __init__(self, paths: list[Path], tokenizer):
+        files = [np.load(p) for p in tqdm(paths, desc="load codes", disable=len(paths) < 20)]
+        self.codes = torch.tensor(np.concatenate([f["codes"] for f in files]))
+        self.chroma = torch.tensor(np.concatenate([f["chroma"] for f in files]))
+        texts = [json.loads(t)["caption"] for f in files for t in f["truth"]]
+        encoded = tokenizer(texts, padding="max_length", truncation=True, max_length=TEXT, return_tensors="pt")
+        self.ids, self.mask = encoded.input_ids.short(), encoded.attention_mask.bool()
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+def prefixes(
+    model: MusicgenMelodyForConditionalGeneration,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    chroma: torch.Tensor,
+) -> torch.Tensor:
+    """[chroma | text] prefix as transformers builds it.
+
+    Parameters
+    ----------
+    ids, mask : Tensor of shape (batch, TEXT)
+        A row whose mask is empty is unconditional.
+    chroma : Tensor of shape (batch, CHROMA)
+        Pitch class by frame, 0 everywhere where no melody is given.
+    """
+    with torch.no_grad():
+        text = model.text_encoder(input_ids=ids.long(), attention_mask=mask.long()).last_hidden_state
+    text = model.enc_to_dec_proj(text) * mask[..., None]
+    melody = model.audio_enc_to_dec_proj(F.one_hot(chroma.long(), 12).to(text.dtype))
+    return torch.cat([melody, text], 1)
+
+
+def train(
+    work: Path,
+    *,
+    steps: int = 8_000,
+    clips: int = 60_000,
+    batch: int = 24,
+    layers: int = 12,
+    size: int = 256,
+    learning_rate: float = 1.2e-3,
+    blank: float = 0.3,
+    seed: int = 0,
+) -> MusicgenMelodyForConditionalGeneration:
+    """Train the decoder; resumes from ``work/lm``.
+
+    Parameters
+    ----------
+    work : Path
+        Must hold a trained codec and text encoder.
+    steps, clips, batch, layers, size, learning_rate, seed
+        Usual meanings; `clips` are the seeds from 0 on, encoded first where they are not.
+    blank : float
+        Share of rows whose audio inputs are blanked, half of them wholly, half frame by frame.
+    """
+    torch.manual_seed(seed)
+    processor = MusicgenMelodyProcessor.from_pretrained(work / "text")
+    data = _Codes(encode_corpus(work, clips), processor.tokenizer)
+    held = _Codes(encode_corpus(work, _SHARD, first=corpus.HELD_OUT), processor.tokenizer)
+    model = build(T5EncoderModel.from_pretrained(work / "text"), train_codec.load(work), layers=layers, size=size)
+    freeze(model)
+    pad = model.config.decoder.pad_token_id
+    losses = torch.compile(lambda *a: _losses(model, *a))
+    weights = torch.linspace(1.4, 0.6, model.config.decoder.num_codebooks)
+
+    def step(number: int) -> tuple[torch.Tensor, dict[str, float]]:
+        generator = torch.Generator().manual_seed(seed * 10**8 + number)
+        index = torch.randint(len(data), (batch,), generator=generator)
+        chance = lambda: torch.rand(batch, generator=generator)  # noqa: E731
+        told, hummed = chance() > 0.12, chance() < 0.3
+        inputs, labels = delay(data.codes[index].long(), pad)
+        kind, share = chance(), chance()
+        hidden = torch.rand(batch, inputs.shape[-1], generator=generator) < share[:, None]
+        hidden &= (kind < blank)[:, None]
+        hidden |= ((kind < blank / 2) & told)[:, None]
+        inputs = torch.where(hidden[:, None], pad, inputs)
+        chroma = data.chroma[index] * hummed[:, None]
+        with torch.autocast("cpu", torch.bfloat16):
+            prefix = prefixes(model, data.ids[index], data.mask[index] & told[:, None], chroma)
+            by_book = losses(prefix.float(), inputs, labels)
+        return (by_book * weights).mean(), {f"book {k}": v.item() for k, v in enumerate(by_book[:4])}
+
+    @torch.no_grad()
+    def evaluate(number: int) -> dict[str, float]:
+        totals = np.zeros(4)
+        for start in range(0, 240, batch):
+            rows = slice(start, start + batch)
+            inputs, labels = delay(held.codes[rows].long(), pad)
+            ids, mask, chroma = held.ids[rows], held.mask[rows], held.chroma[rows]
+            null = torch.zeros_like(chroma)
+            cases = [(ids, mask, null), (ids.roll(1, 0), mask.roll(1, 0), null), (ids, mask, chroma), (ids, mask, chroma.roll(1, 0))]
+            with torch.autocast("cpu", torch.bfloat16):
+                totals += [losses(prefixes(model, *c).float(), inputs, labels).mean().item() for c in cases]
+        right, other, hummed, wrong = totals / math.ceil(240 / batch)
+        return {"held-out": right, "text gain": other - right, "melody gain": wrong - hummed}
+
+    fit(
+        model, step, work / "lm", steps=steps, learning_rate=learning_rate, warmup=300, weight_decay=0.05,
+        average=0.999, evaluate=evaluate, evaluate_every=250,
+    )  # fmt: skip
+    return model

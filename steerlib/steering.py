@@ -1,0 +1,492 @@
+"""Steering vectors, and adding them to a model's activations while it generates.
+
+Method: paper A, section 3.2 (h <- h + λΔ, equation 2), 3.3 (One-to-All, All-to-All), A.1 (steps) and A.2
+(branches of guidance); paper B, section IV-D (residual stream or attention output, and the rule that keeps
+the norm, ``h' = (h + αv) · ‖h‖ / ‖h + αv‖`` with v of unit length: ``vector.unit()``).
+
+Conventions: layers are 0-based, and layer k is the OUTPUT of decoder block k. (Paper B edits the residual
+stream at the input of a block: that of block k is the output of block k - 1.) A positive multiplier goes
+toward the vector's positive pole. Directions have the unit of the activations they were taken from, so
+multiplier 1 shifts an activation by the whole distance between the poles' means.
+
+Multiplier 0 edits nothing: the tokens are those of the unsteered model, bit for bit. Nested contexts add up.
+"""
+
+import json
+import math
+import os
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from steerlib.models import decoder_stack
+
+__all__ = ["Branches", "Site", "Steering", "SteeringVector", "Steps", "active_steering", "add_direction"]
+
+Steps = Literal["all", "first"]
+Branches = Literal["both", "conditional", "unconditional"]
+Site = Literal["residual", "attention"]
+
+_FORMAT = "steerlib.SteeringVector"
+_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringVector:
+    """One direction per layer of a model.
+
+    Supports ``-v``, ``v * a``, ``v / a``, ``v + w`` and ``v - w``.
+
+    Attributes
+    ----------
+    directions : Tensor, shape (layers, hidden), float32, on the CPU
+        Row k is the direction of layer k, in the unit of the activations.
+    metadata : dict
+        Where it comes from: model, revision, prompts' hash, method, poles, versions. Anything that JSON can
+        hold.
+
+    Raises
+    ------
+    ValueError
+        If `directions` is not a matrix of finite numbers.
+    TypeError
+        If JSON cannot hold the metadata.
+    """
+
+    directions: Tensor
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        directions = (
+            torch.as_tensor(self.directions).detach().to("cpu", torch.float32, copy=True).contiguous()
+        )
+        if directions.ndim != 2 or 0 in directions.shape:
+            raise ValueError(f"directions must have shape (layers, hidden), got {tuple(directions.shape)}")
+        if not directions.isfinite().all():
+            bad = [int(k) for k in (~directions.isfinite()).any(1).nonzero()]
+            raise ValueError(f"directions must be finite, but those of layers {bad} are not")
+        object.__setattr__(self, "directions", directions)
+        object.__setattr__(self, "metadata", json.loads(json.dumps(dict(self.metadata))))
+
+    def __neg__(self) -> "SteeringVector":
+        return self * -1.0
+
+    def __mul__(self, factor: float) -> "SteeringVector":
+        if isinstance(factor, bool) or not isinstance(factor, (int, float)):
+            return NotImplemented
+        if not math.isfinite(factor):
+            raise ValueError(f"a vector can be multiplied by a finite number only, got {factor}")
+        metadata = dict(self.metadata)
+        if factor < 0 and {"positive", "negative"} <= metadata.keys():
+            metadata["positive"], metadata["negative"] = metadata["negative"], metadata["positive"]
+        if abs(factor) != 1:
+            metadata["scale"] = metadata.get("scale", 1.0) * abs(factor)
+        return SteeringVector(self.directions * factor, metadata)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "SteeringVector":
+        return self * (1 / divisor)
+
+    def __add__(self, other: "SteeringVector") -> "SteeringVector":
+        if not isinstance(other, SteeringVector):
+            return NotImplemented
+        if self.directions.shape != other.directions.shape:
+            raise ValueError(
+                f"vectors of shapes {tuple(self.directions.shape)} and {tuple(other.directions.shape)} "
+                "cannot be added: take both from the same model"
+            )
+        same = {
+            key: value
+            for key, value in self.metadata.items()
+            if key in ("model", "revision", "weights", "versions")
+        }
+        if any(other.metadata.get(key, value) != value for key, value in same.items() if key != "versions"):
+            raise ValueError(
+                "vectors of different models cannot be added: "
+                f"{self.metadata.get('model')} ({self.metadata.get('weights')}) and "
+                f"{other.metadata.get('model')} ({other.metadata.get('weights')})"
+            )
+        metadata = same | {"method": "sum", "terms": [self.metadata, other.metadata]}
+        return SteeringVector(self.directions + other.directions, metadata)
+
+    def __sub__(self, other: "SteeringVector") -> "SteeringVector":
+        if not isinstance(other, SteeringVector):
+            return NotImplemented
+        return self + -other
+
+    def __repr__(self) -> str:
+        layers, hidden = self.directions.shape
+        poles = " > ".join(
+            str(self.metadata[key]) for key in ("positive", "negative") if key in self.metadata
+        )
+        return f"SteeringVector({layers} layers x {hidden}{', ' + poles if poles else ''})"
+
+    @property
+    def norms(self) -> Tensor:
+        """Euclidean length of each layer's direction, shape (layers,)."""
+        return self.directions.norm(dim=1)
+
+    def unit(self) -> "SteeringVector":
+        """The vector with every layer's direction scaled to length 1 (zero directions stay zero)."""
+        norms = self.norms[:, None]
+        return SteeringVector(self.directions / norms.where(norms > 0, 1.0), {**self.metadata, "unit": True})
+
+    def cosine_similarity(self, other: "SteeringVector | None" = None) -> Tensor:
+        """Cosines between the directions of this vector and of another, or its own (paper A Fig. 6).
+
+        Returns
+        -------
+        Tensor, shape (layers, layers of the other)
+            Entry (i, j) compares layer i of this vector with layer j of the other; NaN where a direction is
+            zero.
+        """
+        theirs = self if other is None else other
+        if self.directions.shape[1] != theirs.directions.shape[1]:
+            raise ValueError(
+                "there is no angle between directions of hidden sizes "
+                f"{self.directions.shape[1]} and {theirs.directions.shape[1]}"
+            )
+        return (self.directions / self.norms[:, None]) @ (theirs.directions / theirs.norms[:, None]).T
+
+    def apply(
+        self,
+        model: nn.Module,
+        multiplier: float = 1.0,
+        *,
+        source_layer: int | None = None,
+        layers: Sequence[int] | None = None,
+        steps: Steps = "all",
+        branches: Branches = "both",
+        site: Site = "residual",
+        preserve_norm: bool = False,
+    ) -> AbstractContextManager["Steering"]:
+        """Steer a model inside a ``with`` block.
+
+        See `Steering` for the parameters and `Steering.applied` for the rules. Chapter: *Steering sweep*.
+
+        Examples
+        --------
+        >>> with vector.apply(model, multiplier=1.25, source_layer=8):          # doctest: +SKIP
+        ...     clips = generate(model, processor, ["a folk song"])
+        """
+        return Steering(
+            self,
+            multiplier,
+            source_layer=source_layer,
+            layers=None if layers is None else tuple(layers),
+            steps=steps,
+            branches=branches,
+            site=site,
+            preserve_norm=preserve_norm,
+        ).applied(model)
+
+    def save(self, path: str | Path) -> None:
+        """Write the vector to a safetensors file, whole or not at all.
+
+        The tensor is called ``directions``; the metadata is one JSON text under ``steerlib.SteeringVector``.
+        The same vector gives the same bytes.
+        """
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"cannot write {path}: the folder {path.parent} does not exist; make it first"
+            )
+        header = {"format_version": _FORMAT_VERSION, "metadata": self.metadata}
+        content = to_safetensors(
+            {"directions": self.directions}, {_FORMAT: json.dumps(header, sort_keys=True)}
+        )
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SteeringVector":
+        """Read a vector that `save` wrote. Only safetensors are read: nothing is ever unpickled.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is not a safetensors file, is damaged, holds no vector, or was written by a newer format.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no vector at {path}: the file does not exist")
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = (file.metadata() or {}).get(_FORMAT)
+                directions = file.get_tensor("directions") if "directions" in list(file.keys()) else None
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path} is not a safetensors file, or is damaged ({error}). Only files written by "
+                "SteeringVector.save are read; pickled files (.pt, .pkl) are refused because reading them "
+                "can run code"
+            ) from error
+        if header is None or directions is None:
+            raise ValueError(
+                f"{path} is a safetensors file, but holds no steering vector: give one by SteeringVector.save"
+            )
+        content = json.loads(header)
+        if content["format_version"] > _FORMAT_VERSION:
+            raise ValueError(
+                f"{path} has format version {content['format_version']}, this steerlib reads up to "
+                f"{_FORMAT_VERSION}: update steerlib"
+            )
+        return cls(directions, content["metadata"])
+
+
+@dataclass(frozen=True, eq=False)
+class Steering:
+    """What to add where: a vector with a multiplier, layers, steps, branches and site. Checked when made.
+
+    Attributes
+    ----------
+    vector : SteeringVector
+    multiplier : float, default 1.0
+        λ of paper A, α of paper B: positive toward the vector's positive pole, 0 for no steering.
+    source_layer : int, optional
+        One-to-All (paper A section 3.3): the direction of this layer goes into every block of `layers`.
+        None is All-to-All: each block gets its own direction.
+    layers : tuple of int, optional
+        Blocks to steer; all of them by default.
+    steps : {"all", "first"}
+        At every autoregressive step, or only in the pass over the prefix and the start token and in nothing
+        after it (paper A, A.1). Where no KV cache is used, the same positions are steered each time they are
+        recomputed.
+    branches : {"both", "conditional", "unconditional"}
+        Rows to steer under classifier-free guidance (paper A, A.2). A row is unconditional if the text part
+        of its prefix is zero, which is how MusicGen writes its null prompt. So without guidance "conditional"
+        steers every row, and "unconditional" is an error.
+    site : {"residual", "attention"}
+        The output of the block, or that of its self-attention before it is added to the stream.
+    preserve_norm : bool, default False
+        Scale each steered activation back to the norm it had (paper B section IV-D). Meant for
+        ``vector.unit()``.
+
+    Raises
+    ------
+    ValueError
+        If the multiplier is not finite, a layer is outside the vector, or a name is not one of those above.
+    """
+
+    vector: SteeringVector
+    multiplier: float = 1.0
+    source_layer: int | None = None
+    layers: tuple[int, ...] | None = None
+    steps: Steps = "all"
+    branches: Branches = "both"
+    site: Site = "residual"
+    preserve_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vector, SteeringVector):
+            raise TypeError(f"vector must be a SteeringVector, got {type(self.vector).__name__}")
+        if not math.isfinite(self.multiplier):
+            raise ValueError(f"multiplier must be a finite number, got {self.multiplier}")
+        count = len(self.vector.directions)
+        if self.source_layer is not None:
+            _check_layer(self.source_layer, count, "source_layer")
+        if self.layers is not None:
+            chosen = tuple(self.layers)
+            if not chosen or len(set(chosen)) < len(chosen):
+                raise ValueError(
+                    f"layers must name different blocks, at least one, got {list(chosen)}; None is all"
+                )
+            for layer in chosen:
+                _check_layer(layer, count, "layers")
+            object.__setattr__(self, "layers", tuple(sorted(map(int, chosen))))
+        for name, names in (("steps", Steps), ("branches", Branches), ("site", Site)):
+            if getattr(self, name) not in get_args(names):
+                raise ValueError(
+                    f"{name} must be one of {', '.join(get_args(names))}; got {getattr(self, name)!r}"
+                )
+
+    def deltas(self, num_layers: int) -> Tensor:
+        """What is added at each block: multiplier times direction, zero at blocks that are not steered.
+
+        Returns
+        -------
+        Tensor, shape (num_layers, hidden), float32
+
+        Raises
+        ------
+        ValueError
+            If the vector has not one direction for each of the `num_layers` blocks.
+        """
+        directions = self.vector.directions
+        if len(directions) != num_layers:
+            raise ValueError(
+                f"the vector has shape {tuple(directions.shape)}, one direction for each of "
+                f"{len(directions)} layers, but the model has {num_layers}: take the vector from this model"
+            )
+        if self.source_layer is not None:
+            directions = directions[self.source_layer].expand_as(directions)
+        if self.layers is not None:
+            steered = torch.zeros(num_layers, 1, dtype=torch.bool)
+            steered[list(self.layers)] = True
+            directions = directions.where(steered, 0.0)
+        return directions * float(self.multiplier)
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator["Steering"]:
+        """Steer `model` inside a ``with`` block: its forward pass and transformers' ``generate``.
+
+        The hooks act only while the model's decoder runs, come before any other hook on the same block, and
+        are removed whatever happens. Contexts may be nested: their vectors add up (with `preserve_norm` the
+        order matters: the inner context acts first). One context serves one generation at a time.
+
+        Parameters
+        ----------
+        model : MusicgenMelodyForConditionalGeneration or MusicgenForConditionalGeneration
+
+        Raises
+        ------
+        TypeError
+            If the model is not a MusicGen.
+        ValueError
+            If the vector does not fit the model; during a pass, if `branches` cannot be told apart.
+        """
+        stack = decoder_stack(model)
+        expected = (len(stack.layers), stack.config.hidden_size)
+        if tuple(self.vector.directions.shape) != expected:
+            raise ValueError(
+                f"the vector has shape {tuple(self.vector.directions.shape)}, but the model needs "
+                f"(layers, hidden) = {expected}: take the vector from this model"
+            )
+        current = _Pass(self, chroma_length=getattr(model.config, "chroma_length", 0))
+        with ExitStack() as hooks:
+            hooks.callback(stack.register_forward_pre_hook(current.begin, with_kwargs=True).remove)
+            hooks.callback(stack.register_forward_hook(current.end, always_call=True).remove)
+            for block, delta in zip(stack.layers, self.deltas(len(stack.layers)), strict=True):
+                if delta.any():
+                    target = block if self.site == "residual" else block.self_attn
+                    hooks.callback(target.register_forward_hook(current.editor(delta), prepend=True).remove)
+            opened = _ACTIVE.setdefault(model, [])
+            opened.append(current)
+            hooks.callback(opened.remove, current)
+            yield self
+
+
+def active_steering(model: nn.Module) -> tuple[Steering, ...]:
+    """The steerings of the contexts open on a model, in the order in which they act: innermost first.
+
+    For decoders that do not run the model's own blocks, and therefore not their hooks.
+    """
+    return tuple(current.steering for current in reversed(_ACTIVE.get(model, [])))
+
+
+def add_direction(hidden: Tensor, delta: Tensor, *, preserve_norm: bool = False) -> Tensor:
+    """Add a direction to activations: the one formula behind all steering.
+
+    Parameters
+    ----------
+    hidden : Tensor, shape (..., hidden)
+    delta : Tensor, broadcast against `hidden`
+        Multiplier times direction; converted to the type and device of `hidden`.
+    preserve_norm : bool, default False
+        Return ``(h + δ) · ‖h‖ / ‖h + δ‖`` (paper B section IV-D) instead of ``h + δ`` (paper A equation 2).
+
+    Returns
+    -------
+    Tensor, shape of `hidden`
+    """
+    moved = hidden + delta.to(hidden)
+    if not preserve_norm:
+        return moved
+    norms = hidden.norm(dim=-1, keepdim=True, dtype=torch.float32)
+    new_norms = moved.norm(dim=-1, keepdim=True, dtype=torch.float32).clamp_min(
+        torch.finfo(torch.float32).tiny
+    )
+    return moved * (norms / new_norms).to(hidden.dtype)
+
+
+class _Pass:
+    """What the hooks of one context must know of the decoder's current pass.
+
+    `begin` and `end` bracket each pass of the decoder stack; outside them the editors change nothing.
+    """
+
+    def __init__(self, steering: Steering, *, chroma_length: int) -> None:
+        self.steering = steering
+        self.chroma_length = chroma_length
+        self.running = False
+        self.stop: int | None = None  # positions from here on are left alone; None steers all
+        self.rows: Tensor | None = None  # which rows to steer, of the generation under way; None steers all
+
+    def begin(self, stack: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        cache = kwargs.get("past_key_values")
+        past = 0 if cache is None else int(cache.get_seq_length())
+        prefix = kwargs.get("encoder_hidden_states")
+        is_prefix_part = not hasattr(
+            stack.layers[0], "encoder_attn"
+        )  # else the text comes by cross-attention
+        if self.steering.steps == "first":
+            prefix_length = prefix.shape[1] if prefix is not None and is_prefix_part else 0
+            self.stop = prefix_length + 1 if past == 0 else 0
+        if self.steering.branches != "both":
+            if prefix is not None:
+                self.rows = self._choose_rows(prefix[:, self.chroma_length if is_prefix_part else 0 :])
+            elif past == 0 or self.rows is None:
+                raise ValueError(
+                    f"branches={self.steering.branches!r} needs to see the prompt's part of the sequence, but "
+                    "this pass has none: open the context before generation starts, or use branches='both'"
+                )
+        self.running = True
+
+    def end(self, *_: Any) -> None:
+        self.running = False
+
+    def editor(self, delta: Tensor) -> Callable[..., Any]:
+        """A forward hook that adds `delta` to the output of its module, a tensor or a tuple led by one."""
+
+        def edit(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            if not self.running or self.stop == 0:
+                return None
+            hidden = output[0] if isinstance(output, tuple) else output
+            edited = add_direction(hidden, delta, preserve_norm=self.steering.preserve_norm)
+            if self.stop is not None and self.stop < hidden.shape[1]:
+                edited = torch.cat([edited[:, : self.stop], hidden[:, self.stop :]], dim=1)
+            if self.rows is not None:
+                if len(self.rows) != len(hidden):
+                    raise ValueError(
+                        f"this pass has {len(hidden)} rows, the prefix before it had {len(self.rows)}: open "
+                        "one steering context for each generation"
+                    )
+                edited = edited.where(self.rows[:, None, None], hidden)
+            return (edited, *output[1:]) if isinstance(output, tuple) else edited
+
+        return edit
+
+    def _choose_rows(self, text: Tensor) -> Tensor:
+        unconditional = (text == 0).flatten(1).all(1)
+        if self.steering.branches == "conditional":
+            return ~unconditional
+        if not unconditional.any():
+            raise ValueError(
+                "branches='unconditional', but no row of this batch is unconditional: generate with "
+                "guidance_scale > 1, or use branches='both'"
+            )
+        return unconditional
+
+
+_ACTIVE: "weakref.WeakKeyDictionary[nn.Module, list[_Pass]]" = weakref.WeakKeyDictionary()
+
+
+def _check_layer(layer: int, count: int, name: str) -> None:
+    if isinstance(layer, bool) or not hasattr(layer, "__index__"):
+        raise ValueError(f"{name}: a layer is a whole number from 0 to {count - 1}, got {layer!r}")
+    if not 0 <= layer < count:
+        raise ValueError(f"{name}: layer {layer} is outside the vector, whose layers are 0 to {count - 1}")
