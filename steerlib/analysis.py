@@ -67,7 +67,8 @@ def separation(activations: Activations, *, folds: int = 5, seed: int = 0) -> pd
     -------
     DataFrame
         One row a layer: ``layer``, ``silhouette`` (-1 to 1), ``silhouette_low``, ``silhouette_high``, ``auc``
-        (0.5 is chance), ``auc_low``, ``auc_high``; 95 % bootstrap intervals, over pairs and over prompts, which hold the clusters and the classifiers fixed.
+        (0.5 is chance), ``auc_low``, ``auc_high``; 95 % bootstrap intervals, over pairs and over prompts,
+        which hold the clusters and the classifiers fixed.
 
     Raises
     ------

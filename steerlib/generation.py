@@ -369,13 +369,13 @@ class _Plan:
             for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
                 if getattr(hook, "__module__", None) not in _OWN_HOOKS:
                     raise ValueError(
-                        f"{name or 'the decoder'} carries a forward hook not of steerlib ({hook!r}), which the "
-                        "fast loop would skip: remove it, or use model.generate, which runs hooks"
+                        f"{name or 'the decoder'} carries a forward hook not of steerlib ({hook!r}), which "
+                        "the fast loop would skip: remove it, or use model.generate, which runs hooks"
                     )
             if isinstance(module, nn.Linear) and type(module) is not nn.Linear:
                 raise ValueError(
-                    f"{name} is a {type(module).__name__}, not a plain torch.nn.Linear, and would be misread: "
-                    "merge adapters, load without quantisation, or use model.generate"
+                    f"{name} is a {type(module).__name__}, not a plain torch.nn.Linear, which would be "
+                    "misread: merge adapters, load without quantisation, or use model.generate"
                 )
         expected = (len(stack.layers), stack.config.hidden_size)
         for index, (row, steering) in enumerate(zip(self.rows, self.steering, strict=True)):
@@ -383,7 +383,8 @@ class _Plan:
                 if tuple(each.vector.directions.shape) != expected:
                     raise ValueError(
                         f"the vector that steers row {index} has shape "
-                        f"{tuple(each.vector.directions.shape)}, but the model needs (layers, hidden) = {expected}: take the vector from this model"
+                        f"{tuple(each.vector.directions.shape)}, but the model needs (layers, hidden) = "
+                        f"{expected}: take the vector from this model"
                     )
                 if each.branches == "unconditional" and self.branches == 1:
                     raise ValueError(

@@ -441,7 +441,7 @@ class _Pass:
                 self.rows = self._choose_rows(prefix[:, self.chroma_length if is_prefix_part else 0 :])
             elif past == 0 or self.rows is None:
                 raise ValueError(
-                    f"branches={self.steering.branches!r} needs to see the prompt's part of the sequence, but "
+                    f"branches={self.steering.branches!r} needs the prompt's part of the sequence, but "
                     "this pass has none: open the context before generation starts, or use branches='both'"
                 )
         self.running = True

@@ -6,8 +6,8 @@ Layout of a store::
     parts/<name>.parquet        tidy rows, a batch to a file, each row with its ``key``
     clips/<key>.mp3 or .flac    audio of the rows
 
-A row's key is the SHA-256 of everything that determines it (`row_key`), so that a changed setting is another row
-and an unchanged one is never computed twice. Files are written beside their place, flushed to disk and then
+A row's key is the SHA-256 of everything that determines it (`row_key`): a changed setting is another row, and
+an unchanged one is never computed twice. Files are written beside their place, flushed to disk and then
 renamed, clips before the part that mentions them: at any moment a row is there whole or not at all. Several
 processes may append to one store. What is damaged is named in a warning and left out, so that whoever fills
 the store computes those rows again; no part is ever changed or deleted.
@@ -88,9 +88,8 @@ class Store:
         UserWarning
             For each file that is damaged, missing or of another version; its rows are left out.
         """
-        tables = [
-            table for path in sorted((self.folder / "parts").glob("*.parquet")) if (table := _read(path))
-        ]
+        parts = sorted((self.folder / "parts").glob("*.parquet"))
+        tables = [table for table in map(_read, parts) if table is not None]
         if not tables:
             return pd.DataFrame({"key": pd.Series(dtype="str"), "clip": pd.Series(dtype="str")})
         rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
@@ -147,8 +146,8 @@ class Store:
         if bad:
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
             warnings.warn(
-                f"missing or damaged: {', '.join(bad[:5])}{more}. Their rows are left out, and made again by the "
-                "next sweep",
+                f"missing or damaged: {', '.join(bad[:5])}{more}. Their rows are left out, and made again by "
+                "the next sweep",
                 stacklevel=3,
             )
         return whole

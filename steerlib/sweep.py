@@ -70,8 +70,8 @@ def sweep(
     """Generate and measure every combination of vector, source layer, multiplier, prompt and seed.
 
     Rows go to the store as they are done; a sweep that was killed goes on where it stopped, and one of which
-    a setting changed makes only the rows that it changes. Chapters: *Layer scan*, *Steering sweep*, *Where and
-    when to inject*.
+    a setting changed makes only the rows that it changes. Chapters: *Layer scan*, *Steering sweep*, *Where
+    and when to inject*.
 
     Parameters
     ----------
@@ -279,8 +279,8 @@ def _steerings(
     for (attribute, vector), layer, factor in product(vectors.items(), layers, factors):
         if len(vector.directions) != depth:
             raise ValueError(
-                f"the vector {attribute!r} has {len(vector.directions)} layers, but the model has {depth}: take "
-                "the vector from this model"
+                f"the vector {attribute!r} has {len(vector.directions)} layers, but the model has {depth}: "
+                "take the vector from this model"
             )
         only = (layer,) if strategy == "one_to_one" and layer is not None else None
         steering = Steering(vector, factor, source_layer=layer, layers=only, **settings)

@@ -1,4 +1,4 @@
-"""The prompt sets of the project, ``data/prompts/*.yaml``: what an experiment takes for granted about them."""
+"""The prompt sets in ``data/prompts/*.yaml``: what an experiment takes for granted about them."""
 
 import re
 from collections import Counter
@@ -39,7 +39,9 @@ def one_of(phrases: Iterable[str]) -> re.Pattern[str]:
 
 
 def attribute_words(name: str) -> re.Pattern[str]:
-    return one_of([*(w for pole in ADJECTIVES[name].values() for w in pole), *(MODES if name == "mode" else ())])
+    return one_of(
+        [*(w for pole in ADJECTIVES[name].values() for w in pole), *(MODES if name == "mode" else ())]
+    )
 
 
 def without(name: str, prompt: str) -> list[str]:

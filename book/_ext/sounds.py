@@ -1,8 +1,8 @@
 """Sphinx extension: put the sounds and pictures that a page refers to beside that page.
 
-Notebooks write them to ``audio/`` in their own folder and refer to them by relative path, so that they play in a
-live notebook; Sphinx does not follow paths inside raw HTML. Only files that a page refers to are copied. Their
-names are hashes of their content, so that a file found in any ``audio/`` folder of the sources is the right one.
+Notebooks write them to ``audio/`` in their own folder and refer to them by relative path, so that they play
+in a live notebook; Sphinx does not follow paths inside raw HTML. Only files that a page refers to are copied.
+Their names are hashes of their content, so that a file found in any ``audio/`` folder is the right one.
 """
 
 import re
@@ -25,7 +25,9 @@ def copy_sounds(app: Sphinx, failure: Exception | None) -> None:
     for page in pages.rglob("*.html"):
         for name in set(_REFERENCE.findall(page.read_text(encoding="utf-8"))):
             if name not in sources:
-                raise ExtensionError(f"{page.relative_to(pages)} refers to audio/{name}, which no notebook has written")
+                raise ExtensionError(
+                    f"{page.relative_to(pages)} refers to audio/{name}, which no notebook has written"
+                )
             (page.parent / "audio").mkdir(exist_ok=True)
             shutil.copyfile(sources[name], page.parent / "audio" / name)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
 from torch import nn
 from tqdm.auto import tqdm
@@ -60,16 +60,20 @@ def captions(count: int, *, first: int = 0) -> list[tuple[str, dict[str, str]]]:
     return [(t.caption, t.mentioned) for t in truths]
 
 
-def make_processor(texts: list[str]) -> MusicgenMelodyProcessor:
-    """Tokenizer (Unigram subwords, lower case, ``</s>`` at the end as T5 has it) and chroma extractor."""
-    tokenizer = Tokenizer(Unigram())
+def make_processor() -> MusicgenMelodyProcessor:
+    """Tokenizer and chroma extractor.
+
+    The tokenizer is a Unigram model, lower case, with ``</s>`` at the end as T5 has it. Its pieces are given and
+    not learned: every word of the captions is one token, and any other word is spelled, so that no prompt is cut
+    at `TEXT` tokens because its words were split.
+    """
+    spelling = [(letter, -12.0) for letter in "\u2581abcdefghijklmnopqrstuvwxyz'-"]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *spelling, *((f"\u2581{w}", -6.0) for w in known_words())]
+    tokenizer = Tokenizer(Unigram(pieces, unk_id=2))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Lowercase(), normalizers.Replace(Regex("[^a-z'-]+"), " "), normalizers.Strip()]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    special = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(vocab_size=640, special_tokens=special, unk_token="<unk>", show_progress=False)
-    tokenizer.train_from_iterator(texts + known_words() * 20, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=TEXT
@@ -95,7 +99,7 @@ def train_text(work: Path, *, steps: int = 1_200, batch: int = 128, seed: int = 
     """
     torch.manual_seed(seed)
     rows = captions(20_000)
-    processor = make_processor([text for text, _ in rows])
+    processor = make_processor()
     size = len(processor.tokenizer)
     encoder = T5EncoderModel(
         T5Config(

@@ -74,7 +74,8 @@ def fit(
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        averaged, first, seconds = state["average"], state["step"], state["seconds"]
+        averaged = [mean.detach() for mean in state["average"]]
+        first, seconds = state["step"], state["seconds"]
 
     def swap() -> None:
         for parameter, mean in zip(trained, averaged, strict=True):
@@ -100,7 +101,8 @@ def fit(
         loss.backward()
         norm = nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
-        torch._foreach_lerp_(averaged, trained, 1 - min(average, (1 + number) / (10 + number)))
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, trained, 1 - min(average, (1 + number) / (10 + number)))
         now = time.monotonic()
         seconds, clock = seconds + now - clock, now
         logs: dict[str, float] = {}

@@ -1,0 +1,169 @@
+"""Clips per second of `steerlib.generate` against transformers' ``generate`` with forward hooks.
+
+Same weights, prompts, precision, length and sampling. transformers gets one call per setting, all prompts in
+one batch, with the same steering installed as hooks; both decode to audio. The contenders take turns, each time
+in a fresh process. Beside the ratio: peak memory, and how far the engine is from what the machine's measured
+matrix-multiply rate and memory bandwidth allow.
+
+    python benchmarks/engine.py --model pocket --prompts 50 --settings 1 8 --seconds 8
+    python benchmarks/engine.py --model 4x64 --prompts 4 --settings 2 --seconds 1 --repeats 1       (a trial)
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from common import PROMPTS, get_model, machine, machine_limits, measured, random_vector, summary
+
+from steerlib import Steering
+from steerlib.generation import LANES, Row, Sampling, _Plan, stream
+from steerlib.models import encode_prompts, text_length_of
+
+
+def prepare(model: str, dtype: str, prompts: int, settings: int, seconds: float, threads: int) -> Any:
+    torch.set_num_threads(threads)
+    loaded, processor = get_model(model, dtype)
+    vector = random_vector(loaded)
+    factors = [0.1 * (place - settings // 2 or settings) for place in range(settings)]
+    steerings = [Steering(vector, factor, source_layer=0) for factor in factors]
+    return loaded, processor, PROMPTS[:prompts], steerings
+
+
+def engine(seconds: float, **settings: Any) -> Callable[[], int]:
+    model, processor, prompts, steerings = prepare(seconds=seconds, **settings)
+    rows = [Row(prompt, 0, (steering,)) for steering in steerings for prompt in prompts]
+
+    def run() -> int:
+        tiles = stream(model, processor, rows, seconds=seconds, sampling=Sampling(), progress=False)
+        return sum(clips.audio.shape[0] for _, clips, _ in tiles)
+
+    return run
+
+
+def transformers(seconds: float, **settings: Any) -> Callable[[], int]:
+    model, processor, prompts, steerings = prepare(seconds=seconds, **settings)
+    frames = round(seconds * model.config.audio_encoder.frame_rate)
+    new = frames + model.config.decoder.num_codebooks - 1
+
+    def run() -> int:
+        count = 0
+        for steering in steerings:
+            with steering.applied(model):
+                encoded = encode_prompts(model, processor, prompts)
+                audio = model.generate(
+                    **encoded, max_new_tokens=new, do_sample=True, top_k=250, guidance_scale=3.0
+                )
+            count += audio.shape[0]
+        return count
+
+    return run
+
+
+def profile(seconds: float, **settings: Any) -> Callable[[], dict[str, float]]:
+    """Where one full tile's time goes, on one thread: shares of the time by kind of work."""
+    model, processor, prompts, steerings = prepare(seconds=seconds, **settings)
+    rows = [Row((prompts * LANES)[seed], seed, tuple(steerings[:1])) for seed in range(LANES // 2)]
+    plan = _Plan(model, processor, rows, seconds, Sampling())
+    kinds = {
+        "matrix products": ("aten::mm", "aten::addmm", "aten::linear"),
+        "attention": ("aten::_scaled_dot_product_flash_attention_for_cpu",),
+        "choosing tokens": (
+            "aten::topk",
+            "aten::log",
+            "aten::bitwise_xor",
+            "aten::bitwise_and",
+            "aten::argmax",
+        ),
+        "convolutions and LSTM of the codec": ("aten::mkldnn_convolution", "aten::lstm", "aten::elu"),
+        "copies": ("aten::copy_", "aten::cat", "aten::clone"),
+    }
+
+    def run() -> dict[str, float]:
+        torch.set_num_threads(1)
+        plan.run(list(range(len(rows))), lambda share: None)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as watched:
+            plan.run(list(range(len(rows))), lambda share: None)
+        times = {event.key: event.self_cpu_time_total for event in watched.key_averages()}
+        total = sum(times.values())
+        shares = {kind: sum(times.get(name, 0) for name in names) / total for kind, names in kinds.items()}
+        return shares | {"everything else": 1 - sum(shares.values())}
+
+    return run
+
+
+def limit(model: str, dtype: str, clips: int, seconds: float, threads: int) -> dict[str, float]:
+    """Least seconds that the machine needs for the engine's work, and what that work is.
+
+    Matrix products at the measured rate (or the weights at the measured bandwidth, whichever takes longer), then the
+    keys and values that attention must read, at the measured bandwidth. Nothing for the rest: codec, choice of
+    tokens, normalisation, Python.
+    """
+    loaded, processor = get_model(model, dtype)
+    config = loaded.config.decoder
+    rate = machine_limits(dtype, threads)
+    width = torch.finfo(getattr(torch, dtype)).bits // 8
+    blocks = sum(p.numel() for p in loaded.decoder.model.decoder.layers.parameters() if p.ndim == 2)
+    heads = config.num_codebooks * config.vocab_size * config.hidden_size
+    prefix = loaded.config.chroma_length + text_length_of(processor) + 1
+    steps = round(seconds * loaded.config.audio_encoder.frame_rate) + config.num_codebooks - 2
+    operations = clips * (2 * 2 * blocks * (steps + prefix) + 2 * heads * steps)
+    weights = clips / (LANES // 2) * steps * (blocks + heads) * width
+    cache = (
+        clips
+        * 2
+        * sum(2 * config.num_hidden_layers * config.hidden_size * (prefix + step) for step in range(steps))
+        * width
+    )
+    least = max(operations / rate["operations"], weights / rate["bytes"]) + cache / rate["bytes"]
+    return {"seconds": least, "operations": operations, "weight bytes": weights, "cache bytes": cache} | {
+        f"{name} per second": value for name, value in rate.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="pocket", help="a name for load_model, or layers x width such as 16x384"
+    )
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--prompts", type=int, default=50)
+    parser.add_argument("--settings", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", help="JSON file for the figures")
+    args = parser.parse_args()
+    print(f"{args.model}, {args.dtype}, {args.prompts} prompts x {args.seconds:g} s; {machine()}")
+    common = {name: getattr(args, name) for name in ("model", "dtype", "prompts", "seconds", "threads")}
+    report: dict[str, Any] = {"arguments": vars(args), "machine": machine()}
+    for settings in args.settings:
+        results: dict[str, list[dict[str, Any]]] = {"engine": [], "transformers": []}
+        for _ in range(args.repeats):
+            for name, task in (("engine", engine), ("transformers", transformers)):
+                results[name].append(measured(task, settings=settings, **common))
+        clips = settings * args.prompts
+        for name, each in results.items():
+            seconds, spread, peak = summary(each)
+            print(
+                f"{settings} settings, {name:12}: {clips / seconds:6.2f} clips/s (spread {spread:.2f}), peak +{peak:.2f} GB"
+            )
+        ratio = summary(results["transformers"])[0] / summary(results["engine"])[0]
+        least = limit(args.model, args.dtype, clips, args.seconds, args.threads)
+        share = least["seconds"] / summary(results["engine"])[0]
+        print(
+            f"{settings} settings, ratio {ratio:.2f}; the engine reaches {share:.0%} of the machine's limit"
+        )
+        report[f"{settings} settings"] = {"results": results, "ratio": ratio, "limit": least, "share": share}
+    report["profile"] = measured(profile, settings=1, **common)["value"]
+    print("one tile: " + ", ".join(f"{kind} {share:.0%}" for kind, share in report["profile"].items()))
+    if args.out:
+        with open(args.out, "w", encoding="utf-8") as file:
+            json.dump(report, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

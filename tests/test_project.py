@@ -1,0 +1,114 @@
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from steerlib.book import chapters, notebook_parameters, read_experiment
+
+ROOT = Path(__file__).resolve().parents[1]
+PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;#]+)$")
+
+
+def pins(lines):
+    found = [PIN.match(line.strip().removeprefix("- ")) for line in lines]
+    return {match[1].lower().replace("_", "-"): match[2] for match in found if match}
+
+
+def lines(name):
+    return (ROOT / name).read_text(encoding="utf-8").splitlines()
+
+
+def test_environment_yml_and_requirements_txt_name_the_same_versions():
+    required = pins(lines("requirements.txt"))
+    assert len(required) > 20
+    assert pins(lines("environment.yml")) == required
+
+
+def test_every_requirement_has_an_exact_version_and_the_constraints_agree():
+    named = [line for line in lines("requirements.txt") if line and not line.startswith("#")]
+    required, locked = pins(named), pins(lines("constraints.txt"))
+    assert len(required) == len(named)
+    assert required.items() <= locked.items()
+
+
+def test_what_pyproject_asks_for_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    names = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in asked}
+    assert names <= set(pins(lines("requirements.txt")))
+
+
+def test_the_version_is_the_same_everywhere():
+    [version] = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_citation_file_cites_this_project_and_both_papers():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["title"]
+    assert {reference["title"] for reference in citation["references"]} == {
+        yaml.safe_load((ROOT / "data" / "papers" / f"{paper}.yaml").read_text(encoding="utf-8"))["title"]
+        for paper in "ab"
+    }
+
+
+def test_ci_runs_what_the_readme_says():
+    assert lines(".ci/run")[-1] == "exec make test"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "make book" in readme
+    assert "make test" in readme
+
+
+@pytest.mark.parametrize("profile", ["quick", "paper", "tiny"])
+def test_every_profile_gives_every_chapter_parameters_that_it_has(profile):
+    names = chapters(ROOT / "_toc.yml")
+    assert names
+    path = ROOT / "data" / "experiments" / f"{profile}.yaml"
+    assert list(read_experiment(path, ROOT / "notebooks", names)) == names
+
+
+def test_every_page_of_the_table_of_contents_has_a_source():
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    for file in re.findall(r"(?:file|root): (\S+)", toc):
+        if file.startswith("book/chapters/"):
+            assert (ROOT / "notebooks" / f"{Path(file).name}.ipynb").is_file(), file
+        else:
+            assert (ROOT / f"{file}.md").is_file(), file
+
+
+def test_every_notebook_is_bound_has_no_outputs_and_short_cells_only():
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert {path.stem for path in notebooks} == set(chapters(ROOT / "_toc.yml"))
+    for path in notebooks:
+        content = nbformat.read(path, as_version=4)
+        nbformat.validate(content)
+        assert notebook_parameters(path)
+        for cell in content.cells:
+            if cell.cell_type == "code":
+                assert not cell.outputs, f"{path.name}: clear its outputs"
+                assert len(cell.source.splitlines()) <= 25, f"{path.name}: too long\n{cell.source}"
+
+
+def test_published_changes_follow_from_the_published_means():
+    table = yaml.safe_load((ROOT / "data" / "papers" / "a.yaml").read_text(encoding="utf-8"))["table_1"]
+    for attribute, poles in {"tempo": ("slow", "fast"), "timbre": ("bright", "dark")}.items():
+        baseline = table[attribute]["baseline"]["mean"]
+        for pole in poles:
+            row = table[attribute][pole]
+            change = 100 * abs(row["mean"] - baseline) / baseline
+            expected = row.get("recomputed_relative_percent", row["relative_percent"])
+            assert change == pytest.approx(expected, abs=0.11)
+
+
+def test_published_scores_add_up_to_what_is_noted():
+    tables = yaml.safe_load((ROOT / "data" / "papers" / "b.yaml").read_text(encoding="utf-8"))
+    for row in tables["table_I"] + tables["table_II"]:
+        assert sum(row["steered"]) == pytest.approx(row.get("recomputed_sum", 1.0), abs=0.0015)
+        assert sum(row["unsteered"]) == pytest.approx(1.0, abs=0.0015)
+        assert row["steered"][1] > row["unsteered"][1]
+    for scores in tables["table_III"].values():
+        assert sum(scores) == pytest.approx(1.0, abs=0.0015)
