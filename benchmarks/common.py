@@ -43,7 +43,7 @@ def get_model(name: str, dtype: str = "float32") -> tuple[Any, Any]:
 
 
 def random_model(layers: int, hidden: int) -> MusicgenMelodyForConditionalGeneration:
-    """8 codebooks of 1024 codes, 25 frames/s, 32 chroma positions; from 1536 wide, those of musicgen-melody."""
+    """8 codebooks of 1024 codes at 25 Hz, 32 chroma positions; from 1536 wide, those of musicgen-melody."""
     torch.manual_seed(0)
     full = hidden >= 1536
     vocab = 2048 if full else 1024

@@ -1,8 +1,8 @@
 """Clips per second of `steerlib.generate` against transformers' ``generate`` with forward hooks.
 
 Same weights, prompts, precision, length and sampling. transformers gets one call per setting, all prompts in
-one batch, with the same steering installed as hooks; both decode to audio. The contenders take turns, each time
-in a fresh process. Beside the ratio: peak memory, and how far the engine is from what the machine's measured
+one batch, with the same steering installed as hooks; both decode to audio. The contenders take turns, each
+time in a fresh process. Beside the ratio: peak memory, and how far the engine is from what the machine's measured
 matrix-multiply rate and memory bandwidth allow.
 
     python benchmarks/engine.py --model pocket --prompts 50 --settings 1 8 --seconds 8
@@ -96,9 +96,9 @@ def profile(seconds: float, **settings: Any) -> Callable[[], dict[str, float]]:
 def limit(model: str, dtype: str, clips: int, seconds: float, threads: int) -> dict[str, float]:
     """Least seconds that the machine needs for the engine's work, and what that work is.
 
-    Matrix products at the measured rate (or the weights at the measured bandwidth, whichever takes longer), then the
-    keys and values that attention must read, at the measured bandwidth. Nothing for the rest: codec, choice of
-    tokens, normalisation, Python.
+    Matrix products at the measured rate (or reading the weights at the measured bandwidth, if that takes
+    longer), then the keys and values that attention must read, at the measured bandwidth. Nothing for the
+    rest: codec, choice of tokens, normalisation, Python.
     """
     loaded, processor = get_model(model, dtype)
     config = loaded.config.decoder
@@ -110,13 +110,10 @@ def limit(model: str, dtype: str, clips: int, seconds: float, threads: int) -> d
     steps = round(seconds * loaded.config.audio_encoder.frame_rate) + config.num_codebooks - 2
     operations = clips * (2 * 2 * blocks * (steps + prefix) + 2 * heads * steps)
     weights = clips / (LANES // 2) * steps * (blocks + heads) * width
-    cache = (
-        clips
-        * 2
-        * sum(2 * config.num_hidden_layers * config.hidden_size * (prefix + step) for step in range(steps))
-        * width
-    )
-    least = max(operations / rate["operations"], weights / rate["bytes"]) + cache / rate["bytes"]
+    positions = sum(prefix + step for step in range(steps))
+    cache = clips * 2 * 2 * config.num_hidden_layers * config.hidden_size * positions * width
+    products = max(operations / rate["operations"], weights / rate["bytes"])
+    least = products + cache / rate["bytes"]
     return {"seconds": least, "operations": operations, "weight bytes": weights, "cache bytes": cache} | {
         f"{name} per second": value for name, value in rate.items()
     }
@@ -148,9 +145,8 @@ def main() -> None:
         clips = settings * args.prompts
         for name, each in results.items():
             seconds, spread, peak = summary(each)
-            print(
-                f"{settings} settings, {name:12}: {clips / seconds:6.2f} clips/s (spread {spread:.2f}), peak +{peak:.2f} GB"
-            )
+            speed = f"{clips / seconds:6.2f} clips/s (spread {spread:.2f})"
+            print(f"{settings} settings, {name:12}: {speed}, peak +{peak:.2f} GB", flush=True)
         ratio = summary(results["transformers"])[0] / summary(results["engine"])[0]
         least = limit(args.model, args.dtype, clips, args.seconds, args.threads)
         share = least["seconds"] / summary(results["engine"])[0]

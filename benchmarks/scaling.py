@@ -3,7 +3,7 @@
 One thing varies at a time around a centre; every point runs in a fresh process.
 
     python benchmarks/scaling.py --out benchmarks/scaling.csv
-    python benchmarks/scaling.py --width 64 --layers 2 4 --rows 1 4 --seconds 0.5 1 --settings 1 2    (a trial)
+    python benchmarks/scaling.py --width 64 --layers 2 --rows 1 4 --seconds 1 --settings 1 2    (a trial)
 """
 
 import argparse
@@ -46,10 +46,8 @@ def main() -> None:
             clips, took = result["value"], result["seconds"]
             record = {"varied": varied, **point, "clips": clips, "took_s": took, "s_per_clip": took / clips}
             records.append(record | {"peak_added_gb": (result["added_bytes"] or float("nan")) / 1e9})
-            print(
-                f"{varied} = {value}: {took / clips:.3f} s per clip, peak +{records[-1]['peak_added_gb']:.2f} GB",
-                flush=True,
-            )
+            peak = records[-1]["peak_added_gb"]
+            print(f"{varied} = {value}: {took / clips:.3f} s per clip, peak +{peak:.2f} GB", flush=True)
     if args.out:
         pd.DataFrame(records).to_csv(args.out, index=False)
 

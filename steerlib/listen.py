@@ -32,6 +32,8 @@ from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
+from steerlib.figures import PALETTE
+
 __all__ = ["lambda_slider", "player", "players", "write_mp3"]
 
 _SAMPLE_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -44,9 +46,6 @@ _K_WEIGHTING = (
     (38.13547087602444, 0.5003270373238773, None),
 )
 """The two filters of ITU-R BS.1770-4, a shelf and a high-pass: frequency in Hz, quality, gain in dB."""
-_GREY = "#666666"
-
-_COLOURS = {"fast": "#D55E00", "slow": "#0072B2", "bright": "#E69F00", "dark": "#56B4E9"}
 _STYLE, _SLIDER, _SCRIPT = (
     Path(__file__).with_suffix(suffix).read_text(encoding="utf-8") for suffix in (".css", ".html", ".js")
 )
@@ -246,8 +245,8 @@ def lambda_slider(
         "IDENTITY": hashlib.sha256("".join([label, *items]).encode()).hexdigest()[:12],
         "LABEL": html.escape(label),
         "STYLE": f"<style>{_STYLE}</style>",
-        "COLOUR_POSITIVE": html.escape(colours[0] if colours else _COLOURS.get(positive, _GREY)),
-        "COLOUR_NEGATIVE": html.escape(colours[1] if colours else _COLOURS.get(negative, _GREY)),
+        "COLOUR_POSITIVE": html.escape(colours[0] if colours else PALETTE.get(positive, PALETTE["positive"])),
+        "COLOUR_NEGATIVE": html.escape(colours[1] if colours else PALETTE.get(negative, PALETTE["negative"])),
         "POSITIVE": html.escape(f"{positive} →" if positive else ""),
         "NEGATIVE": html.escape(f"← {negative}" if negative else ""),
         "LAST": str(len(multipliers) - 1),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from steerlib.figures import PALETTE
 from steerlib.listen import lambda_slider, player, players, write_mp3
 
 RATE = 16000
@@ -150,3 +151,8 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_system():
     Path("taken").write_text("a file, not a folder")
     with pytest.raises(OSError, match="taken"):
         player(tone(440), RATE, label="x", folder="taken")
+
+
+def test_the_ends_of_the_slider_have_the_colours_of_the_figures():
+    page = lambda_slider({0.0: tone(440)}, RATE, label="x", poles=("bright", "dark"))
+    assert f"--sl-positive:{PALETTE['bright']};--sl-negative:{PALETTE['dark']}" in page.data

@@ -39,7 +39,8 @@ def _spectrograms(work: Path, clips: int) -> tuple[np.ndarray, np.ndarray]:
             for path in tqdm(train_codec.render_shards(work / "audio", clips), desc="spectrograms", unit="shard"):
                 for part in np.array_split(np.load(path) / np.float32(32767), 20):
                     audio = torch.tensor(part, dtype=torch.float32)
-                    copy = codec(audio[:, None]).audio_values[:, 0]
+                    with torch.autocast("cpu", torch.bfloat16):
+                        copy = codec(audio[:, None]).audio_values[:, 0]
                     for kept, waves in ((spectra, audio), (copies, copy)):
                         resampled = soxr.resample(waves.numpy().T, corpus.SAMPLE_RATE, 22_050).T
                         kept.extend(mel(torch.tensor(x)).half().numpy() for x in resampled)

@@ -18,7 +18,10 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -143,10 +146,27 @@ def train_text(work: Path, *, steps: int = 1_200, batch: int = 128, seed: int = 
 # -- codes -----------------------------------------------------------------------------------------------------
 
 
-def _render_both(seed: int) -> tuple[corpus.Truth, np.ndarray, np.ndarray]:
-    truth, parts = corpus.compose(seed)
-    lead = {key: notes for key, notes in parts.items() if key[2] == "lead"}
-    return truth, corpus.render(truth, parts), corpus.render_parts(lead, truth.bpm, corpus.SECONDS)
+@lru_cache(maxsize=1)
+def _encoder(work: Path) -> tuple[SpectralCodec, MusicgenMelodyFeatureExtractor]:
+    torch.set_num_threads(1)
+    return train_codec.load(work), MusicgenMelodyProcessor.from_pretrained(work / "text").feature_extractor
+
+
+@torch.no_grad()
+def _encode(work: Path, seeds: range) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Codes, chroma of the lead and truth (JSON) of some clips."""
+    codec, extractor = _encoder(work)
+    clips = [corpus.compose(seed) for seed in seeds]
+    audio = torch.tensor(np.stack([corpus.render(truth, parts) for truth, parts in clips]))
+    leads = [{key: notes for key, notes in parts.items() if key[2] == "lead"} for _, parts in clips]
+    tunes = [corpus.render_parts(lead, truth.bpm, corpus.SECONDS) for lead, (truth, _) in zip(leads, clips, strict=True)]
+    decibels = codec.decibels(audio)
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = codec.latents(decibels)
+    codes = codec.quantize(latents).short().numpy()
+    features = extractor(np.stack(tunes), sampling_rate=corpus.SAMPLE_RATE, return_tensors="pt").input_features
+    chroma = features[:, :CHROMA].argmax(-1).byte().numpy()
+    return codes, chroma, [json.dumps(asdict(truth)) for truth, _ in clips]
 
 
 def encode_corpus(work: Path, clips: int, *, first: int = 0, workers: int = 2) -> list[Path]:
@@ -161,27 +181,14 @@ def encode_corpus(work: Path, clips: int, *, first: int = 0, workers: int = 2) -
     missing = [p for p in paths if not p.exists()]
     if not missing:
         return paths
-    codec = train_codec.load(work)
-    extractor = MusicgenMelodyProcessor.from_pretrained(work / "text").feature_extractor
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, torch.no_grad():
-        seeds = [s for p in missing for s in range(int(p.stem.split("_")[1]), int(p.stem.split("_")[1]) + _SHARD)]
-        made = pool.map(_render_both, seeds, chunksize=25)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for path in tqdm(missing, desc="encode", unit="shard"):
-            codes, chroma, truths = [], [], []
-            for _ in range(_SHARD // 25):
-                some = [next(made) for _ in range(25)]
-                audio = torch.tensor(np.stack([x for _, x, _ in some]))[:, None]
-                codes.append(codec.encode(audio).audio_codes[0].short())
-                tunes = np.stack([t for _, _, t in some])
-                features = extractor(tunes, sampling_rate=corpus.SAMPLE_RATE, return_tensors="pt").input_features
-                chroma.append(features[:, :CHROMA].argmax(-1).byte())
-                truths += [json.dumps(asdict(t)) for t, _, _ in some]
+            start = int(path.stem.split("_")[1])
+            parts = [range(s, s + 25) for s in range(start, start + _SHARD, 25)]
+            codes, chroma, truths = zip(*pool.map(partial(_encode, work), parts), strict=True)
             temporary = path.with_suffix(".tmp.npz")
-            np.savez_compressed(
-                temporary, codes=torch.cat(codes).numpy(), chroma=torch.cat(chroma).numpy(), truth=np.array(truths)
+            np.savez(
+                temporary, codes=np.concatenate(codes), chroma=np.concatenate(chroma), truth=np.array(sum(truths, []))
             )
             os.replace(temporary, path)
     return paths
