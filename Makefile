@@ -21,7 +21,7 @@ test: $(DONE)
 	$(BIN)/pytest --ignore tests/test_built_book.py
 	mkdir -p $(TEST)
 	$(BIN)/snakemake --directory $(TEST) --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=tiny
-	BOOK=$(TEST)/_build/html $(BIN)/pytest --nbval-lax -rs $(TEST)/book/chapters tests/test_built_book.py
+	BOOK=$(TEST)/_build/html $(BIN)/pytest --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/test_built_book.py
 
 serve: book
 	@echo "Open http://127.0.0.1:$(PORT)/ and stop with Ctrl-C"

@@ -2,8 +2,8 @@
 
 Same weights, prompts, precision, length and sampling. transformers gets one call per setting, all prompts in
 one batch, with the same steering installed as hooks; both decode to audio. The contenders take turns, each
-time in a fresh process. Beside the ratio: peak memory, and how far the engine is from what the machine's measured
-matrix-multiply rate and memory bandwidth allow.
+time in a fresh process. Beside the ratio: peak memory, and how far the engine is from what the measured
+matrix-multiply rate and memory bandwidth of the machine allow.
 
     python benchmarks/engine.py --model pocket --prompts 50 --settings 1 8 --seconds 8
     python benchmarks/engine.py --model 4x64 --prompts 4 --settings 2 --seconds 1 --repeats 1       (a trial)

@@ -401,12 +401,10 @@ def _signed(multiplier: float) -> str:
 
 
 def _density(cloud: npt.NDArray[np.float64], grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
-    if len(cloud) < 5:
-        return None
-    try:
-        return gaussian_kde(cloud.T)(grid.reshape(2, -1)).reshape(grid[0].shape)
-    except np.linalg.LinAlgError:  # all points on a line
-        return None
+    centred = cloud - cloud.mean(axis=0)
+    if len(cloud) < 5 or np.linalg.matrix_rank(centred, tol=1e-6 * np.abs(centred).max()) < 2:
+        return None  # too few, or all on a line
+    return gaussian_kde(cloud.T)(grid.reshape(2, -1)).reshape(grid[0].shape)
 
 
 def _attribute(table: pd.DataFrame, attribute: Attribute | None) -> Attribute:

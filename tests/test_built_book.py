@@ -33,7 +33,7 @@ FILES = (path.relative_to(BOOK) for path in BOOK.rglob("*.html"))
 PAGES = sorted(path.as_posix() for path in FILES if path.parts[0] != "_static")  # the theme's templates
 SLIDERS = [page for page in PAGES if "data-slider=" in (BOOK / page).read_text(encoding="utf-8")]
 PLAYERS = [page for page in PAGES if 'class="sl-player"' in (BOOK / page).read_text(encoding="utf-8")]
-WIDTHS = {"desktop": (1280, 900), "phone": (390, 800)}
+SCREENS = {"desktop": (1280, 900), "phone": (390, 800)}
 
 pytestmark = pytest.mark.skipif(not PAGES, reason=f"there is no built book in {BOOK}; say: make book")
 in_browser = pytest.mark.skipif(
@@ -152,9 +152,8 @@ def address(request):
 class Visit:
     """An open page that keeps what went wrong on it."""
 
-    def __init__(self, chromium, width="desktop"):
-        wide, high = WIDTHS[width]
-        self.context = chromium.new_context(viewport={"width": wide, "height": high})
+    def __init__(self, chromium):
+        self.context = chromium.new_context()
         self.page = self.context.new_page()
         self.wrong = []
         self.page.on("console", lambda message: message.type == "error" and self.wrong.append(message.text))
@@ -177,8 +176,8 @@ class Visit:
 def visit(chromium):
     visits = []
 
-    def open_page(address, width="desktop"):
-        visits.append(Visit(chromium, width))
+    def open_page(address):
+        visits.append(Visit(chromium))
         visits[-1].page.goto(address, wait_until="load")
         return visits[-1]
 
@@ -188,17 +187,22 @@ def visit(chromium):
 
 
 @in_browser
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_opens_without_errors_fits_the_screen_and_stays_on_the_machine(visit, page, width):
-    visited = visit(f"{BOOK.as_uri()}/{page}", width)
-    broken = visited.page.evaluate(
-        "[...document.images].filter(i => i.loading != 'lazy' && !i.naturalWidth).map(i => i.src)"
-    )
-    assert broken == []
-    wide = visited.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert wide[0] <= wide[1] + 1, "the page scrolls sideways"
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "index.html"])
+def test_a_page_opens_without_errors_fits_every_screen_and_stays_on_the_machine(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}")
+    pictures = "[...document.images].filter(i => i.loading != 'lazy' && !i.naturalWidth).map(i => i.src)"
+    assert visited.page.evaluate(pictures) == []
+    for name, (wide, high) in SCREENS.items():
+        visited.page.set_viewport_size({"width": wide, "height": high})
+        needed = visited.page.evaluate("document.documentElement.scrollWidth")
+        assert needed <= wide + 1, f"the page scrolls sideways on a {name}"
     assert visited.wrong == []
+
+
+@in_browser
+def test_the_entry_leads_to_the_front_page(visit):
+    visited = visit(f"{BOOK.as_uri()}/index.html")
+    visited.page.wait_for_url("**/book/intro.html")
 
 
 @in_browser

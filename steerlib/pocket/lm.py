@@ -205,7 +205,7 @@ def build(text_encoder: T5EncoderModel, codec: SpectralCodec, *, layers: int = 1
     """
     books, entries = codec.config.num_quantizers, codec.config.codebook_size
     decoder = MusicgenMelodyDecoderConfig(
-        vocab_size=entries, num_hidden_layers=layers, hidden_size=size, ffn_dim=4 * size, num_attention_heads=size // 32,
+        vocab_size=entries, num_hidden_layers=layers, hidden_size=size, ffn_dim=4 * size, num_attention_heads=max(1, size // 64),
         num_codebooks=books, max_position_embeddings=1024, dropout=0.0, pad_token_id=entries, bos_token_id=entries,
     )  # fmt: skip
     config = MusicgenMelodyConfig(
@@ -221,6 +221,15 @@ def build(text_encoder: T5EncoderModel, codec: SpectralCodec, *, layers: int = 1
             nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
             if name.endswith(("out_proj.weight", "fc2.weight")):
                 parameter.data.mul_(1 / math.sqrt(2 * layers))
+    # Tokens start as what they sound like: one random map carries the codec's entries into the stream, so that the
+    # sum over codebooks is the quantised latent, and into the heads, so that like continues like.
+    spread = torch.randn(codec.codebooks.shape[-1], size)
+    for embed, head, book in zip(
+        model.decoder.model.decoder.embed_tokens, model.decoder.lm_heads, codec.codebooks, strict=True
+    ):
+        heard = book @ spread / (codec.codebooks[0] @ spread).std().clamp_min(1e-6)
+        embed.weight.data[:entries] = 0.8 * heard + 0.2 * torch.randn_like(heard)
+        head.weight.data = (heard / heard.std().clamp_min(1e-6) + 0.5 * torch.randn_like(heard)) / math.sqrt(size)
     for projection, std in ((model.enc_to_dec_proj, 1 / math.sqrt(192)), (model.audio_enc_to_dec_proj, 0.7)):
         nn.init.normal_(projection.weight, std=std)
         nn.init.zeros_(projection.bias)
@@ -270,13 +279,16 @@ def _hidden(model: MusicgenMelodyForConditionalGeneration, prefix: torch.Tensor,
     x = x + decoder.embed_positions.weights[: x.shape[1]]
     batch, length, size = x.shape
     heads = model.config.decoder.num_attention_heads
+    causal = torch.full((length, length), -1e4).triu(1)
     for layer in decoder.layers:
         attention, normed = layer.self_attn, layer.self_attn_layer_norm(x)
         q, k, v = (
             p(normed).view(batch, length, heads, size // heads).transpose(1, 2)
             for p in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        # three times as fast in bfloat16 on a CPU as scaled_dot_product_attention with its backward pass
+        scores = torch.baddbmm(causal.to(q.dtype), q.flatten(0, 1) * attention.scaling, k.flatten(0, 1).transpose(1, 2))
+        mixed = torch.bmm(scores.softmax(-1).to(v.dtype), v.flatten(0, 1)).view_as(q)
         x = x + attention.out_proj(mixed.transpose(1, 2).reshape(batch, length, size))
         x = x + layer.fc2(F.gelu(layer.fc1(layer.final_layer_norm(x))))
     return decoder.layer_norm(x)[:, prefix.shape[1] :]
@@ -335,8 +347,9 @@ def train(
     batch: int = 24,
     layers: int = 12,
     size: int = 256,
-    learning_rate: float = 1.2e-3,
+    learning_rate: float = 2e-3,
     blank: float = 0.3,
+    short: float = 0.72,
     seed: int = 0,
 ) -> MusicgenMelodyForConditionalGeneration:
     """Train the decoder; resumes from ``work/lm``.
@@ -347,6 +360,8 @@ def train(
         Must hold a trained codec and text encoder.
     steps, clips, batch, layers, size, learning_rate, seed
         Usual meanings; `clips` are the seeds from 0 on, encoded first where they are not.
+    short : float
+        Share of the steps that see only the first half of each clip, at under half the cost of whole ones.
     blank : float
         Share of rows whose audio inputs are blanked, half of them wholly, half frame by frame.
     """
@@ -357,7 +372,7 @@ def train(
     model = build(T5EncoderModel.from_pretrained(work / "text"), train_codec.load(work), layers=layers, size=size)
     freeze(model)
     pad = model.config.decoder.pad_token_id
-    losses = torch.compile(lambda *a: _losses(model, *a))
+    losses = torch.compile(lambda *a: _losses(model, *a), dynamic=False)
     weights = torch.linspace(1.4, 0.6, model.config.decoder.num_codebooks)
 
     def step(number: int) -> tuple[torch.Tensor, dict[str, float]]:
@@ -365,7 +380,8 @@ def train(
         index = torch.randint(len(data), (batch,), generator=generator)
         chance = lambda: torch.rand(batch, generator=generator)  # noqa: E731
         told, hummed = chance() > 0.12, chance() < 0.3
-        inputs, labels = delay(data.codes[index].long(), pad)
+        frames = FRAMES // 2 if number < short * steps else FRAMES
+        inputs, labels = delay(data.codes[index, :, :frames].long(), pad)
         kind, share = chance(), chance()
         hidden = torch.rand(batch, inputs.shape[-1], generator=generator) < share[:, None]
         hidden &= (kind < blank)[:, None]
@@ -382,7 +398,7 @@ def train(
         totals = np.zeros(4)
         for start in range(0, 240, batch):
             rows = slice(start, start + batch)
-            inputs, labels = delay(held.codes[rows].long(), pad)
+            inputs, labels = delay(held.codes[rows, :, : FRAMES // 2].long(), pad)
             ids, mask, chroma = held.ids[rows], held.mask[rows], held.chroma[rows]
             null = torch.zeros_like(chroma)
             cases = [(ids, mask, null), (ids.roll(1, 0), mask.roll(1, 0), null), (ids, mask, chroma), (ids, mask, chroma.roll(1, 0))]
@@ -392,7 +408,7 @@ def train(
         return {"held-out": right, "text gain": other - right, "melody gain": wrong - hummed}
 
     fit(
-        model, step, work / "lm", steps=steps, learning_rate=learning_rate, warmup=300, weight_decay=0.05,
-        average=0.999, evaluate=evaluate, evaluate_every=250,
+        model, step, work / "lm", steps=steps, learning_rate=learning_rate, warmup=120, weight_decay=0.05,
+        average=0.999, evaluate=evaluate, evaluate_every=400,
     )  # fmt: skip
     return model
