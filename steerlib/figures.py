@@ -12,12 +12,12 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import seaborn as sns  # type: ignore[import-untyped]
 from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib_inline.backend_inline import set_matplotlib_formats
-from scipy.stats import gaussian_kde
 from sklearn.decomposition import PCA
 
 from steerlib.activations import Activations
@@ -94,8 +94,8 @@ def use_style() -> None:
 def activation_kde(activations: Activations, layer: int, ax: Axes) -> None:
     """Activations of the two poles at one layer, projected on two principal components (paper A, figure 2).
 
-    Points are prompts; contours are a Gaussian kernel density of each pole (Scott's bandwidth) at 20, 40, 60
-    and 80 % of its peak. Poles of fewer than 5 prompts, or on a line, have points only.
+    Points are prompts; contours are seaborn's Gaussian kernel density of each pole (Scott's bandwidth), outside
+    of which lie 20, 40, 60 and 80 % of its mass. Poles of fewer than 5 prompts, or on a line, have points only.
 
     Parameters
     ----------
@@ -113,20 +113,16 @@ def activation_kde(activations: Activations, layer: int, ax: Axes) -> None:
     labels = activations.labels.numpy().astype(bool)
     pca = PCA(n_components=2)
     points = pca.fit_transform(activations.values[:, layer].numpy().astype(float))
-    pad = 0.15 * np.ptp(points, axis=0)
-    low, high = points.min(axis=0) - pad, points.max(axis=0) + pad
-    sides = [np.linspace(*ends, 100) for ends in zip(low, high, strict=True)]
-    grid = np.stack(np.meshgrid(*sides))
     attribute = activations.attribute
     names = (attribute.positive, attribute.negative) if attribute else ("positive", "negative")
     for name, positive in zip(names, (True, False), strict=True):
         cloud = points[labels == positive]
         colour = _colour(name, positive)
-        density = _density(cloud, grid)
-        if density is not None:
-            levels = density.max() * np.array([0.2, 0.4, 0.6, 0.8, 1.0])
-            ax.contourf(*grid, density, levels=levels, colors=[colour], alpha=0.2)
-            ax.contour(*grid, density, levels=levels[:-1], colors=[colour], linewidths=0.8, alpha=0.7)
+        if _is_plane(cloud):
+            x, y = cloud.T
+            levels = [0.2, 0.4, 0.6, 0.8, 1.0]
+            sns.kdeplot(x=x, y=y, levels=levels, fill=True, color=colour, alpha=0.25, ax=ax)
+            sns.kdeplot(x=x, y=y, levels=levels[:-1], color=colour, alpha=0.7, linewidths=0.8, ax=ax)
         ax.scatter(cloud[:, 0], cloud[:, 1], s=14, color=colour, label=name, linewidths=0)
     shares = 100 * pca.explained_variance_ratio_
     ax.set(
@@ -202,6 +198,7 @@ def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None =
     """
     _need(summary, ["metric", "source_layer", "multiplier", "relative", "relative_low", "relative_high"])
     attribute = _attribute(summary, attribute)
+    quantity, _ = _metric(summary)
     _one_row_each(summary, ["source_layer", "multiplier"])
     ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
     strengths = sorted(summary["multiplier"].abs().unique())
@@ -224,7 +221,7 @@ def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None =
             ax.axhline(
                 level, color=colour, alpha=alpha, linestyle="--", linewidth=1.2, label=f"{label}, All-to-All"
             )
-    ax.set(xlabel="source layer of the direction", ylabel=f"change of {_metric(summary)[0]} (%)")
+    ax.set(xlabel="source layer of the direction", ylabel=f"change of {quantity} (%)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(ax)
 
@@ -246,6 +243,7 @@ def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | 
     """
     _need(summary, ["metric", "multiplier", "baseline", "mean", "low", "high", "n"])
     attribute = _attribute(summary, attribute)
+    _, quantity = _metric(summary)
     _one_row_each(summary, ["multiplier"])
     baseline = float(summary.loc[summary["n"].idxmax(), "baseline"])
     ax.axhline(baseline, color=PALETTE["baseline"], linestyle="--", linewidth=1, label="baseline (λ = 0)")
@@ -262,7 +260,7 @@ def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | 
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(x, mean, color=colour, marker="o", markersize=4, label=f"toward {name}")
         _mark_knee(ax, x, mean, colour)
-    ax.set(xlabel="size of the multiplier |λ|", ylabel=_metric(summary)[1])
+    ax.set(xlabel="size of the multiplier |λ|", ylabel=quantity)
     _legend(ax)
 
 
@@ -320,6 +318,7 @@ def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute 
     """
     _need(summary, ["metric", "prompts", "subset", "multiplier", "effect"])
     attribute = _attribute(summary, attribute)
+    _, quantity = _metric(summary)
     _one_row_each(summary, ["prompts", "subset", "multiplier"])
     ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
     for multiplier, part in reversed(list(summary.groupby("multiplier"))):
@@ -335,7 +334,7 @@ def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute 
     ax.xaxis.set_major_locator(FixedLocator(counts))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.set(xlabel="prompts of each pole", ylabel=f"change of {_metric(summary)[1]}")
+    ax.set(xlabel="prompts of each pole", ylabel=f"change of {quantity}")
     _legend(ax)
 
 
@@ -400,11 +399,10 @@ def _signed(multiplier: float) -> str:
     return f"{multiplier:+g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _density(cloud: npt.NDArray[np.float64], grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+def _is_plane(cloud: npt.NDArray[np.float64]) -> bool:
+    """Whether points are enough for a density in two dimensions, and not all on a line."""
     centred = cloud - cloud.mean(axis=0)
-    if len(cloud) < 5 or np.linalg.matrix_rank(centred, tol=1e-6 * np.abs(centred).max()) < 2:
-        return None  # too few, or all on a line
-    return gaussian_kde(cloud.T)(grid.reshape(2, -1)).reshape(grid[0].shape)
+    return len(cloud) >= 5 and bool(np.linalg.matrix_rank(centred, tol=1e-6 * np.abs(centred).max()) == 2)
 
 
 def _attribute(table: pd.DataFrame, attribute: Attribute | None) -> Attribute:

@@ -26,7 +26,7 @@ and a list of prompts::
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,23 @@ class Attribute:
         both = set(self.positive_prompts) & set(self.negative_prompts)
         if both:
             raise ValueError(f"attribute {self.name!r} has the same prompt at both poles: {min(both)!r}")
+
+
+    def first(self, pairs: int) -> "Attribute":
+        """The attribute with its first `pairs` pairs only; all of them if it has fewer.
+
+        Raises
+        ------
+        ValueError
+            If `pairs` is not at least 1.
+        """
+        if pairs < 1:
+            raise ValueError(f"pairs must be at least 1, got {pairs}")
+        return replace(
+            self,
+            positive_prompts=self.positive_prompts[:pairs],
+            negative_prompts=self.negative_prompts[:pairs],
+        )
 
 
 def load_attribute(name_or_path: str | Path) -> Attribute:

@@ -22,12 +22,19 @@ def main(arguments: list[str] | None = None) -> None:
 
     def stage(name: str, text: str) -> argparse.ArgumentParser:
         sub = stages.add_parser(name, help=text, description=text)
-        sub.add_argument("--work", type=Path, default=_WORK, help="working folder of the trainings (default: %(default)s)")
+        sub.add_argument(
+            "--work", type=Path, default=_WORK, help="working folder of the trainings (default: %(default)s)"
+        )
         return sub
 
     sub = stage("corpus", "render a few clips with their truth, to listen to")
     sub.add_argument("--clips", type=int, default=10)
-    sub.add_argument("--first", type=int, default=corpus.HELD_OUT, help="first seed (default: %(default)s, never trained on)")
+    sub.add_argument(
+        "--first",
+        type=int,
+        default=corpus.HELD_OUT,
+        help="first seed (default: %(default)s, never trained on)",
+    )
     for name, text, steps in (
         ("codec", "train the spectral codec (renders its clips first)", 5_400),
         ("text", "train tokenizer and text encoder on captions", 1_000),
@@ -35,9 +42,16 @@ def main(arguments: list[str] | None = None) -> None:
         ("beats", "train the tempo judge", 2_500),
     ):
         sub = stage(name, text)
-        sub.add_argument("--steps", type=int, default=steps, help="where to stop; more goes on from the state (default: %(default)s)")
+        sub.add_argument(
+            "--steps",
+            type=int,
+            default=steps,
+            help="where to stop; more goes on from the state (default: %(default)s)",
+        )
         if name == "lm":
-            sub.add_argument("--clips", type=int, default=40_000, help="training clips (default: %(default)s)")
+            sub.add_argument(
+                "--clips", type=int, default=40_000, help="training clips (default: %(default)s)"
+            )
     sub = stage("encode", "encode the corpus, as lm would do first")
     sub.add_argument("--clips", type=int, default=40_000)
     sub = stage("export", "write data/pocket from the trainings")
@@ -45,7 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
     sub = stage("evaluate", "print every figure of the model card, with intervals and thresholds")
     sub.add_argument("--model", type=Path, default=_FOLDER)
     sub.add_argument("--clips", type=int, default=200, help="held-out clips (default: %(default)s)")
-    sub.add_argument("--prompts", type=int, default=100, help="pairs of prompts per attribute (default: %(default)s)")
+    sub.add_argument(
+        "--prompts", type=int, default=100, help="pairs of prompts per attribute (default: %(default)s)"
+    )
     run(parser.parse_args(arguments))
 
 
@@ -61,7 +77,9 @@ def run(options: argparse.Namespace) -> None:
         for truth, audio in corpus.stream(range(options.first, options.first + options.clips), workers=0):
             path = work / "listen" / f"{truth.seed}.flac"
             soundfile.write(path, audio, corpus.SAMPLE_RATE)
-            print(f"{path}  {truth.bpm:5.1f} BPM  {truth.cutoff:5.0f} Hz  {truth.style}, {truth.lead}: {truth.caption}")
+            print(
+                f"{path}  {truth.bpm:5.1f} BPM  {truth.cutoff:5.0f} Hz  {truth.style}, {truth.lead}: {truth.caption}"
+            )
     elif options.stage == "codec":
         train_codec.train(work, steps=options.steps)
     elif options.stage == "text":

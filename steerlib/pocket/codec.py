@@ -13,6 +13,7 @@ Shapes follow `transformers.EncodecModel`: audio (batch, 1, samples), codes (1, 
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +63,11 @@ class SpectralCodecConfig(PreTrainedConfig):
         **kwargs,
     ):
         self.sampling_rate, self.n_fft, self.stft_hop, self.stride = sampling_rate, n_fft, stft_hop, stride
-        self.num_quantizers, self.codebook_size, self.codebook_dim = num_quantizers, codebook_size, codebook_dim
+        self.num_quantizers, self.codebook_size, self.codebook_dim = (
+            num_quantizers,
+            codebook_size,
+            codebook_dim,
+        )
         self.encoder_size, self.latent_size, self.decoder_size = encoder_size, latent_size, decoder_size
         self.depth, self.phase_iterations, self.audio_channels = depth, phase_iterations, audio_channels
         super().__init__(**kwargs)
@@ -105,6 +110,7 @@ class SpectralCodec(PreTrainedModel):
     config_class = SpectralCodecConfig
     base_model_prefix = "spectral_codec"
     main_input_name = "input_values"
+    window: torch.Tensor
 
     def __init__(self, config: SpectralCodecConfig):
         super().__init__(config)
@@ -112,8 +118,12 @@ class SpectralCodec(PreTrainedModel):
         stage = lambda size: nn.Sequential(*[_Block(size) for _ in range(c.depth)])  # noqa: E731
         self.encoder = nn.Sequential(nn.Linear(bins, c.encoder_size), stage(c.encoder_size))
         self.down = nn.Linear(c.stride * c.encoder_size, c.latent_size)
-        self.latent_encoder = nn.Sequential(stage(c.latent_size)[:2], nn.Linear(c.latent_size, c.codebook_dim))
-        self.codebooks = nn.Parameter(torch.zeros(c.num_quantizers, c.codebook_size, c.codebook_dim), requires_grad=False)
+        self.latent_encoder = nn.Sequential(
+            stage(c.latent_size)[:2], nn.Linear(c.latent_size, c.codebook_dim)
+        )
+        self.codebooks = nn.Parameter(
+            torch.zeros(c.num_quantizers, c.codebook_size, c.codebook_dim), requires_grad=False
+        )
         self.latent_decoder = nn.Sequential(nn.Linear(c.codebook_dim, c.latent_size), stage(c.latent_size))
         self.up = nn.Linear(c.latent_size, c.stride * c.decoder_size)
         self.decoder = nn.Sequential(
@@ -220,9 +230,10 @@ class SpectralCodec(PreTrainedModel):
             residual = residual - book[codes[-1]]
         return torch.stack(codes, dim=1)
 
-    def dequantize(self, codes: torch.Tensor) -> torch.Tensor:
+    def lookup(self, codes: torch.Tensor) -> torch.Tensor:
         """Latents (batch, frames, codebook_dim) of codes (batch, codebooks, frames)."""
-        return sum(F.embedding(codes[:, k], self.codebooks[k]) for k in range(codes.shape[1]))
+        entries = [F.embedding(codes[:, k], self.codebooks[k]) for k in range(codes.shape[1])]
+        return torch.stack(entries).sum(0)
 
     def spectrogram(self, latents: torch.Tensor) -> torch.Tensor:
         """Log-magnitude spectrogram in dB of (quantised) latents."""
@@ -264,7 +275,7 @@ class SpectralCodec(PreTrainedModel):
                 "average the channels and add the missing axis first."
             )
         codes = self.quantize(self.latents(self.decibels(input_values[:, 0].float()).to(self.dtype)))
-        return EncodecEncoderOutput(codes[None], [None])
+        return EncodecEncoderOutput(cast(Any, codes[None]), cast(Any, [None]))
 
     def decode(
         self,
@@ -288,12 +299,14 @@ class SpectralCodec(PreTrainedModel):
         EncodecDecoderOutput
             ``audio_values`` of shape (batch, 1, frames * hop_length).
         """
-        decibels = self.spectrogram(self.dequantize(audio_codes[0]).to(self.dtype))
+        decibels = self.spectrogram(self.lookup(audio_codes[0]).to(self.dtype))
         return EncodecDecoderOutput(self.vocode(decibels.float())[:, None])
 
-    def forward(self, input_values: torch.Tensor, padding_mask: torch.Tensor | None = None) -> EncodecDecoderOutput:
+    def forward(
+        self, input_values: torch.Tensor, padding_mask: torch.Tensor | None = None
+    ) -> EncodecDecoderOutput:
         """A copy of the audio: `encode`, then `decode`."""
-        return self.decode(self.encode(input_values).audio_codes)
+        return self.decode(cast(Any, self.encode(input_values).audio_codes))
 
 
 AutoConfig.register(SpectralCodecConfig.model_type, SpectralCodecConfig, exist_ok=True)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +28,18 @@ SECONDS = 8.0
 HELD_OUT = 10_000_000
 
 _PROGRAMS = {
-    "flute": (73, 72, 91), "violin": (40, 64, 86), "xylophone": (13, 67, 88), "piano": (0, 62, 84),
-    "guitar": (24, 55, 76), "trumpet": (56, 60, 80), "saxophone": (65, 58, 77), "clarinet": (71, 60, 82),
-    "organ": (19, 60, 82), "synth": (81, 62, 84),
-}  # fmt: skip - lead: (General MIDI program, lowest, highest pitch); symusic 0.5.9 never returns from xylophone above 88
+    "flute": (73, 72, 91),
+    "violin": (40, 64, 86),
+    "xylophone": (13, 67, 88),
+    "piano": (0, 62, 84),
+    "guitar": (24, 55, 76),
+    "trumpet": (56, 60, 80),
+    "saxophone": (65, 58, 77),
+    "clarinet": (71, 60, 82),
+    "organ": (19, 60, 82),
+    "synth": (81, 62, 84),
+}  # fmt: skip
+# lead: (General MIDI program, lowest, highest pitch); symusic 0.5.9 never returns from xylophone above 88
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _PROGRESSIONS = {
     "major": ((0, 4, 5, 3), (0, 3, 4, 0), (0, 5, 3, 4), (1, 4, 0, 0), (0, 3, 0, 4), (5, 3, 0, 4)),
@@ -39,7 +48,12 @@ _PROGRESSIONS = {
 _RHYTHMS = {  # onsets of the tune within a bar, in beats, from sparse to dense
     0: ((0, 2), (0, 3), (0, 1, 2), (0, 2, 3)),
     1: ((0, 1, 2, 3), (0, 1, 1.5, 2, 3), (0, 0.5, 1, 2, 3), (0, 1.5, 2, 3)),
-    2: ((0, 0.5, 1, 1.5, 2, 3), (0, 0.5, 1, 2, 2.5, 3), (0, 1, 1.5, 2, 2.5, 3, 3.5), (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5)),
+    2: (
+        (0, 0.5, 1, 1.5, 2, 3),
+        (0, 0.5, 1, 2, 2.5, 3),
+        (0, 1, 1.5, 2, 2.5, 3, 3.5),
+        (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5),
+    ),
 }
 KICK, RIM, SNARE, CLAP, HAT, PEDAL, OPEN, RIDE, TAMBOURINE, SHAKER = 36, 37, 38, 39, 42, 44, 46, 51, 54, 70
 
@@ -236,7 +250,7 @@ def compose(seed: int) -> tuple[Truth, dict[tuple[int, bool, str], list[_Note]]]
         (_PROGRAMS[lead][0], False, "lead"): _tune(degrees, tone, lead, energy, hard, rng),
     }
     seconds = 60 / bpm
-    beats = np.arange(4 * bars) * seconds
+    times = np.arange(4 * bars) * seconds
     quality = {(0, 4): "maj", (0, 3): "min"}
     chords = []
     for bar, degree in enumerate(degrees):
@@ -246,8 +260,8 @@ def compose(seed: int) -> tuple[Truth, dict[tuple[int, bool, str], list[_Note]]]
             chords.append((round(bar * 4 * seconds, 4), tone(degree) % 12, name))
     truth = Truth(
         seed=seed, bpm=bpm, cutoff=cutoff, level=level, energy=energy, style=style, lead=lead, mode=mode, key=key,
-        chords=tuple(chords), beats=tuple(beats[beats < SECONDS].round(5).tolist()),
-        downbeats=tuple(beats[::4][beats[::4] < SECONDS].round(5).tolist()), caption="", mentioned={},
+        chords=tuple(chords), beats=tuple(times[times < SECONDS].round(5).tolist()),
+        downbeats=tuple(times[::4][times[::4] < SECONDS].round(5).tolist()), caption="", mentioned={},
     )  # fmt: skip
     text, mentioned = caption(truth.poles(), rng)
     return Truth(**{**asdict(truth), "caption": text, "mentioned": mentioned, "chords": truth.chords}), parts
@@ -308,10 +322,10 @@ def render_parts(parts: dict[tuple[int, bool, str], list[_Note]], bpm: float, se
     """
     from symusic import Note, Score, Tempo, Track
 
-    score = Score(480)
+    score: Any = Score(480)
     score.tempos.append(Tempo(0, qpm=bpm))
     for (program, is_drum, role), notes in parts.items():
-        track = Track(program=program, is_drum=is_drum, name=role)
+        track: Any = Track(program=program, is_drum=is_drum, name=role)
         for n in notes:
             velocity = int(np.clip(n.velocity * _MIX.get(role, 1.0), 1, 127))
             track.notes.append(Note(round(n.beat * 480), max(1, round(n.length * 480)), n.pitch, velocity))
@@ -333,7 +347,9 @@ def render(truth: Truth, parts: dict[tuple[int, bool, str], list[_Note]]) -> np.
     spectrum = np.fft.rfft(audio)
     frequency = np.fft.rfftfreq(len(audio), 1 / SAMPLE_RATE)
     gain = 1 / np.sqrt(1 + (frequency / truth.cutoff) ** 4)  # second-order Butterworth
-    lift = np.clip(np.log2(truth.cutoff / 2200) / np.log2(8000 / 2200), 0, 1) * 9  # dB of treble for bright clips
+    lift = (
+        np.clip(np.log2(truth.cutoff / 2200) / np.log2(8000 / 2200), 0, 1) * 9
+    )  # dB of treble for bright clips
     gain = gain * 10 ** (lift / 20 * np.clip(np.log2(np.maximum(frequency, 1) / 1000) / 2, 0, 1))
     audio = np.fft.irfft(spectrum * gain, len(audio))
     audio *= 10 ** (truth.level / 20) / max(np.sqrt(np.mean(audio**2)), 1e-6)

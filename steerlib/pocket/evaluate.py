@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import mir_eval
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, binomtest
+from scipy.stats import binomtest, bootstrap
 
 from steerlib import metrics
 from steerlib.generation import generate
@@ -59,11 +60,34 @@ class Figure:
         """Whether the estimate meets the threshold."""
         return self.value >= self.wanted if self.higher else self.value <= self.wanted
 
+    def row(self) -> dict[str, object]:
+        """The figure as a row of the model card."""
+        return {
+            "part": self.part,
+            "figure": self.name,
+            "value": f"{self.value:.3g}",
+            "95 % interval": f"{self.low:.3g} to {self.high:.3g}",
+            "n": self.n,
+            "wanted": f"{'≥' if self.higher else '≤'} {self.wanted:g}",
+            "reached": "yes" if self.reached else "no",
+        }
 
-def _mean(part: str, name: str, values: NDArray[np.floating], wanted: float, *, higher: bool = True) -> Figure:
+
+def _mean(
+    part: str, name: str, values: NDArray[np.floating], wanted: float, *, higher: bool = True
+) -> Figure:
     values = np.asarray(values)[np.isfinite(values)]
     interval = bootstrap((values,), np.mean, n_resamples=1000, rng=0).confidence_interval
-    return Figure(part, name, float(values.mean()), float(interval.low), float(interval.high), len(values), wanted, higher)
+    return Figure(
+        part,
+        name,
+        float(values.mean()),
+        float(interval.low),
+        float(interval.high),
+        len(values),
+        wanted,
+        higher,
+    )
 
 
 def _share(part: str, name: str, right: NDArray[np.bool_], wanted: float) -> Figure:
@@ -72,24 +96,41 @@ def _share(part: str, name: str, right: NDArray[np.bool_], wanted: float) -> Fig
     return Figure(part, name, float(right.mean()), interval.low, interval.high, len(right), wanted)
 
 
-def codec_figures(codec: torch.nn.Module, audio: NDArray[np.float32]) -> tuple[list[Figure], NDArray[np.float32]]:
+def codec_figures(codec: Any, audio: NDArray[np.float32]) -> tuple[list[Figure], NDArray[np.float32]]:
     """Figures of the codec on held-out clips, and the copies it makes of them."""
     with torch.no_grad():
-        codes = torch.cat([codec.encode(torch.tensor(x)[:, None]).audio_codes for x in np.array_split(audio, 20)], dim=1)
+        codes = torch.cat(
+            [codec.encode(torch.tensor(x)[:, None]).audio_codes for x in np.array_split(audio, 20)], dim=1
+        )
         started = time.perf_counter()
         copies = np.concatenate([codec.decode(c).audio_values[:, 0].numpy() for c in codes.split(16, dim=1)])
         speed = audio.size / corpus.SAMPLE_RATE / (time.perf_counter() - started)
     copies = copies[:, : audio.shape[1]]
     rate = corpus.SAMPLE_RATE
     return [
-        _mean("codec", "chroma correlation", metrics.chroma_correlation(audio, copies, sample_rate=rate), 0.85),
-        _mean("codec", "log-spectral distance (dB)", metrics.log_spectral_distance(audio, copies, sample_rate=rate), 5, higher=False),
-        _mean("codec", "onset-envelope correlation", metrics.onset_envelope_correlation(audio, copies, sample_rate=rate), 0.97),
+        _mean(
+            "codec", "chroma correlation", metrics.chroma_correlation(audio, copies, sample_rate=rate), 0.85
+        ),
+        _mean(
+            "codec",
+            "log-spectral distance (dB)",
+            metrics.log_spectral_distance(audio, copies, sample_rate=rate),
+            5,
+            higher=False,
+        ),
+        _mean(
+            "codec",
+            "onset-envelope correlation",
+            metrics.onset_envelope_correlation(audio, copies, sample_rate=rate),
+            0.97,
+        ),
         Figure("codec", "decoding (times real time)", speed, speed, speed, len(audio), 200),
     ], copies
 
 
-def tempo_figures(part: str, audio: NDArray[np.float32], truths: list[corpus.Truth], checkpoint: Path | None) -> list[Figure]:
+def tempo_figures(
+    part: str, audio: NDArray[np.float32], truths: list[corpus.Truth], checkpoint: Path | None
+) -> list[Figure]:
     """Beat F-measure (mir_eval, 70 ms) and share of clips whose BPM is within 4 %."""
     found = metrics.beats(audio, sample_rate=corpus.SAMPLE_RATE, checkpoint=checkpoint)
     f = np.array([mir_eval.beat.f_measure(np.array(t.beats), b) for t, b in zip(truths, found, strict=True)])
@@ -109,14 +150,38 @@ def prompt_figures(model, processor, *, prompts: int, seed: int) -> list[Figure]
         high, low = high[np.isfinite(high)], low[np.isfinite(low)]
         separation = auc(high, low)
         poles = f"{attribute.positive} against {attribute.negative} prompts"
-        figures.append(Figure("model", f"{poles}: AUC", separation.estimate, separation.low, separation.high, len(high) + len(low), 0.95))
+        figures.append(
+            Figure(
+                "model",
+                f"{poles}: AUC",
+                separation.estimate,
+                separation.low,
+                separation.high,
+                len(high) + len(low),
+                0.95,
+            )
+        )
         quotient: Callable = lambda a, b, axis=-1: np.median(a, axis=axis) / np.median(b, axis=axis)  # noqa: E731
-        interval = bootstrap((high, low), quotient, n_resamples=1000, method="percentile", rng=0).confidence_interval
-        figures.append(Figure("model", f"{poles}: ratio of medians", float(quotient(high, low)), interval.low, interval.high, len(high) + len(low), ratio))
+        interval = bootstrap(
+            (high, low), quotient, n_resamples=1000, method="percentile", rng=0
+        ).confidence_interval
+        figures.append(
+            Figure(
+                "model",
+                f"{poles}: ratio of medians",
+                float(quotient(high, low)),
+                interval.low,
+                interval.high,
+                len(high) + len(low),
+                ratio,
+            )
+        )
     return figures
 
 
-def evaluate(folder: Path, *, clips: int = 200, prompts: int = 100, seed: int = 0, write: bool = True) -> list[Figure]:
+def evaluate(
+    folder: Path, *, clips: int = 200, prompts: int = 100, seed: int = 0, write: bool = True
+) -> list[Figure]:
     """All figures of a pocket model folder.
 
     Parameters

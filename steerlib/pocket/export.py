@@ -29,7 +29,9 @@ def export(work: Path, folder: Path) -> None:
     """
     state_file = work / "lm" / "state.pt"
     if not state_file.exists():
-        raise FileNotFoundError(f"{state_file} is missing: train the model first (python -m steerlib.pocket lm).")
+        raise FileNotFoundError(
+            f"{state_file} is missing: train the model first (python -m steerlib.pocket lm)."
+        )
     model = lm.build(T5EncoderModel.from_pretrained(work / "text"), train_codec.load(work))
     state = torch.load(state_file, weights_only=True)
     model.load_state_dict(state["model"])

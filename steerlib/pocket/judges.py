@@ -36,7 +36,9 @@ def _spectrograms(work: Path, clips: int) -> tuple[np.ndarray, np.ndarray]:
         spectra: list[np.ndarray] = []
         copies: list[np.ndarray] = []
         with torch.no_grad():
-            for path in tqdm(train_codec.render_shards(work / "audio", clips), desc="spectrograms", unit="shard"):
+            for path in tqdm(
+                train_codec.render_shards(work / "audio", clips), desc="spectrograms", unit="shard"
+            ):
                 for part in np.array_split(np.load(path) / np.float32(32767), 20):
                     audio = torch.tensor(part, dtype=torch.float32)
                     with torch.autocast("cpu", torch.bfloat16):
@@ -51,7 +53,9 @@ def _spectrograms(work: Path, clips: int) -> tuple[np.ndarray, np.ndarray]:
     return np.load(file, mmap_mode="r"), np.concatenate([seeds, seeds])
 
 
-def train_beats(work: Path, *, steps: int = 2_500, clips: int = 4_000, batch: int = 16, seed: int = 0) -> Path:
+def train_beats(
+    work: Path, *, steps: int = 2_500, clips: int = 4_000, batch: int = 16, seed: int = 0
+) -> Path:
     """Train the tempo judge on exact beats, half of the clips passed through the codec.
 
     Returns
@@ -84,7 +88,9 @@ def train_beats(work: Path, *, steps: int = 2_500, clips: int = 4_000, batch: in
         second = downbeat_loss(out["downbeat"].float(), downbeats)
         return first + 0.3 * second, {"beat": first.item(), "downbeat": second.item()}
 
-    model = fit(model, step, work / "beats", steps=steps, learning_rate=2e-3, weight_decay=0.01, average=0.995)
+    model = fit(
+        model, step, work / "beats", steps=steps, learning_rate=2e-3, weight_decay=0.01, average=0.995
+    )
     weights = {f"model.{k}": v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     file = work / "beats" / "beats.ckpt"
     torch.save({"state_dict": weights, "hyper_parameters": _BEATS}, file)

@@ -23,6 +23,7 @@ from dataclasses import asdict
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +72,13 @@ def make_processor() -> MusicgenMelodyProcessor:
     at `TEXT` tokens because its words were split.
     """
     spelling = [(letter, -12.0) for letter in "\u2581abcdefghijklmnopqrstuvwxyz'-"]
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *spelling, *((f"\u2581{w}", -6.0) for w in known_words())]
+    pieces = [
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        *spelling,
+        *((f"\u2581{w}", -6.0) for w in known_words()),
+    ]
     tokenizer = Tokenizer(Unigram(pieces, unk_id=2))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Lowercase(), normalizers.Replace(Regex("[^a-z'-]+"), " "), normalizers.Strip()]
@@ -79,7 +86,11 @@ def make_processor() -> MusicgenMelodyProcessor:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=TEXT
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=TEXT,
     )
     extractor = MusicgenMelodyFeatureExtractor(
         sampling_rate=corpus.SAMPLE_RATE, hop_length=2000, n_fft=4096, chunk_length=int(corpus.SECONDS)
@@ -111,7 +122,9 @@ def train_text(work: Path, *, steps: int = 1_200, batch: int = 128, seed: int = 
         )
     )  # fmt: skip
     heads = nn.ModuleDict({name: nn.Linear(192, len(poles) + 1) for name, poles in _TARGETS.items()})
-    ids = processor.tokenizer([t for t, _ in rows], padding="max_length", truncation=True, max_length=TEXT, return_tensors="pt")
+    ids = processor.tokenizer(
+        [t for t, _ in rows], padding="max_length", truncation=True, max_length=TEXT, return_tensors="pt"
+    )
     labels = {
         name: torch.tensor([poles.index(said[name]) if name in said else len(poles) for _, said in rows])
         for name, poles in _TARGETS.items()
@@ -121,16 +134,22 @@ def train_text(work: Path, *, steps: int = 1_200, batch: int = 128, seed: int = 
 
     def losses(index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = encoder(input_ids=ids.input_ids[index], attention_mask=ids.attention_mask[index]).last_hidden_state
+            hidden = encoder(
+                input_ids=ids.input_ids[index], attention_mask=ids.attention_mask[index]
+            ).last_hidden_state
         hidden = hidden.float()
         eos = hidden[torch.arange(len(index)), end[index]]
         outputs = {name: head(eos) for name, head in heads.items()}
         loss = torch.stack([F.cross_entropy(outputs[n], labels[n][index]) for n in outputs]).sum()
-        right = torch.stack([(outputs[n].argmax(-1) == labels[n][index]).float().mean() for n in outputs]).mean()
+        right = torch.stack(
+            [(outputs[n].argmax(-1) == labels[n][index]).float().mean() for n in outputs]
+        ).mean()
         return loss, right
 
     def step(number: int) -> tuple[torch.Tensor, dict[str, float]]:
-        index = torch.randint(19_000, (batch,), generator=torch.Generator().manual_seed(seed * 10**6 + number))
+        index = torch.randint(
+            19_000, (batch,), generator=torch.Generator().manual_seed(seed * 10**6 + number)
+        )
         loss, right = losses(index)
         return loss, {"accuracy": right.item()}
 
@@ -138,7 +157,17 @@ def train_text(work: Path, *, steps: int = 1_200, batch: int = 128, seed: int = 
         with torch.no_grad():
             return {"held-out accuracy": losses(torch.arange(19_000, 20_000))[1].item()}
 
-    fit(model, step, work / "text", steps=steps, learning_rate=1e-3, warmup=100, average=0.99, evaluate=evaluate, evaluate_every=100)
+    fit(
+        model,
+        step,
+        work / "text",
+        steps=steps,
+        learning_rate=1e-3,
+        warmup=100,
+        average=0.99,
+        evaluate=evaluate,
+        evaluate_every=100,
+    )
     encoder.save_pretrained(work / "text")
     processor.save_pretrained(work / "text")
 
@@ -159,12 +188,17 @@ def _encode(work: Path, seeds: range) -> tuple[np.ndarray, np.ndarray, list[str]
     clips = [corpus.compose(seed) for seed in seeds]
     audio = torch.tensor(np.stack([corpus.render(truth, parts) for truth, parts in clips]))
     leads = [{key: notes for key, notes in parts.items() if key[2] == "lead"} for _, parts in clips]
-    tunes = [corpus.render_parts(lead, truth.bpm, corpus.SECONDS) for lead, (truth, _) in zip(leads, clips, strict=True)]
+    tunes = [
+        corpus.render_parts(lead, truth.bpm, corpus.SECONDS)
+        for lead, (truth, _) in zip(leads, clips, strict=True)
+    ]
     decibels = codec.decibels(audio)
     with torch.autocast("cpu", torch.bfloat16):
         latents = codec.latents(decibels)
     codes = codec.quantize(latents).short().numpy()
-    features = extractor(np.stack(tunes), sampling_rate=corpus.SAMPLE_RATE, return_tensors="pt").input_features
+    features = extractor(
+        np.stack(tunes), sampling_rate=corpus.SAMPLE_RATE, return_tensors="pt"
+    ).input_features
     chroma = features[:, :CHROMA].argmax(-1).byte().numpy()
     return codes, chroma, [json.dumps(asdict(truth)) for truth, _ in clips]
 
@@ -188,7 +222,10 @@ def encode_corpus(work: Path, clips: int, *, first: int = 0, workers: int = 2) -
             codes, chroma, truths = zip(*pool.map(partial(_encode, work), parts), strict=True)
             temporary = path.with_suffix(".tmp.npz")
             np.savez(
-                temporary, codes=np.concatenate(codes), chroma=np.concatenate(chroma), truth=np.array(sum(truths, []))
+                temporary,
+                codes=np.concatenate(codes),
+                chroma=np.concatenate(chroma),
+                truth=np.array(sum(truths, [])),
             )
             os.replace(temporary, path)
     return paths
@@ -197,7 +234,9 @@ def encode_corpus(work: Path, clips: int, *, first: int = 0, workers: int = 2) -
 # -- decoder ---------------------------------------------------------------------------------------------------
 
 
-def build(text_encoder: T5EncoderModel, codec: SpectralCodec, *, layers: int = 12, size: int = 256) -> MusicgenMelodyForConditionalGeneration:
+def build(
+    text_encoder: T5EncoderModel, codec: SpectralCodec, *, layers: int = 12, size: int = 256
+) -> MusicgenMelodyForConditionalGeneration:
     """The untrained model around a text encoder and a codec, initialised for its size.
 
     transformers' standard deviation of 0.02 starves a small model: token embeddings would be 15 times smaller
@@ -205,13 +244,14 @@ def build(text_encoder: T5EncoderModel, codec: SpectralCodec, *, layers: int = 1
     """
     books, entries = codec.config.num_quantizers, codec.config.codebook_size
     decoder = MusicgenMelodyDecoderConfig(
-        vocab_size=entries, num_hidden_layers=layers, hidden_size=size, ffn_dim=4 * size, num_attention_heads=max(1, size // 64),
+        vocab_size=entries, num_hidden_layers=layers, hidden_size=size, ffn_dim=4 * size,
+        num_attention_heads=max(1, size // 64),
         num_codebooks=books, max_position_embeddings=1024, dropout=0.0, pad_token_id=entries, bos_token_id=entries,
     )  # fmt: skip
     config = MusicgenMelodyConfig(
         text_encoder=text_encoder.config, audio_encoder=codec.config, decoder=decoder, chroma_length=CHROMA
     )
-    model = MusicgenMelodyForConditionalGeneration(config)
+    model: Any = MusicgenMelodyForConditionalGeneration(config)
     model.text_encoder.load_state_dict(text_encoder.state_dict())
     model.audio_encoder.load_state_dict(codec.state_dict())
     for name, parameter in model.decoder.named_parameters():
@@ -229,7 +269,9 @@ def build(text_encoder: T5EncoderModel, codec: SpectralCodec, *, layers: int = 1
     ):
         heard = book @ spread / (codec.codebooks[0] @ spread).std().clamp_min(1e-6)
         embed.weight.data[:entries] = 0.8 * heard + 0.2 * torch.randn_like(heard)
-        head.weight.data = (heard / heard.std().clamp_min(1e-6) + 0.5 * torch.randn_like(heard)) / math.sqrt(size)
+        head.weight.data = (heard / heard.std().clamp_min(1e-6) + 0.5 * torch.randn_like(heard)) / math.sqrt(
+            size
+        )
     for projection, std in ((model.enc_to_dec_proj, 1 / math.sqrt(192)), (model.audio_enc_to_dec_proj, 0.7)):
         nn.init.normal_(projection.weight, std=std)
         nn.init.zeros_(projection.bias)
@@ -271,7 +313,7 @@ def delay(codes: torch.Tensor, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, labels
 
 
-def _hidden(model: MusicgenMelodyForConditionalGeneration, prefix: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+def _hidden(model: Any, prefix: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     """The decoder's last hidden state over the codes; the module's own forward without its bookkeeping."""
     decoder = model.decoder.model.decoder
     codes = sum(embed(inputs[:, k]) for k, embed in enumerate(decoder.embed_tokens))
@@ -287,7 +329,9 @@ def _hidden(model: MusicgenMelodyForConditionalGeneration, prefix: torch.Tensor,
             for p in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
         # three times as fast in bfloat16 on a CPU as scaled_dot_product_attention with its backward pass
-        scores = torch.baddbmm(causal.to(q.dtype), q.flatten(0, 1) * attention.scaling, k.flatten(0, 1).transpose(1, 2))
+        scores = torch.baddbmm(
+            causal.to(q.dtype), q.flatten(0, 1) * attention.scaling, k.flatten(0, 1).transpose(1, 2)
+        )
         mixed = torch.bmm(scores.softmax(-1).to(v.dtype), v.flatten(0, 1)).view_as(q)
         x = x + attention.out_proj(mixed.transpose(1, 2).reshape(batch, length, size))
         x = x + layer.fc2(F.gelu(layer.fc1(layer.final_layer_norm(x))))
@@ -298,7 +342,10 @@ def _losses(model, prefix: torch.Tensor, inputs: torch.Tensor, labels: torch.Ten
     """Cross-entropy by codebook, shape (codebooks,), in nats."""
     hidden = _hidden(model, prefix, inputs)
     return torch.stack(
-        [F.cross_entropy(head(hidden).flatten(0, 1).float(), labels[:, k].flatten()) for k, head in enumerate(model.decoder.lm_heads)]
+        [
+            F.cross_entropy(head(hidden).flatten(0, 1).float(), labels[:, k].flatten())
+            for k, head in enumerate(model.decoder.lm_heads)
+        ]
     )
 
 
@@ -310,7 +357,9 @@ class _Codes:
         self.codes = torch.tensor(np.concatenate([f["codes"] for f in files]))
         self.chroma = torch.tensor(np.concatenate([f["chroma"] for f in files]))
         texts = [json.loads(t)["caption"] for f in files for t in f["truth"]]
-        encoded = tokenizer(texts, padding="max_length", truncation=True, max_length=TEXT, return_tensors="pt")
+        encoded = tokenizer(
+            texts, padding="max_length", truncation=True, max_length=TEXT, return_tensors="pt"
+        )
         self.ids, self.mask = encoded.input_ids.short(), encoded.attention_mask.bool()
 
     def __len__(self) -> int:
@@ -318,7 +367,7 @@ class _Codes:
 
 
 def prefixes(
-    model: MusicgenMelodyForConditionalGeneration,
+    model: Any,
     ids: torch.Tensor,
     mask: torch.Tensor,
     chroma: torch.Tensor,
@@ -369,7 +418,9 @@ def train(
     processor = MusicgenMelodyProcessor.from_pretrained(work / "text")
     data = _Codes(encode_corpus(work, clips), processor.tokenizer)
     held = _Codes(encode_corpus(work, _SHARD, first=corpus.HELD_OUT), processor.tokenizer)
-    model = build(T5EncoderModel.from_pretrained(work / "text"), train_codec.load(work), layers=layers, size=size)
+    model: Any = build(
+        T5EncoderModel.from_pretrained(work / "text"), train_codec.load(work), layers=layers, size=size
+    )
     freeze(model)
     pad = model.config.decoder.pad_token_id
     losses = torch.compile(lambda *a: _losses(model, *a), dynamic=False)
@@ -401,7 +452,12 @@ def train(
             inputs, labels = delay(held.codes[rows, :, : FRAMES // 2].long(), pad)
             ids, mask, chroma = held.ids[rows], held.mask[rows], held.chroma[rows]
             null = torch.zeros_like(chroma)
-            cases = [(ids, mask, null), (ids.roll(1, 0), mask.roll(1, 0), null), (ids, mask, chroma), (ids, mask, chroma.roll(1, 0))]
+            cases = [
+                (ids, mask, null),
+                (ids.roll(1, 0), mask.roll(1, 0), null),
+                (ids, mask, chroma),
+                (ids, mask, chroma.roll(1, 0)),
+            ]
             with torch.autocast("cpu", torch.bfloat16):
                 totals += [losses(prefixes(model, *c).float(), inputs, labels).mean().item() for c in cases]
         right, other, hummed, wrong = totals / math.ceil(240 / batch)

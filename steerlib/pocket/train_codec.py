@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,8 @@ class _Books:
     """Codebooks learned by exponential moving averages, with dead entries replaced."""
 
     def __init__(self, codec: SpectralCodec, decay: float = 0.98):
-        self.codec, self.decay = codec, decay
+        self.codec: Any = codec
+        self.decay = decay
         k, n, d = codec.codebooks.shape
         codec.register_buffer("ema_count", torch.ones(k, n))
         codec.register_buffer("ema_sum", torch.zeros(k, n, d))
@@ -64,7 +66,13 @@ class _Books:
                 index = self._nearest(residual, book)
                 count = torch.bincount(index, minlength=len(book)).clamp_min(1)
                 total = torch.zeros_like(book).index_add_(0, index, residual)
-                book.copy_(torch.where((torch.bincount(index, minlength=len(book)) > 0)[:, None], total / count[:, None], book))
+                book.copy_(
+                    torch.where(
+                        (torch.bincount(index, minlength=len(book)) > 0)[:, None],
+                        total / count[:, None],
+                        book,
+                    )
+                )
             self.codec.ema_count[k] = count.float()
             self.codec.ema_sum[k] = book * count[:, None]
             residual = residual - book[self._nearest(residual, book)]
@@ -74,7 +82,9 @@ class _Books:
     def _nearest(x: torch.Tensor, book: torch.Tensor) -> torch.Tensor:
         return (book.pow(2).sum(-1) - 2 * x @ book.T).argmin(-1)
 
-    def __call__(self, latents: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, latents: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Quantised latents with a straight-through gradient, and the commitment loss."""
         flat = latents.reshape(-1, latents.shape[-1])
         if not self.codec.ema_ready:
@@ -83,7 +93,9 @@ class _Books:
         rows = len(latents)
         kept = torch.full((rows,), len(self.codec.codebooks))
         dropped = torch.rand(rows, generator=generator) < 1 / 6
-        kept[dropped] = torch.randint(1, len(self.codec.codebooks), (int(dropped.sum()),), generator=generator)
+        kept[dropped] = torch.randint(
+            1, len(self.codec.codebooks), (int(dropped.sum()),), generator=generator
+        )
         residual, quantised, commitment = flat, torch.zeros_like(flat), flat.new_zeros(())
         for k, book in enumerate(self.codec.codebooks):
             with torch.no_grad():
@@ -104,10 +116,14 @@ class _Books:
             used = (kept > k).repeat_interleave(latents.shape[1])[:, None]
             quantised = quantised + chosen * used
             residual = residual - chosen
-        return latents + (quantised.view_as(latents) - latents).detach(), commitment / len(self.codec.codebooks)
+        return latents + (quantised.view_as(latents) - latents).detach(), commitment / len(
+            self.codec.codebooks
+        )
 
 
-def train(work: Path, *, steps: int = 12_000, clips: int = 8_000, batch: int = 24, seed: int = 0) -> SpectralCodec:
+def train(
+    work: Path, *, steps: int = 12_000, clips: int = 8_000, batch: int = 24, seed: int = 0
+) -> SpectralCodec:
     """Train the codec; resumes from ``work/codec``.
 
     Parameters
@@ -155,7 +171,7 @@ def train(work: Path, *, steps: int = 12_000, clips: int = 8_000, batch: int = 2
         distance = (copy.maximum(floor) - target).detach().pow(2).mean(-1).sqrt().mean()
         return loss + 0.25 * commitment, {"lsd": distance.item(), "commitment": commitment.item()}
 
-    codec = fit(codec, step, work / "codec", steps=steps, learning_rate=8e-4, weight_decay=0.01)
+    fit(codec, step, work / "codec", steps=steps, learning_rate=8e-4, weight_decay=0.01)
     for name in ("ema_count", "ema_sum", "ema_ready"):
         delattr(codec, name)
     return codec
@@ -171,7 +187,9 @@ def load(work: Path) -> SpectralCodec:
     """
     file = work / "codec" / "state.pt"
     if not file.exists():
-        raise FileNotFoundError(f"{file} is missing: train the codec first (python -m steerlib.pocket codec).")
+        raise FileNotFoundError(
+            f"{file} is missing: train the codec first (python -m steerlib.pocket codec)."
+        )
     state = torch.load(file, weights_only=True)
     codec = SpectralCodec(SpectralCodecConfig())
     weights = {k: v for k, v in state["model"].items() if not k.startswith("ema_")}

@@ -61,7 +61,7 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     state_file, log_file = folder / "state.pt", folder / "log.jsonl"
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained: list[torch.Tensor] = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim > 1]
     groups = [
         {"params": matrices, "weight_decay": weight_decay},
