@@ -11,9 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-from steerlib.book import NotebookError, chapters, read_experiment
-
 ROOT = Path(workflow.basedir)
+# As a file, not as part of its package, which would import torch for nothing: a run with nothing to do is quick.
+sys.path.insert(0, str(ROOT / "steerlib"))
+from book import NotebookError, chapters, read_experiment
+
+sys.path.pop(0)
 EXPERIMENT = ROOT / "data" / "experiments" / f"{config.get('profile', 'quick')}.yaml"
 CHAPTERS = chapters(ROOT / "_toc.yml")
 try:
@@ -56,7 +59,7 @@ rule chapter:
         parameters=lambda wildcards: PARAMETERS[wildcards.chapter],
     threads: 1
     shell:
-        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT} {sys.executable} -m steerlib.book"
+        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT} {sys.executable} -P {ROOT}/steerlib/book.py"
         " {input.notebook} {output} --experiment {EXPERIMENT}"
 
 

@@ -12,7 +12,8 @@ an experiment passes is checked against these lists before the first notebook ru
 warns of a name that a notebook does not have. A notebook runs into a temporary file, which takes the place of
 the last good one only when every cell has succeeded.
 
-Used by the Snakefile, which has the graph; ``python -m steerlib.book --help`` is the same by hand.
+Used by the Snakefile, which has the graph; ``python steerlib/book.py --help`` is the same by hand. This module
+imports no other of the library, so that it starts at once.
 """
 
 import argparse
@@ -344,7 +345,7 @@ def _model(name: str | None) -> str:
 
 
 def _main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m steerlib.book", description="Run one notebook.")
+    parser = argparse.ArgumentParser(prog="python steerlib/book.py", description="Run one notebook.")
     parser.add_argument("notebook", type=Path, help="notebooks/<name>.ipynb")
     parser.add_argument("output", type=Path, help="executed notebook, such as book/chapters/<name>.ipynb")
     parser.add_argument("--experiment", type=Path, help="YAML file with the parameters of all notebooks")

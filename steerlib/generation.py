@@ -434,8 +434,10 @@ class _Plan:
         ]
         weights = self.weights
         begins: dict[Any, _Begin] = {}
-        order = []
+        order, melodies = [], []
         for row, branch, steering in lanes:
+            acting = tuple(id(each) for each in steering if each.branches in ("both", branch))
+            melodies.append((id(row.melody if row else None), acting))
             key = (row and (row.prompt, id(row.melody)), branch, tuple(map(id, steering)))
             if key not in begins:
                 text, mask = self.text(row and row.prompt)
@@ -453,7 +455,12 @@ class _Plan:
             size = (weights.positions(self.frames), weights.codebooks)
             keys = [_noise_keys(row.prompt, row.seed, *size) for row in rows]
             noise = torch.from_numpy(np.stack(keys, axis=1)).to(self.device)
-        tokens = _decode(weights, order, stages, self.sampling, noise, self.branches, self.frames, tick)
+        common = self.model.config.chroma_length if self.is_melody else 0
+        firsts = list(dict.fromkeys(melodies))
+        groups = torch.tensor([firsts.index(melody) for melody in melodies], device=self.device)
+        tokens = _decode(
+            weights, order, common, groups, stages, self.sampling, noise, self.branches, self.frames, tick
+        )
         codes = tokens.view(len(rows), 1, 1, weights.codebooks, -1)
         audio = [self.model.audio_encoder.decode(clip, [None]).audio_values[0, 0] for clip in codes]
         return Clips(
@@ -617,6 +624,8 @@ def _cross_attend(
 def _decode(
     weights: _Weights,
     begins: list[_Begin],
+    common: int,
+    groups: Tensor,
     stages: list[_Stage],
     sampling: Sampling,
     noise: Tensor | None,
@@ -626,11 +635,13 @@ def _decode(
 ) -> Tensor:
     """Decode a tile of lanes to tokens (rows, codebooks, frames).
 
-    Every product has `LANES` rows, of which the last may be padding, or ``LANES // branches`` in the heads.
+    Every product has `LANES` rows, of which the last may be padding, or ``LANES // branches`` in the heads. The
+    first `common` positions, the melody's, are the same in all lanes of one of `groups` (lanes,): each group
+    keeps their keys and values once, and all its lanes read them together.
     """
     lanes = len(begins)
     count = lanes // branches
-    past = begins[0].cached.shape[3]
+    past = begins[0].cached.shape[3] - common
     steps = weights.positions(frames)
     device, dtype = weights.embeddings.device, weights.embeddings.dtype
     # Keys and values of (layer, key or value, lane, head, position, head size)
@@ -638,7 +649,11 @@ def _decode(
     shape = (weights.depth, 2, lanes, weights.num_heads, room, head_size)
     cached = torch.empty(shape, device=device, dtype=dtype)
     for lane, begin in enumerate(begins):
-        cached[:, :, lane, :, :past] = begin.cached
+        cached[:, :, lane, :, :past] = begin.cached[:, :, :, common:]
+    members = [begins[groups.tolist().index(group)] for group in range(int(groups.max()) + 1)]
+    shared = torch.stack([member.cached[:, :, :, :common] for member in members], dim=2)
+    spread = torch.zeros(len(members), weights.num_heads, LANES, common, device=device, dtype=dtype)
+    every = torch.arange(lanes, device=device)
     crosses = zip(*(begin.cross for begin in begins), strict=True)  # by block
     text = [tuple(map(torch.stack, zip(*pairs, strict=True))) for pairs in crosses]
     masks = (
@@ -652,10 +667,15 @@ def _decode(
     position = 0
 
     def attend(k: int, qkv: Tensor) -> Tensor:
-        query, key, value = weights.split_heads(qkv[:lanes]).unbind(1)
+        query, key, value = weights.split_heads(qkv).unbind(1)
         keys, values = cached[k, :, :, :, : past + position]
-        keys[:, :, -1], values[:, :, -1] = key, value
-        attended = F.scaled_dot_product_attention(query[:, :, None], keys, values)
+        keys[:, :, -1], values[:, :, -1] = key[:lanes], value[:lanes]
+        attended, mass = _attend(query[:lanes], keys, values)
+        if common:
+            scores = (query.transpose(0, 1) * head_size**-0.5) @ shared[k, 0].transpose(-1, -2)
+            scores = torch.cat([mass, scores[groups, :, every].float()], -1).softmax(-1).to(dtype)
+            spread[groups, :, every] = scores[..., 1:]
+            attended = attended * scores[..., :1] + (spread @ shared[k, 1])[groups, :, every]
         return _padded(attended.flatten(1), LANES)
 
     def attend_text(k: int, states: Tensor) -> Tensor:
@@ -676,9 +696,28 @@ def _decode(
         tick(position / (steps - 1))
         if position == steps - 1:
             break
-        states = weights.embed(tokens[:, :, position], past - 1 + position).repeat(branches, 1)
+        states = weights.embed(tokens[:, :, position], common + past - 1 + position).repeat(branches, 1)
         last = _run_blocks(weights, _padded(states, LANES), attend, attend_text, steer)[:lanes]
     return torch.stack([tokens[:, k, k + 1 : k + 1 + frames] for k in range(weights.codebooks)], dim=1)
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention of one query per lane, and the logarithm of the sum of its exponentiated scores, float32.
+
+    Query (lanes, heads, head size), keys and values (lanes, heads, positions, head size); results (lanes, heads,
+    head size) and (lanes, heads, 1).
+    """
+    if query.device.type != "cpu":
+        return _attend_by_products(query, keys, values)
+    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # what F.scaled_dot_... calls
+    attended, mass = attend(query[:, :, None], keys, values)
+    return attended[:, :, 0], mass.view(*query.shape[:2], 1)
+
+
+def _attend_by_products(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    scores = ((query[:, :, None] * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2)).float()
+    attended = scores.softmax(-1).to(values.dtype) @ values
+    return attended[:, :, 0], scores.logsumexp(-1)
 
 
 def _padded(states: Tensor, rows: int) -> Tensor:

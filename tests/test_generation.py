@@ -6,7 +6,16 @@ import soundfile
 import torch
 from scipy.stats import chisquare
 
-from steerlib.generation import Clips, Sampling, _choose, _gumbel, _noise_keys, generate
+from steerlib.generation import (
+    Clips,
+    Sampling,
+    _attend,
+    _attend_by_products,
+    _choose,
+    _gumbel,
+    _noise_keys,
+    generate,
+)
 from steerlib.models import decoder_blocks, encode_prompts
 from steerlib.steering import Steering, SteeringVector
 
@@ -112,6 +121,14 @@ def test_a_model_with_cross_attention_gives_the_tokens_of_transformers(
             tiny_musicgen, tiny_processor, PROMPTS, seconds=SECONDS, do_sample=False, progress=False
         )
     assert np.array_equal(clips.tokens, expected)
+
+
+def test_attention_by_plain_products_is_that_of_the_fused_kernel(rng):
+    query, keys, values = (torch.tensor(rng.normal(size=(3, 2, n, 8))).float() for n in (1, 7, 7))
+    for fused, plain in zip(
+        _attend(query[:, :, 0], keys, values), _attend_by_products(query[:, :, 0], keys, values), strict=True
+    ):
+        assert fused.shape == plain.shape and torch.allclose(fused, plain, atol=1e-6)
 
 
 def test_audio_is_what_the_codec_makes_of_the_tokens(tiny_model, make):

@@ -67,6 +67,10 @@ def test_a_long_gap_on_a_coarse_grid_is_counted_right():
     assert metrics.tempo_from_beats(times[(times < 4) | (times > 8)]) == pytest.approx(172, rel=0.006)
 
 
+def test_beats_without_any_pulse_still_give_a_finite_number():
+    assert np.isfinite(metrics.tempo_from_beats([0.0, 0.3, 1.3, 1.6, 2.6]))  # the median lies between the intervals
+
+
 def test_fewer_than_four_beats_have_no_tempo():
     assert np.isnan(metrics.tempo_from_beats([0.0, 0.5, 1.0]))
     assert np.isnan(metrics.tempo_from_beats([]))

@@ -99,9 +99,8 @@ def _share(part: str, name: str, right: NDArray[np.bool_], wanted: float) -> Fig
 def codec_figures(codec: Any, audio: NDArray[np.float32]) -> tuple[list[Figure], NDArray[np.float32]]:
     """Figures of the codec on held-out clips, and the copies it makes of them."""
     with torch.no_grad():
-        codes = torch.cat(
-            [codec.encode(torch.tensor(x)[:, None]).audio_codes for x in np.array_split(audio, 20)], dim=1
-        )
+        batches = torch.tensor(audio)[:, None].split(16)
+        codes = torch.cat([codec.encode(batch).audio_codes for batch in batches], dim=1)
         started = time.perf_counter()
         copies = np.concatenate([codec.decode(c).audio_values[:, 0].numpy() for c in codes.split(16, dim=1)])
         speed = audio.size / corpus.SAMPLE_RATE / (time.perf_counter() - started)
