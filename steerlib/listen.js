@@ -1,5 +1,6 @@
 // The λ slider of steerlib.listen. A clip is fetched into memory when it is first needed, because not every
 // server lets a browser jump to a position in a file; from a file itself that always works.
+// In the template, data-lm-suppress-shortcuts keeps JupyterLab from taking the arrow keys and the space bar.
 document.querySelectorAll('[data-slider="{IDENTITY}"]:not([data-ready])').forEach(function (root) {
   var one = function (selector) { return root.querySelector(selector); };
   var clips = Array.from(root.querySelectorAll('.sl-clips li'));
