@@ -18,7 +18,7 @@ import torch
 from common import PROMPTS, get_model, machine, machine_limits, measured, random_vector, summary
 
 from steerlib import Steering
-from steerlib.generation import LANES, Row, Sampling, _Plan, stream
+from steerlib.generation import Row, Sampling, _Plan, lanes_of, stream
 from steerlib.models import encode_prompts, text_length_of
 
 
@@ -64,7 +64,8 @@ def transformers(seconds: float, **settings: Any) -> Callable[[], int]:
 def profile(seconds: float, **settings: Any) -> Callable[[], dict[str, float]]:
     """Where one full tile's time goes, on one thread: shares of the time by kind of work."""
     model, processor, prompts, steerings = prepare(seconds=seconds, **settings)
-    rows = [Row((prompts * LANES)[seed], seed, tuple(steerings[:1])) for seed in range(LANES // 2)]
+    clips = lanes_of(model) // 2
+    rows = [Row((prompts * clips)[seed], seed, tuple(steerings[:1])) for seed in range(clips)]
     plan = _Plan(model, processor, rows, seconds, Sampling())
     kinds = {
         "matrix products": ("aten::mm", "aten::addmm", "aten::linear"),
@@ -109,7 +110,7 @@ def limit(model: str, dtype: str, clips: int, seconds: float, threads: int) -> d
     prefix = loaded.config.chroma_length + text_length_of(processor) + 1
     steps = round(seconds * loaded.config.audio_encoder.frame_rate) + config.num_codebooks - 2
     operations = clips * (2 * 2 * blocks * (steps + prefix) + 2 * heads * steps)
-    weights = clips / (LANES // 2) * steps * (blocks + heads) * width
+    weights = clips / (lanes_of(loaded) // 2) * steps * (blocks + heads) * width
     positions = sum(prefix + step for step in range(steps))
     cache = clips * 2 * 2 * config.num_hidden_layers * config.hidden_size * positions * width
     products = max(operations / rate["operations"], weights / rate["bytes"])
