@@ -6,7 +6,7 @@ The flow, and the modules in their order (each imports only from those before it
 
     model, processor = load_model("pocket")
     vector = diff_mean(extract_activations(model, processor, load_attribute("tempo")))
-    with vector.apply(model, multiplier=0.5, source_layer=5):
+    with vector.apply(model, multiplier=0.1, source_layer=5):
         clips = generate(model, processor, ["a folk song"])
     tempo(clips), spectral_centroid(clips)
 

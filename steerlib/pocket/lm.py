@@ -2,7 +2,7 @@
 
 Three things differ from an ordinary training, because a small decoder left alone ignores its text:
 
-1. the T5 encoder is trained for a minute on captions alone (as the real model's T5 was on the web) and then
+1. the T5 encoder is trained for a few minutes on captions alone (as the real model's T5 was on the web) and then
    frozen: from its EOS state, heads predict what the caption says;
 2. in a part of the rows the audio inputs are blanked, all of them or frame by frame, so that only the text can
    explain what comes;
@@ -248,6 +248,7 @@ def build(
         num_attention_heads=max(1, size // 64),
         num_codebooks=books, max_position_embeddings=1024, dropout=0.0, pad_token_id=entries, bos_token_id=entries,
     )  # fmt: skip
+    text_encoder.config._name_or_path = ""  # else the folder it was trained in is stored with the model
     config = MusicgenMelodyConfig(
         text_encoder=text_encoder.config, audio_encoder=codec.config, decoder=decoder, chroma_length=CHROMA
     )
