@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 import uuid
 import warnings
@@ -60,6 +61,8 @@ class Store:
     ------
     ValueError
         If the folder holds something else, or a store of another version; the message names the file.
+    OSError
+        If the folder cannot be made or written to.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -71,8 +74,14 @@ class Store:
             raise ValueError(
                 f"{self.folder} is not a result store: it exists, but has no store.json. Name a new folder"
             )
-        for part in ("parts", "clips"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        try:
+            for part in ("parts", "clips"):
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=self.folder / part).close()
+        except OSError as error:
+            raise OSError(
+                f"cannot write results to {self.folder}: {error}. Name a folder that can be made and written to"
+            ) from error
         if not marker.is_file():
             content = json.dumps({"format": _FORMAT, "version": _VERSION}, indent=2) + "\n"
             _write(marker, lambda path: path.write_text(content, encoding="utf-8"))

@@ -177,3 +177,9 @@ def test_kill_9_at_any_moment_leaves_whole_rows(tmp_path):
         warnings.simplefilter("error")
         numbers = sorted(Store(folder).read()["number"])
     assert len(numbers) >= 20 and numbers == list(range(len(numbers)))
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="cannot write results to .*Name a folder"):
+        Store(tmp_path / "file" / "store")
