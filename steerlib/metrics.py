@@ -539,8 +539,8 @@ def clap_scores(
     sample_rate : int, optional
         In Hz; needed for an array, taken from `Clips` otherwise.
     model : str or path, optional
-        Folder or hub name of a `ClapModel`, such as "laion/clap-htsat-unfused" (paper B). Default: the one
-        trained on the pocket corpus, ``data/pocket/clap``.
+        Folder or hub name of a `ClapModel`, such as "laion/clap-htsat-unfused" (paper B). Default:
+        ``data/pocket/clap``, which the pocket model does not have yet.
     template : str
         Sentence that each label is put into at ``{}``; transformers' default.
 
@@ -630,7 +630,7 @@ def _clap(model: str | Path | None) -> Any:
         model = _POCKET / "clap"
         if not (model / "config.json").is_file():
             raise FileNotFoundError(
-                f"no CLAP at {model}: make the pocket one with `python -m steerlib.pocket clap`, or pass "
+                f"no CLAP at {model}: the pocket model has none yet; pass "
                 "model='laion/clap-htsat-unfused' (needs a network the first time)"
             )
     return _load_clap(str(model))

@@ -1,7 +1,7 @@
-"""The judges of the pocket model's music, trained on its corpus because their public weights cannot be shipped.
+"""The judge of tempo in the pocket model's music, trained on its corpus because public weights cannot be shipped.
 
-Both are read by the same code as the public checkpoints: a small `BeatThis` (Foscarin et al. 2024) through
-beat_this's inference classes, and a small `ClapModel` through transformers' zero-shot pipeline.
+A small `BeatThis` (Foscarin et al. 2024), read by the same code as the public checkpoints: beat_this's inference
+classes.
 """
 
 from __future__ import annotations
