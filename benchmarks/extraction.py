@@ -8,6 +8,7 @@ what transformers returns. Ours runs them in batches of `--batch-size`: it keeps
 """
 
 import argparse
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", help="JSON file for the figures")
     args = parser.parse_args()
     settings = {name: getattr(args, name) for name in ("model", "dtype", "prompts", "threads")}
     results: dict[str, list[dict[str, Any]]] = {"steerlib": [], "output_hidden_states": []}
@@ -74,7 +76,12 @@ def main() -> None:
         summary(results["steerlib"]),
         summary(results["output_hidden_states"]),
     )
-    print(f"time ratio {slow / fast:.2f}, memory ratio {large / small:.1f}")
+    ratios = {"time ratio": slow / fast, "memory ratio": large / small}
+    print(", ".join(f"{name} {value:.2f}" for name, value in ratios.items()))
+    if args.out:
+        report = {**vars(args), "machine": machine(), "results": results, **ratios}
+        with open(args.out, "w", encoding="utf-8") as file:
+            json.dump(report, file, indent=1)
 
 
 if __name__ == "__main__":

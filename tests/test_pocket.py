@@ -198,7 +198,7 @@ def test_the_training_forward_is_that_of_transformers(model):
 def test_a_training_resumed_after_a_kill_equals_one_run_through(tmp_path):
     def run(folder, until):
         torch.manual_seed(0)
-        network = nn.Linear(4, 1)
+        network = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 1))
 
         def step(number):
             if number == until:
@@ -206,7 +206,10 @@ def test_a_training_resumed_after_a_kill_equals_one_run_through(tmp_path):
             x = torch.randn(8, 4, generator=torch.Generator().manual_seed(number))
             return (network(x) - x.sum(1, keepdim=True)).pow(2).mean(), {}
 
-        return fit(network, step, folder, steps=12, learning_rate=0.1, warmup=2, save_seconds=0)
+        matrices = [network[0].weight]
+        return fit(
+            network, step, folder, steps=12, learning_rate=0.1, hidden=matrices, warmup=2, save_seconds=0
+        )
 
     whole = run(tmp_path / "whole", None)
     with pytest.raises(KeyboardInterrupt):

@@ -15,8 +15,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and run one stage."""
     parser = argparse.ArgumentParser(
         prog="python -m steerlib.pocket",
-        description="Make the pocket model again: codec, text, encode, lm, beats, export, evaluate, in this order. "
-        "Every stage resumes where it was stopped and loses at most a few minutes.",
+        description="Make the pocket model again, in this order: codec, text, encode, lm, beats, clap, export, "
+        "evaluate. Every stage resumes where it was stopped and loses at most a few minutes.",
     )
     stages = parser.add_subparsers(dest="stage", required=True)
 
@@ -36,10 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
         help="first seed (default: %(default)s, never trained on)",
     )
     for name, text, steps in (
-        ("codec", "train the spectral codec (renders its clips first)", 5_400),
+        ("codec", "train the spectral codec (renders its clips first)", 10_000),
         ("text", "train tokenizer and text encoder on captions", 1_000),
         ("lm", "train the decoder on codes (encodes the corpus first)", 6_000),
-        ("beats", "train the tempo judge", 2_500),
+        ("beats", "train the judge of tempo", 2_500),
+        ("clap", "train the judge of style and instrument", 2_000),
     ):
         sub = stage(name, text)
         sub.add_argument(
@@ -50,10 +51,10 @@ def main(arguments: list[str] | None = None) -> None:
         )
         if name == "lm":
             sub.add_argument(
-                "--clips", type=int, default=40_000, help="training clips (default: %(default)s)"
+                "--clips", type=int, default=20_000, help="training clips (default: %(default)s)"
             )
     sub = stage("encode", "encode the corpus, as lm would do first")
-    sub.add_argument("--clips", type=int, default=40_000)
+    sub.add_argument("--clips", type=int, default=20_000)
     sub = stage("export", "write data/pocket from the trainings")
     sub.add_argument("--to", type=Path, default=_FOLDER)
     sub = stage("evaluate", "print every figure of the model card, with intervals and thresholds")
@@ -92,6 +93,10 @@ def run(options: argparse.Namespace) -> None:
         from steerlib.pocket.judges import train_beats
 
         train_beats(work, steps=options.steps)
+    elif options.stage == "clap":
+        from steerlib.pocket.judges import train_clap
+
+        train_clap(work, steps=options.steps)
     elif options.stage == "export":
         from steerlib.pocket.export import export
 

@@ -40,7 +40,7 @@ class SpectralCodecConfig(PreTrainedConfig):
     depth : int
         Blocks per stage.
     phase_iterations : int
-        Griffin-Lim iterations after the locked phases.
+        Griffin-Lim iterations after the locked phases, with momentum (Perraudin et al. 2013).
     """
 
     model_type = "spectral_codec"
@@ -58,7 +58,7 @@ class SpectralCodecConfig(PreTrainedConfig):
         latent_size: int = 320,
         decoder_size: int = 256,
         depth: int = 4,
-        phase_iterations: int = 2,
+        phase_iterations: int = 3,
         audio_channels: int = 1,
         **kwargs,
     ):
@@ -164,14 +164,22 @@ class SpectralCodec(PreTrainedModel):
 
     def istft(self, spectrum: torch.Tensor) -> torch.Tensor:
         """Overlap-add inverse of `stft`, shape (batch, frames * stft_hop)."""
-        n, hop = self.config.n_fft, self.config.stft_hop
-        frames = torch.fft.irfft(spectrum, n=n) * (self.window * (self.window.sum() / 2))
-        batch, count, _ = frames.shape
-        total = n + (count - 1) * hop
-        add = lambda x: F.fold(x.transpose(1, 2), (1, total), (1, n), stride=(1, hop))[:, 0, 0]  # noqa: E731
-        weight = add((self.window**2).expand(1, count, n))
-        left = (n - hop) // 2
-        return (add(frames) / weight.clamp_min(1e-3))[:, left : left + count * hop]
+        frames = torch.fft.irfft(spectrum, n=self.config.n_fft) * (self.window * (self.window.sum() / 2))
+        weight = self._overlap_add((self.window**2).expand(1, frames.shape[1], -1))
+        left = (self.config.n_fft - self.config.stft_hop) // 2
+        audio = self._overlap_add(frames) / weight.clamp_min(1e-3)
+        return audio[:, left : left + frames.shape[1] * self.config.stft_hop]
+
+    def _overlap_add(self, frames: torch.Tensor) -> torch.Tensor:
+        """Sum of frames (batch, count, n_fft), each a hop after the one before; faster than `F.fold`."""
+        batch, count, n = frames.shape
+        hop = self.config.stft_hop
+        pieces = math.ceil(n / hop)
+        parts = F.pad(frames, (0, pieces * hop - n)).view(batch, count, pieces, hop)
+        total = frames.new_zeros(batch, count + pieces - 1, hop)
+        for i in range(pieces):
+            total[:, i : i + count] += parts[:, :, i]
+        return total.flatten(1)
 
     def decibels(self, audio: torch.Tensor) -> torch.Tensor:
         """Log-magnitude spectrogram in dB re full scale, floored at -110."""
@@ -194,24 +202,29 @@ class SpectralCodec(PreTrainedModel):
         peak = F.pad((centre >= left) & (centre > right), (1, 1))
         curvature = (left - 2 * centre + right).clamp(max=-1e-6)
         offset = F.pad((0.5 * (left - right) / curvature).clamp(-0.5, 0.5), (1, 1))
-        bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
+        bins = torch.arange(magnitude.shape[-1], device=magnitude.device, dtype=torch.int32)
         far = 10**6
         before = torch.where(peak, bins, -far).cummax(-1).values
         after = torch.where(peak, bins, far).flip(-1).cummin(-1).values.flip(-1)
-        nearest = torch.where(bins - before <= after - bins, before, after).clamp(0, len(bins) - 1)
+        nearest = torch.where(bins - before <= after - bins, before, after).clamp(0, len(bins) - 1).long()
         frequency = nearest + offset.gather(-1, nearest)  # of the peak that rules each bin, in bins
-        advance = frequency * (2 * math.pi * self.config.stft_hop / self.config.n_fft)
+        advance = frequency * (self.config.stft_hop / self.config.n_fft)  # in cycles
         advance = 0.5 * (advance + F.pad(advance, (0, 0, 1, 0))[:, :-1])
-        phase = advance.double().cumsum(1).remainder(2 * math.pi).to(magnitude.dtype)
-        return phase.gather(-1, nearest) + math.pi * (bins % 2)
+        cycles = advance.double().cumsum(1).frac().to(magnitude.dtype)
+        return 2 * math.pi * cycles.gather(-1, nearest) + math.pi * (bins % 2)
 
     def vocode(self, decibels: torch.Tensor) -> torch.Tensor:
         """Audio of shape (batch, samples) from a log-magnitude spectrogram in dB."""
         magnitude = 10 ** (decibels / 20)
         spectrum = torch.polar(magnitude, self.phases(magnitude))
+        before = None
         for _ in range(self.config.phase_iterations):
             consistent = self.stft(self.istft(spectrum))
-            spectrum = consistent * (magnitude / consistent.abs().clamp_min(1e-9))
+            ahead = consistent if before is None else consistent.lerp(before, -0.5)
+            before = consistent
+            parts = torch.view_as_real(ahead)
+            scale = magnitude * parts.square().sum(-1).clamp_min(1e-18).rsqrt()
+            spectrum = torch.view_as_complex(parts * scale[..., None])
         return self.istft(spectrum)
 
     # -- network -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from steerlib import metrics
 from steerlib.generation import generate
 from steerlib.models import load_model
 from steerlib.pocket import corpus
+from steerlib.pocket.captions import LEADS, STYLES
 from steerlib.prompts import load_attribute
 from steerlib.stats import auc
 
@@ -178,6 +179,56 @@ def prompt_figures(model, processor, *, prompts: int, seed: int) -> list[Figure]
     return figures
 
 
+def clap_figures(
+    part: str,
+    audio: Any,
+    truths: Mapping[str, Sequence[str]],
+    model: Path,
+    wanted: Mapping[str, float],
+) -> list[Figure]:
+    """Share of clips whose style and lead instrument CLAP names rightly, out of all names that there are."""
+    rate = None if hasattr(audio, "sample_rate") else corpus.SAMPLE_RATE
+    figures = []
+    for kind, names in (("style", list(STYLES)), ("lead", list(LEADS))):
+        scores = metrics.clap_scores(audio, names, sample_rate=rate, model=model)
+        right = scores.argmax(1) == [names.index(name) for name in truths[kind]]
+        figures.append(_share(part, f"{kind} recognised", right, wanted[kind]))
+    return figures
+
+
+def named_figures(model, processor, judge: Path, *, seed: int) -> list[Figure]:
+    """Whether generated clips have the style and the instrument that their prompt names."""
+    pairs = [(style, lead) for style in STYLES for lead in LEADS] * 2
+    texts = [f"A {style} song with a {lead}" for style, lead in pairs]
+    clips = generate(model, processor, texts, seed=[seed + i for i in range(len(texts))])
+    truths = {"style": [style for style, _ in pairs], "lead": [lead for _, lead in pairs]}
+    return clap_figures("model, named in the prompt", clips, truths, judge, {"style": 0.7, "lead": 0.6})
+
+
+def melody_figures(model, processor, *, tunes: int, seed: int) -> list[Figure]:
+    """Chroma correlation of generated clips with the tune they were given, and with another clip's tune."""
+    seeds = range(corpus.HELD_OUT + 2000, corpus.HELD_OUT + 2000 + tunes)
+    composed = [corpus.compose(s) for s in seeds]
+    audio = np.stack(
+        [
+            corpus.render_parts({k: v for k, v in parts.items() if k[2] == "lead"}, t.bpm, corpus.SECONDS)
+            for t, parts in composed
+        ]
+    )
+    melody = processor.feature_extractor(audio, sampling_rate=corpus.SAMPLE_RATE, return_tensors="pt")
+    texts = [f"A {truth.style} song with a {truth.lead}" for truth, _ in composed]
+    clips = generate(model, processor, texts, seed=seed, melody=melody.input_features)
+    length = min(clips.audio.shape[1], audio.shape[1])
+    made, rate = clips.audio[:, :length], corpus.SAMPLE_RATE
+    own = metrics.chroma_correlation(audio[:, :length], made, sample_rate=rate)
+    other = metrics.chroma_correlation(np.roll(audio[:, :length], 1, axis=0), made, sample_rate=rate)
+    part = "model, given a tune"
+    return [
+        _mean(part, "chroma correlation with it, minus with another tune", own - other, 0.1),
+        _mean(part, "chroma correlation with it", own, 0.0),
+    ]
+
+
 def evaluate(
     folder: Path, *, clips: int = 200, prompts: int = 100, seed: int = 0, write: bool = True
 ) -> list[Figure]:
@@ -207,7 +258,16 @@ def evaluate(
     checkpoint = folder / "beats.ckpt"
     figures += tempo_figures("tempo judge", audio, truths, checkpoint)
     figures += tempo_figures("tempo judge, through the codec", copies, truths, checkpoint)
+    judge = folder / "clap"
+    known = {"style": [t.style for t in truths], "lead": [t.lead for t in truths]}
+    wanted = {"style": 0.9, "lead": 0.8}
+    figures += clap_figures("CLAP judge", audio, known, judge, wanted)
+    figures += clap_figures("CLAP judge, through the codec", copies, known, judge, wanted)
     figures += prompt_figures(model, processor, prompts=prompts, seed=seed)
+    figures += named_figures(model, processor, judge, seed=seed)
+    figures += melody_figures(model, processor, tunes=prompts, seed=seed)
+    size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e6
+    figures.append(Figure("all weights", "size (MB)", size, size, size, 1, 60, higher=False))
     if write:
         content = {"seeds": [corpus.HELD_OUT + 1000, clips], "figures": [asdict(f) for f in figures]}
         (folder / "evaluation.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -18,7 +18,7 @@ def export(work: Path, folder: Path) -> None:
     Parameters
     ----------
     work : Path
-        Holds ``codec``, ``text``, ``lm`` and ``beats``.
+        Holds ``codec``, ``text``, ``lm``, ``beats`` and ``clap``.
     folder : Path
         Receives ``config.json``, ``model.safetensors``, tokenizer, ``vocabulary.txt`` and the judges.
 
@@ -42,10 +42,12 @@ def export(work: Path, folder: Path) -> None:
     model.half().save_pretrained(folder)
     MusicgenMelodyProcessor.from_pretrained(work / "text").save_pretrained(folder)
     (folder / "vocabulary.txt").write_text("\n".join(known_words()) + "\n")
-    for source in (work / "beats" / "beats.ckpt",):
-        if source.exists():
-            shutil.copyfile(source, folder / source.name)
-    for name in ("codec", "lm", "text", "beats"):
+    beats, clap = work / "beats" / "beats.ckpt", work / "clap" / "model"
+    if beats.exists():
+        shutil.copyfile(beats, folder / beats.name)
+    if clap.exists():
+        shutil.copytree(clap, folder / "clap", dirs_exist_ok=True)
+    for name in ("codec", "lm", "text", "beats", "clap"):
         log = work / name / "log.jsonl"
         if log.exists():
             (folder / "training").mkdir(exist_ok=True)

@@ -1,23 +1,29 @@
-"""The judge of tempo in the pocket model's music, trained on its corpus because public weights cannot be shipped.
+"""The judges of the pocket model's music, trained on its corpus because public weights cannot be shipped.
 
-A small `BeatThis` (Foscarin et al. 2024), read by the same code as the public checkpoints: beat_this's inference
-classes.
+A small `BeatThis` (Foscarin et al. 2024) hears tempo, a small `ClapModel` (Wu et al. 2023) style and instrument.
+Both are read by the same code as the public checkpoints: beat_this's inference classes and transformers'
+zero-shot pipeline. Half of what they learn from has been through the codec, as all that they will judge has.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soxr
 import torch
+import torch.nn.functional as F
 from beat_this.model.beat_tracker import BeatThis
 from beat_this.model.loss import ShiftTolerantBCELoss
 from beat_this.preprocessing import LogMelSpect
 from tqdm.auto import tqdm
+from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from steerlib.pocket import corpus, train_codec
+from steerlib.pocket.captions import LEADS, STYLES, known_words
+from steerlib.pocket.lm import TEXT, make_tokenizer
 from steerlib.pocket.training import fit
 
 _BEATS = {
@@ -27,36 +33,30 @@ _BEATS = {
 _FPS = 50
 
 
-def _spectrograms(work: Path, clips: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log-mel spectrograms (2 * clips, frames, 128) float16 of clips and of their codec copies; seeds of both."""
-    file = work / "beats" / f"mel_{clips}.npy"
+def _features(work: Path, name: str, clips: int, feature: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A feature of clips and then of their codec copies, (2 * clips, ...) float16, kept on disk.
+
+    `feature` takes audio of shape (batch, samples) to features of shape (batch, ...).
+    """
+    shards = train_codec.render_shards(work / "audio", clips) + train_codec.copy_shards(work, clips)
+    file = work / name / f"{shards[-1].parent.name}_{clips}.npy"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        codec, mel = train_codec.load(work), LogMelSpect()
-        spectra: list[np.ndarray] = []
-        copies: list[np.ndarray] = []
-        with torch.no_grad():
-            for path in tqdm(
-                train_codec.render_shards(work / "audio", clips), desc="spectrograms", unit="shard"
-            ):
-                for part in np.array_split(np.load(path) / np.float32(32767), 20):
-                    audio = torch.tensor(part, dtype=torch.float32)
-                    with torch.autocast("cpu", torch.bfloat16):
-                        copy = codec(audio[:, None]).audio_values[:, 0]
-                    for kept, waves in ((spectra, audio), (copies, copy)):
-                        resampled = soxr.resample(waves.numpy().T, corpus.SAMPLE_RATE, 22_050).T
-                        kept.extend(mel(torch.tensor(x)).half().numpy() for x in resampled)
+        found = [
+            feature(part.astype(np.float32) / 32767).astype(np.float16)
+            for shard in tqdm(shards, desc=f"{name}: spectrograms", unit="shard")
+            for part in np.array_split(np.load(shard), 20)
+        ]
         temporary = file.with_suffix(".tmp.npy")
-        np.save(temporary, np.stack(spectra + copies))
+        np.save(temporary, np.concatenate(found))
         os.replace(temporary, file)
-    seeds = np.arange(clips)
-    return np.load(file, mmap_mode="r"), np.concatenate([seeds, seeds])
+    return np.load(file, mmap_mode="r")
 
 
 def train_beats(
     work: Path, *, steps: int = 2_500, clips: int = 4_000, batch: int = 16, seed: int = 0
 ) -> Path:
-    """Train the tempo judge on exact beats, half of the clips passed through the codec.
+    """Train the tempo judge on exact beats.
 
     Returns
     -------
@@ -64,7 +64,13 @@ def train_beats(
         ``work/beats/beats.ckpt``, float16, in the layout of beat_this's published checkpoints.
     """
     torch.manual_seed(seed)
-    mels, seeds = _spectrograms(work, clips)
+    mel = LogMelSpect()
+
+    def feature(audio: np.ndarray) -> np.ndarray:
+        resampled = soxr.resample(audio.T, corpus.SAMPLE_RATE, 22_050).T
+        return np.stack([mel(torch.tensor(x)).numpy() for x in resampled])
+
+    mels = _features(work, "beats", clips, feature)
     truths = [corpus.compose(s)[0] for s in range(clips)]
     frames = mels.shape[1]
     targets = np.zeros((2, clips, frames), np.float32)
@@ -81,7 +87,7 @@ def train_beats(
         start = rng.integers(0, 100)  # clips start on a downbeat; music at large does not
         length = frames - 100
         cut = np.stack([mels[r][start : start + length] for r in rows]).astype(np.float32)
-        beats, downbeats = (torch.tensor(t[seeds[rows], start : start + length]) for t in targets)
+        beats, downbeats = (torch.tensor(t[rows % clips, start : start + length]) for t in targets)
         with torch.autocast("cpu", torch.bfloat16):
             out = model(torch.tensor(cut))
         first = beat_loss(out["beat"].float(), beats)
@@ -95,3 +101,105 @@ def train_beats(
     file = work / "beats" / "beats.ckpt"
     torch.save({"state_dict": weights, "hyper_parameters": _BEATS}, file)
     return file
+
+
+_TEMPLATES = ("This is a sound of {}.", "{}", "a {} song", "{} music", "music with a {}", "the sound of a {}")
+
+
+def make_clap() -> tuple[ClapModel, ClapProcessor]:
+    """An untrained CLAP of a million parameters, whose embeddings have 32 dimensions.
+
+    So few because the Fréchet distance needs more windows than dimensions, and a notebook on a laptop has some
+    hundred of them.
+    """
+    words = sorted({*known_words(), "this", "is", "sound", "of", "music", "the", "song"})
+    tokenizer = make_tokenizer(words)
+    extractor = ClapFeatureExtractor(
+        feature_size=64, sampling_rate=corpus.SAMPLE_RATE, hop_length=512, max_length_s=int(corpus.SECONDS),
+        fft_window_size=1024, frequency_min=50, frequency_max=8000, truncation="rand_trunc", padding="repeatpad",
+    )  # fmt: skip
+    config = ClapConfig(
+        text_config={
+            "vocab_size": len(tokenizer), "hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "intermediate_size": 192, "max_position_embeddings": TEXT + 2, "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1,
+        },
+        audio_config={
+            "spec_size": 128, "num_mel_bins": 64, "hidden_size": 192, "patch_embeds_hidden_size": 48,
+            "depths": [2, 2, 2], "num_attention_heads": [2, 4, 8], "hidden_dropout_prob": 0.0,
+        },
+        projection_dim=32,
+    )  # fmt: skip
+    return ClapModel(config), ClapProcessor(extractor, tokenizer)
+
+
+def train_clap(work: Path, *, steps: int = 2_000, clips: int = 4_000, batch: int = 48, seed: int = 0) -> Path:
+    """Train the judge of style and instrument: right names out of all names, and captions among captions.
+
+    Returns
+    -------
+    Path
+        ``work/clap/model``, a folder with a `ClapModel` and its processor.
+    """
+    torch.manual_seed(seed)
+    clap, processor = make_clap()
+    extractor, tokenizer = processor.feature_extractor, processor.tokenizer
+
+    def feature(audio: np.ndarray) -> np.ndarray:
+        found = extractor(list(audio), sampling_rate=corpus.SAMPLE_RATE, return_tensors="np")
+        return found["input_features"]
+
+    mels = _features(work, "clap", clips, feature)
+    truths = [corpus.compose(s)[0] for s in range(clips)]
+    names = {"style": STYLES, "lead": LEADS}
+    right = {
+        kind: torch.tensor([list(of).index(getattr(t, kind)) for t in truths]) for kind, of in names.items()
+    }
+
+    def told(texts: list[str]) -> torch.Tensor:
+        ids = tokenizer(texts, padding="max_length", truncation=True, max_length=TEXT, return_tensors="pt")
+        output = clap.text_model(input_ids=ids.input_ids, attention_mask=ids.attention_mask)
+        return F.normalize(clap.text_projection(output.pooler_output).float(), dim=-1)
+
+    def heard(rows: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        cut = np.stack([_augmented(mels[row], rng) for row in rows])
+        output = clap.audio_model(
+            input_features=torch.tensor(cut), is_longer=torch.zeros(len(rows), 1, dtype=torch.bool)
+        )
+        return F.normalize(clap.audio_projection(output.pooler_output).float(), dim=-1)
+
+    def step(number: int) -> tuple[torch.Tensor, dict[str, float]]:
+        rng = np.random.default_rng([seed, number])
+        rows = rng.integers(len(mels), size=batch)
+        template = _TEMPLATES[rng.integers(len(_TEMPLATES))]
+        labels = [template.format(rng.choice(words)) for of in names.values() for words in of.values()]
+        texts = [truths[row % clips].caption for row in rows]
+        with torch.autocast("cpu", torch.bfloat16):
+            sounds, words = heard(rows, rng), told(labels + texts)
+        classes, captions = words[: len(labels)], words[len(labels) :]
+        scale = clap.logit_scale_a.exp().clamp(max=100)
+        logits = scale * sounds @ classes.T
+        parts = dict(zip(names, logits.split([len(of) for of in names.values()], dim=1), strict=True))
+        seeds = torch.tensor(rows % clips)
+        named = [F.cross_entropy(part, right[kind][seeds]) for kind, part in parts.items()]
+        pairs, own = scale * sounds @ captions.T, torch.arange(batch)
+        matched = (F.cross_entropy(pairs, own) + F.cross_entropy(pairs.T, own)) / 2
+        share = {
+            kind: (part.argmax(1) == right[kind][seeds]).float().mean().item() for kind, part in parts.items()
+        }
+        return sum(named) + 0.5 * matched, {**share, "captions": matched.item()}
+
+    fit(clap, step, work / "clap", steps=steps, learning_rate=1.5e-3, average=0.995)
+    clap.half().save_pretrained(work / "clap" / "model")
+    processor.save_pretrained(work / "clap" / "model")
+    return work / "clap" / "model"
+
+
+def _augmented(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Another start, another level, and in a fifth of the cases two seconds repeated, as the extractor repeats
+    what is short."""
+    frames = mel.shape[1]
+    rolled = np.roll(mel.astype(np.float32), rng.integers(frames), axis=1)
+    if rng.random() < 0.2:
+        rolled = np.tile(rolled[:, : frames // 4], (1, 5, 1))[:, :frames]
+    return rolled + np.float32(rng.uniform(-6, 6))

