@@ -1,4 +1,4 @@
-# make book | make test | make serve | make clean. Needs Python 3.11; everything else is installed into .venv.
+# make book | make test | make test-slow | make serve | make clean. Needs Python 3.11; everything else is installed into .venv.
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3 python))
 PROFILE ?= quick
 CORES   ?= all
@@ -8,7 +8,7 @@ BIN  := .venv/bin
 DONE := .venv/.installed
 TEST := _build/test
 
-.PHONY: book test serve clean
+.PHONY: book test test-slow serve clean
 
 book: $(DONE)
 	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=$(PROFILE)
@@ -23,9 +23,20 @@ test: $(DONE)
 	$(BIN)/snakemake --directory $(TEST) --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=tiny
 	BOOK=$(TEST)/_build/html $(BIN)/pytest --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/test_built_book.py
 
+# The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sharded sweeps that are killed midway.
+test-slow: $(DONE)
+	$(BIN)/pytest -m slow -s
+
 serve: book
 	@echo "Open http://127.0.0.1:$(PORT)/ and stop with Ctrl-C"
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+# The whole book as one PDF, printed by a Chromium.
+pdf: book
+	rm -rf _build/pdf
+	$(BIN)/jupyter-book build . --builder singlehtml -q --path-output _build/pdf
+	cp -r _build/pdf/_build/singlehtml/book/. _build/pdf/_build/singlehtml/  # its paths start there
+	$(if $(CHROMIUM),CHROMIUM=$(CHROMIUM)) $(BIN)/python book/print.py _build/pdf/_build/singlehtml/intro.html _build/book.pdf
 
 clean:
 	rm -rf _build .snakemake book/chapters logs results

@@ -37,6 +37,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.utils import cached_file
 
 from steerlib.prompts import DATA
 
@@ -117,7 +118,14 @@ def load_model(
         if revision is not None:
             raise ValueError(f"revision={revision!r} means something on the Hub only, but {name} is a folder")
 
+    commit = None
     try:
+        if isinstance(
+            source, str
+        ):  # one commit for all files, and for the metadata of what is made with them
+            file = cached_file(source, "config.json", revision=revision)
+            commit = Path(str(file)).parent.name
+            revision = commit
         config, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
         model_class, processor_class = _classes(config, name)
         codec = (config.get("audio_encoder") or {}).get("model_type")
@@ -139,6 +147,7 @@ def load_model(
             else _help_hub(source, error)
         ) from error
     _check_report(report, name)
+    model.config._commit_hash = commit
     model.requires_grad_(False)
     return model.to(torch_device).eval(), processor
 
@@ -257,7 +266,8 @@ def model_id(model: PreTrainedModel) -> dict[str, str]:
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
         flat = tensor.flatten()
-        sample = flat[torch.linspace(0, max(len(flat) - 1, 0), min(32, len(flat)), device=flat.device).long()]
+        count = min(32, len(flat))  # whole numbers: float32 cannot count the weights of a large layer
+        sample = flat[torch.arange(count, device=flat.device) * (len(flat) - 1) // max(count - 1, 1)]
         digest.update(f"{key} {tuple(tensor.shape)} ".encode() + sample.float().cpu().numpy().tobytes())
     revision = getattr(model.config, "_commit_hash", None) or "local"
     return {"model": name, "revision": revision, "weights": digest.hexdigest()[:16]}

@@ -15,6 +15,7 @@ Multiplier 0 edits nothing: the tokens are those of the unsteered model, bit for
 import json
 import math
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -27,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from steerlib.models import decoder_stack
+from steerlib.models import decoder_stack, model_id
 
 __all__ = ["Branches", "Site", "Steering", "SteeringVector", "Steps", "active_steering", "add_direction"]
 
@@ -212,15 +213,27 @@ class SteeringVector:
             temporary.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: str | Path) -> "SteeringVector":
+    def load(cls, path: str | Path, *, model: nn.Module | None = None) -> "SteeringVector":
         """Read a vector that `save` wrote. Only safetensors are read: nothing is ever unpickled.
+
+        Parameters
+        ----------
+        path : str or Path
+        model : MusicgenMelodyForConditionalGeneration or MusicgenForConditionalGeneration, optional
+            The model it is meant for: a vector of another shape is refused now, and not when it is applied.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is not a safetensors file, is damaged, holds no vector, or was written by a newer format.
+            If it is not a safetensors file, is damaged, holds no vector, was written by a newer format, or does
+            not fit the `model`.
+
+        Warns
+        -----
+        UserWarning
+            If it was taken from other weights than those of the `model`.
         """
         path = Path(path)
         if not path.is_file():
@@ -239,13 +252,39 @@ class SteeringVector:
             raise ValueError(
                 f"{path} is a safetensors file, but holds no steering vector: give one by SteeringVector.save"
             )
-        content = json.loads(header)
-        if content["format_version"] > _FORMAT_VERSION:
+        try:
+            content = json.loads(header)
+            version, metadata = int(content["format_version"]), dict(content["metadata"])
+            vector = cls(directions, metadata)
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{path} has format version {content['format_version']}, this steerlib reads up to "
-                f"{_FORMAT_VERSION}: update steerlib"
+                f"{path} holds no valid steering vector ({type(error).__name__}: {error}): make it again with "
+                "SteeringVector.save"
+            ) from error
+        if version > _FORMAT_VERSION:
+            raise ValueError(
+                f"{path} has format version {version}, this steerlib reads up to {_FORMAT_VERSION}: update "
+                "steerlib"
             )
-        return cls(directions, content["metadata"])
+        if model is not None:
+            vector._check_fit(model, path)
+        return vector
+
+    def _check_fit(self, model: Any, path: Path) -> None:
+        stack = decoder_stack(model)
+        expected = (len(stack.layers), stack.config.hidden_size)
+        if tuple(self.directions.shape) != expected:
+            raise ValueError(
+                f"{path} has shape {tuple(self.directions.shape)}, but the model needs (layers, hidden) = "
+                f"{expected}: take a vector from this model"
+            )
+        theirs, ours = self.metadata.get("weights"), model_id(model)["weights"]
+        if theirs is not None and theirs != ours:
+            warnings.warn(
+                f"{path} was taken from other weights ({self.metadata.get('model')}, {theirs}) than those of "
+                f"this model ({ours}): its directions may mean nothing here",
+                stacklevel=3,
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Loading models, encoding prompts, and naming the model."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,60 @@ def test_sharded_weights_load_and_a_missing_shard_is_named(tmp_path, tiny_model,
     shards[0].unlink()
     with pytest.raises(ValueError, match=f"lacks 1 of {len(shards)} shards.*{shards[0].name}"):
         load_model(tmp_path)
+
+
+def as_on_the_hub(folder, model_class):
+    """Names of files and weights as in the repositories of facebook/musicgen-*, which older versions wrote."""
+    weights = load_file(folder / "model.safetensors")
+    old = {
+        ".parametrizations.weight.original0": ".weight_g",
+        ".parametrizations.weight.original1": ".weight_v",
+    }
+    for new, legacy in old.items():
+        weights = {key.replace(new, legacy): value for key, value in weights.items()}
+    assert any(key.endswith("weight_g") for key in weights)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
+    features = config["feature_extractor"]
+    if model_class == "Musicgen":
+        features = {"feature_extractor_type": "EncodecFeatureExtractor", "sampling_rate": 16000}
+    features["processor_class"] = f"{model_class}Processor"
+    (folder / "preprocessor_config.json").write_text(json.dumps(features), encoding="utf-8")
+    (folder / "processor_config.json").unlink()
+
+
+@pytest.mark.parametrize("name", ["facebook/musicgen-melody", "facebook/musicgen-small"])
+def test_a_model_of_the_hub_loads_offline_from_its_cache_at_a_revision(
+    tmp_path, tiny_model, tiny_musicgen, tiny_processor, name
+):
+    expected = tiny_model if name.endswith("melody") else tiny_musicgen
+    commit = "0123456789" * 4
+    cache = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+    folder = cache / "snapshots" / commit
+    expected.save_pretrained(folder)
+    tiny_processor.save_pretrained(folder)
+    as_on_the_hub(folder, "MusicgenMelody" if name.endswith("melody") else "Musicgen")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit, encoding="utf-8")
+    program = (
+        "import sys, json, steerlib.models as m\n"
+        "for revision in (None, sys.argv[2]):\n"
+        "    model, processor = m.load_model(sys.argv[1], revision=revision)\n"
+        "print(json.dumps([m.model_id(model), type(processor).__name__]))"
+    )
+    command = [sys.executable, "-c", program, name, commit]
+    offline = dict(os.environ) | {
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_CACHE": str(cache.parent),
+        "HF_HUB_OFFLINE": "1",
+    }
+    finished = subprocess.run(
+        command, capture_output=True, text=True, cwd=DATA.parent, check=False, env=offline
+    )
+    assert finished.returncode == 0, finished.stderr
+    about, processor = json.loads(finished.stdout.splitlines()[-1])
+    assert about == {"model": name, "revision": commit, "weights": model_id(expected)["weights"]}
+    assert processor == f"Musicgen{'Melody' * name.endswith('melody')}Processor"
 
 
 def test_a_cross_attention_model_loads_as_well(tmp_path, tiny_musicgen, tiny_processor):

@@ -1,6 +1,7 @@
 """Steering: identities, which activations are edited and which are not, and hooks that always go away."""
 
 import copy
+import json
 import pickle
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -545,3 +546,38 @@ def test_hooks_are_gone_after_an_installation_that_failed_midway(tiny_model, enc
 def test_a_model_can_be_copied_and_pickled_metadata_is_plain(vector):
     assert type(copy.deepcopy(vector).metadata) is dict
     assert torch.equal(pickle.loads(pickle.dumps(vector)).directions, vector.directions)
+
+
+# --- vectors by others --------------------------------------------------------------------------------------
+
+
+def rewritten(path, **changes):
+    """A vector's file with another header."""
+    header = {"format_version": 1, "metadata": {}} | changes
+    text = changes.get("text", json.dumps({key: value for key, value in header.items() if value is not None}))
+    save_file({"directions": torch.ones(3, 32)}, path, {"steerlib.SteeringVector": text})
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"text": "{"}, {"text": "[]"}, {"format_version": None}, {"format_version": "new"}, {"metadata": 3}],
+    ids=str,
+)
+def test_a_vector_with_a_damaged_header_is_refused_by_name(tmp_path, changes):
+    with pytest.raises(ValueError, match=r"v\.safetensors holds no valid steering vector"):
+        SteeringVector.load(rewritten(tmp_path / "v.safetensors", **changes))
+
+
+def test_a_vector_of_a_newer_format_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="format version 99, this steerlib reads up to 1: update"):
+        SteeringVector.load(rewritten(tmp_path / "v.safetensors", format_version=99))
+
+
+def test_a_vector_is_checked_against_the_model_when_it_is_loaded(tmp_path, tiny_model):
+    SteeringVector(torch.ones(4, 32)).save(tmp_path / "deep.safetensors")
+    with pytest.raises(ValueError, match=r"\(4, 32\), but the model needs .* \(3, 32\)"):
+        SteeringVector.load(tmp_path / "deep.safetensors", model=tiny_model)
+    SteeringVector(torch.ones(3, 32), {"model": "other", "weights": "0"}).save(tmp_path / "other.safetensors")
+    with pytest.warns(UserWarning, match="taken from other weights"):
+        SteeringVector.load(tmp_path / "other.safetensors", model=tiny_model)

@@ -1,0 +1,402 @@
+"""The command ``steerlib``: extract directions, steer, sweep and evaluate without a notebook.
+
+Exit codes: 0 done; 1 the message on stderr says what is wrong and what to do; 2 the command line is wrong; 3 it
+will not fit into memory or on the disk; 130 interrupted (what was stored stays, and the next run goes on there).
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+import transformers
+import yaml  # type: ignore[import-untyped]
+
+from steerlib.activations import extract_activations
+from steerlib.directions import diff_mean
+from steerlib.estimate import DoesNotFit, Estimate
+from steerlib.export import save_table, save_vector
+from steerlib.generation import generate
+from steerlib.metrics import (
+    clap_embeddings,
+    clap_scores,
+    frechet_distance,
+    onset_rate,
+    spectral_centroid,
+    tempo,
+)
+from steerlib.models import decoder_stack, load_model, model_id, text_length_of, versions
+from steerlib.plans import SweepPlan, read_plans
+from steerlib.prompts import load_attribute
+from steerlib.steering import Steering, SteeringVector
+from steerlib.store import Store, merge
+
+__all__ = ["main"]
+
+_AUDIO = (".wav", ".flac", ".mp3", ".ogg")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    args = _parser().parse_args(arguments)
+    transformers.logging.set_verbosity_error()
+    if args.quiet:
+        transformers.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            args.run(args)
+    except DoesNotFit as error:
+        print(f"steerlib: does not fit: {error}", file=sys.stderr)
+        return 3
+    except (ValueError, TypeError, OSError) as error:
+        print(f"steerlib: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            "steerlib: interrupted; what is stored stays, the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"steerlib: warning: {message}", file=sys.stderr)
+
+
+# --- what the commands do -----------------------------------------------------------------------------------
+
+
+def _info(args: argparse.Namespace) -> None:
+    path = Path(args.what)
+    if path.suffix == ".safetensors":
+        vector = SteeringVector.load(path)
+        _show(
+            {"vector": vector, "norms": [round(norm, 4) for norm in vector.norms.tolist()], **vector.metadata}
+        )
+    elif (path / "store.json").is_file():
+        rows = Store(path).read()
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        columns = [
+            name for name in ("attribute", "source_layer", "multiplier", "prompt", "seed") if name in rows
+        ]
+        counts = {f"different {name}": rows[name].nunique() for name in columns}
+        _show(
+            {"store": path, "rows": len(rows), "clips": int(rows["clip"].notna().sum()), "bytes": size}
+            | counts
+        )
+    else:
+        model, processor = _load(args, args.what)
+        stack, config = decoder_stack(model), model.config
+        prefix = not hasattr(stack.layers[0], "encoder_attn")
+        _show(
+            model_id(model)
+            | {
+                "class": type(model).__name__,
+                "text": "prefix of the decoder"
+                if prefix
+                else "cross-attention: its EOS is not in the decoder",
+                "layers x width": f"{len(stack.layers)} x {config.decoder.hidden_size}",
+                "parameters": f"{sum(weight.numel() for weight in model.parameters()):,}",
+                "codebooks x codes": f"{config.decoder.num_codebooks} x {config.decoder.vocab_size}",
+                "frames per second": f"{config.audio_encoder.frame_rate:g}",
+                "sample rate": f"{config.audio_encoder.sampling_rate} Hz",
+                "chroma frames": config.chroma_length if prefix else 0,
+                "prompt length": f"{text_length_of(processor)} tokens",
+                "device, dtype": f"{model.device}, {str(model.dtype).removeprefix('torch.')}",
+            }
+            | versions()
+        )
+
+
+def _extract(args: argparse.Namespace) -> None:
+    if args.out.suffix != ".safetensors":
+        raise ValueError(f"--out must end in .safetensors, got {args.out}")
+    attribute = load_attribute(args.attribute)
+    attribute = attribute.first(args.pairs) if args.pairs else attribute
+    model, processor = _load(args)
+    acts = extract_activations(
+        model, processor, attribute, position=args.position, site=args.site, progress=not args.quiet
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    vector = diff_mean(acts)
+    card = save_vector(vector, args.out)
+    print(f"{vector} in {args.out}, its card in {card}")
+
+
+def _steer(args: argparse.Namespace) -> None:
+    model, processor = _load(args)
+    vector = SteeringVector.load(args.vector, model=model)
+    settings = [(prompt, factor) for prompt in args.prompt for factor in args.multiplier]
+    steering = [
+        Steering(
+            vector, factor, source_layer=args.layer, steps=args.steps, branches=args.branches, site=args.site,
+            preserve_norm=args.preserve_norm,
+        )
+        for _, factor in settings
+    ]  # fmt: skip
+    clips = generate(
+        model,
+        processor,
+        [prompt for prompt, _ in settings],
+        seconds=args.seconds,
+        seed=args.seed,
+        steering=steering,
+        guidance_scale=args.guidance,
+        progress=not args.quiet,
+    )
+    paths = clips.save(args.out)
+    columns = {"prompt": [prompt for prompt, _ in settings], "multiplier": [factor for _, factor in settings]}
+    table = pd.DataFrame({"clip": [path.name for path in paths], **columns, "seed": args.seed})
+    save_table(table, args.out / "clips.csv")
+    print(table.to_string(index=False))
+    print(f"{len(paths)} clips and clips.csv in {args.out}")
+
+
+def _sweep(args: argparse.Namespace) -> None:
+    plans = read_plans(args.experiment)
+    unknown = [name for name in args.names if name not in plans]
+    if unknown:
+        raise ValueError(f"{args.experiment} has no sweep {unknown[0]!r}; it has {', '.join(plans)}")
+    changes = {name: yaml.safe_load(value) for name, value in args.parameter}
+    chosen = [plans[name].changed(changes) for name in args.names or plans]
+    loaded: dict[Any, Any] = {}
+    for plan in chosen:
+        key = (plan.model, plan.revision, plan.device, plan.dtype)
+        if key not in loaded:
+            name, revision, device, dtype = key
+            loaded = {key: load_model(name, revision=revision, device=device, dtype=dtype)}  # one at a time
+        model, processor = loaded[key]
+        _run_plan(plan, model, processor, args)
+
+
+def _run_plan(plan: SweepPlan, model: Any, processor: Any, args: argparse.Namespace) -> None:
+    folder = args.output / plan.name
+    if args.dry_run:
+        vectors = plan.vectors(model, processor, folder / "vectors", dry_run=True)
+        table = plan.run(model, processor, vectors, folder / "store", shard=args.shard, dry_run=True)
+        print(f"sweep   {plan.name}\n{Estimate(**table.attrs)}\n", flush=True)
+        return
+    vectors = plan.vectors(model, processor, folder / "vectors")
+    if args.vectors:
+        return
+    if args.shard:
+        store = folder / "shards" / args.shard.replace("/", "-of-")
+        table = plan.run(model, processor, vectors, store, shard=args.shard, progress=not args.quiet)
+        print(f"{plan.name}: shard {args.shard} is done, {table['key'].nunique()} clips in {store}")
+        return
+    if args.merge:
+        shards = sorted(path.parent for path in (folder / "shards").glob("*/store.json"))
+        merge(folder / "store", shards)
+    table = plan.run(model, processor, vectors, folder / "store", progress=not args.quiet)
+    about = {"sweep": asdict(plan), "model": model_id(model), "versions": versions()}
+    for suffix in (".parquet", ".csv"):
+        save_table(table, folder / f"table{suffix}", about=about)
+    print(
+        f"{plan.name}: {len(table)} rows in {folder / 'table.parquet'} and .csv, clips in {folder / 'store'}"
+    )
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    files = _audio_files(args.audio)
+    reference = _audio_files([args.reference]) if args.reference else []
+    measured, embedded = [], []
+    for file in files:
+        samples, rate = _read(file)
+        row: dict[str, Any] = {"file": str(file), "seconds": samples.shape[1] / rate}
+        if "bpm" in args.metrics:
+            row["bpm"] = tempo(samples, sample_rate=rate, checkpoint=args.beats)[0]
+        if "centroid" in args.metrics:
+            row["centroid"] = spectral_centroid(samples, sample_rate=rate)[0]
+        if "onset_rate" in args.metrics:
+            row["onset_rate"] = onset_rate(samples, sample_rate=rate)[0]
+        if args.labels:
+            scores = clap_scores(samples, args.labels, sample_rate=rate, model=args.clap)[0]
+            row |= {f"clap {label}": score for label, score in zip(args.labels, scores, strict=True)}
+        if reference:
+            embedded.append(_embed(samples, rate, args.clap))
+        measured.append(row)
+    table = pd.DataFrame(measured)
+    print(table.to_string(index=False))
+    if reference:
+        theirs = np.concatenate([_embed(*_read(file), args.clap) for file in reference])
+        ours = np.concatenate(embedded)
+        distance = frechet_distance(ours, theirs)
+        print(
+            f"Fréchet audio distance to {len(reference)} files: {distance:.4g} ({len(ours)} windows of 2 s)"
+        )
+    for path in args.table:
+        save_table(table, path)
+
+
+def _embed(samples: Any, rate: int, clap: str | None) -> Any:
+    return clap_embeddings(samples, sample_rate=rate, model=clap)[0]
+
+
+def _read(file: Path) -> tuple[Any, int]:
+    """Mono samples (1, samples) and the rate."""
+    try:
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{file} cannot be read as audio: {error}") from error
+    return samples.mean(axis=1)[None], rate
+
+
+def _audio_files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file or folder {path}")
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found = [file for file in inside if file.suffix.lower() in _AUDIO]
+        if not found:
+            raise ValueError(f"{path} has no audio: expected {', '.join(_AUDIO)}")
+        files += found
+    return files
+
+
+def _load(args: argparse.Namespace, name: str | None = None) -> Any:
+    return load_model(name or args.model, revision=args.revision, device=args.device, dtype=args.dtype)
+
+
+def _show(facts: dict[str, Any]) -> None:
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:{width}}  {value}")
+
+
+# --- the command line ---------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="steerlib", description="Activation steering of music models.", epilog="Exit codes: " +
+        str(__doc__).split("Exit codes: ")[1].replace("\n", " "),
+    )  # fmt: skip
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], about: str, example: str) -> Any:
+        added = commands.add_parser(
+            name, help=about, description=about[0].upper() + about[1:] + ".", epilog=f"examples:\n{example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        added.set_defaults(run=run)
+        added.add_argument("--quiet", action="store_true", help="no progress bars")
+        return added
+
+    info = command(
+        "info", _info, "say what a model, a vector or a result store is",
+        "  steerlib info pocket\n  steerlib info facebook/musicgen-melody --dtype bfloat16\n"
+        "  steerlib info tempo.safetensors\n  steerlib info results/sweeps/layers/store",
+    )  # fmt: skip
+    info.add_argument(
+        "what", help="a model (pocket, a folder, a name on the Hub), a .safetensors vector, a store"
+    )
+    _model_options(info, named=False)
+
+    extract = command(
+        "extract", _extract, "make the steering vector of an attribute (DiffMean), with a model card beside it",
+        "  steerlib extract tempo --out tempo.safetensors\n"
+        "  steerlib extract my_prompts.yaml --pairs 50 --model facebook/musicgen-melody --out mine.safetensors",
+    )  # fmt: skip
+    extract.add_argument(
+        "attribute", help="name in data/prompts (tempo, timbre, ...) or a YAML file of pairs"
+    )
+    extract.add_argument("--out", type=Path, required=True, help="the .safetensors file")
+    extract.add_argument("--pairs", type=int, help="take the first pairs only")
+    extract.add_argument("--position", default="eos", choices=["eos", "start"])
+    extract.add_argument("--site", default="residual", choices=["residual", "attention"])
+    _model_options(extract)
+
+    steer = command(
+        "steer", _steer, "generate clips with a vector, one for each prompt and multiplier",
+        "  steerlib steer tempo.safetensors --prompt 'a folk song' --layer 5 --multiplier -0.1 0 0.1 --out clips",
+    )  # fmt: skip
+    steer.add_argument("vector", type=Path, help="a .safetensors file")
+    steer.add_argument("--prompt", nargs="+", required=True)
+    steer.add_argument("--multiplier", nargs="+", type=float, required=True, help="0 is the unsteered clip")
+    steer.add_argument("--layer", type=int, help="source layer (One-to-All); left out: All-to-All")
+    steer.add_argument("--out", type=Path, required=True, help="folder for the clips (FLAC) and clips.csv")
+    steer.add_argument("--seconds", type=float, default=8.0)
+    steer.add_argument("--seed", type=int, default=0)
+    steer.add_argument("--guidance", type=float, default=3.0)
+    steer.add_argument("--steps", default="all", choices=["all", "first"])
+    steer.add_argument("--branches", default="both", choices=["both", "conditional", "unconditional"])
+    steer.add_argument("--site", default="residual", choices=["residual", "attention"])
+    steer.add_argument("--preserve-norm", action="store_true")
+    _model_options(steer)
+
+    sweep = command(
+        "sweep", _sweep, "run the sweeps of an experiment, resuming where they stopped; table as Parquet and CSV",
+        "  steerlib sweep data/experiments/sweeps.yaml --dry-run        what it would cost, and whether it fits\n"
+        "  steerlib sweep data/experiments/sweeps.yaml layers -p prompt_count 4 -p multipliers '[-0.1, 0.1]'\n"
+        "  steerlib sweep data/experiments/sweeps.yaml layers --shard 3/16\n"
+        "  steerlib sweep data/experiments/sweeps.yaml layers --merge   bring the shards together, fill, write",
+    )  # fmt: skip
+    sweep.add_argument("experiment", type=Path, help="YAML file with a section 'sweeps'")
+    sweep.add_argument("names", nargs="*", metavar="NAME", help="sweeps of the file; all of them by default")
+    sweep.add_argument("--output", type=Path, default=Path("results/sweeps"), help="default: results/sweeps")
+    sweep.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="change a setting",
+    )
+    what = sweep.add_mutually_exclusive_group()
+    what.add_argument("--vectors", action="store_true", help="make the vectors only")
+    what.add_argument("--merge", action="store_true", help="take over the finished shards first")
+    what.add_argument(
+        "--dry-run", action="store_true", help="count, measure one step, make no clip; 3 if it won't fit"
+    )
+    sweep.add_argument(
+        "--shard", metavar="3/16", help="make the third of sixteen parts, in a store of its own"
+    )
+
+    evaluate = command(
+        "evaluate", _evaluate, "measure audio files: tempo, brightness, onsets, CLAP scores, Fréchet distance",
+        "  steerlib evaluate clips\n  steerlib evaluate clips --labels rock folk --table scores.csv\n"
+        "  steerlib evaluate clips --reference originals --clap laion/clap-htsat-unfused --beats final0",
+    )  # fmt: skip
+    evaluate.add_argument("audio", nargs="+", type=Path, help="files, or folders that hold some")
+    evaluate.add_argument(
+        "--metrics",
+        nargs="*",
+        default=["bpm", "centroid", "onset_rate"],
+        choices=["bpm", "centroid", "onset_rate"],
+    )
+    evaluate.add_argument("--labels", nargs="+", help="two or more: CLAP's probability of each")
+    evaluate.add_argument(
+        "--reference", type=Path, help="folder to take the Fréchet audio distance to (CLAP, 2 s)"
+    )
+    evaluate.add_argument(
+        "--beats", help="BeatThis checkpoint: a file, or final0; default: the pocket model's"
+    )
+    evaluate.add_argument(
+        "--clap", help="CLAP model: a folder, or laion/clap-htsat-unfused; default: the pocket's"
+    )
+    evaluate.add_argument("--table", nargs="+", type=Path, default=[], help=".parquet or .csv files to write")
+    return parser
+
+
+def _model_options(parser: argparse.ArgumentParser, *, named: bool = True) -> None:
+    if named:
+        parser.add_argument(
+            "--model", default="pocket", help="pocket, a folder, or a name on the Hugging Face Hub"
+        )
+    parser.add_argument("--revision", help="branch, tag or commit on the Hub")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

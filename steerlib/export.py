@@ -1,0 +1,128 @@
+"""Files that other tools read: vectors with a model card, tables as Parquet and CSV.
+
+A vector is one safetensors file with one tensor, ``directions`` (layers, hidden); its card is Markdown beside it.
+A table is tidy: one row per clip, units in the names of `steerlib.sweep`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from steerlib.steering import SteeringVector
+
+__all__ = ["save_table", "save_vector", "vector_card"]
+
+_KNOWN = ("attribute", "positive", "negative", "method", "model", "revision", "weights", "position", "site")
+
+
+def save_vector(vector: SteeringVector, path: str | Path) -> Path:
+    """Write a vector (safetensors) and its card, the same name with ``.md``.
+
+    Returns
+    -------
+    Path
+        That of the card.
+
+    Raises
+    ------
+    ValueError
+        If the name does not end in ``.safetensors``.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"a vector is a safetensors file: name it {path.with_suffix('.safetensors').name}")
+    vector.save(path)
+    card = path.with_suffix(".md")
+    card.write_text(vector_card(vector, path.name), encoding="utf-8")
+    return card
+
+
+def vector_card(vector: SteeringVector, file: str) -> str:
+    """The model card of a vector, Markdown: what it is, where it comes from, how to use it, and its limits.
+
+    Parameters
+    ----------
+    vector : SteeringVector
+    file : str
+        Name of the file that holds it.
+    """
+    about = dict(vector.metadata)
+    layers, hidden = vector.directions.shape
+    positive, negative = about.get("positive", "positive"), about.get("negative", "negative")
+    table = [f"| {key} | {about[key]} |" for key in _KNOWN if key in about]
+    table += [f"| {key} | {_cell(value)} |" for key, value in sorted(about.items()) if key not in _KNOWN]
+    norms = ", ".join(f"{norm:.3g}" for norm in vector.norms.tolist())
+    load = about.get("model", "pocket")
+    lines = [
+        f"# Steering vector: {about.get('attribute', 'unnamed')} ({positive} > {negative})",
+        "",
+        f"`{file}` holds one tensor, `directions`, float32 of shape ({layers}, {hidden}): row k is the direction of",
+        "layer k, the residual stream at the output of decoder block k (0-based), in the unit of the activations.",
+        f"A positive multiplier goes toward *{positive}*, a negative one toward *{negative}*.",
+        "",
+        "| | |",
+        "|---|---|",
+        *table,
+        f"| norms by layer | {norms} |",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import steerlib as sl",
+        "",
+        f'model, processor = sl.load_model("{load}")',
+        f'vector = sl.SteeringVector.load("{file}", model=model)',
+        f"with vector.apply(model, multiplier=0.1, source_layer={layers // 2}):",
+        '    clips = sl.generate(model, processor, ["a folk song"])',
+        "```",
+        "",
+        "The multiplier and the layer above only show the form: scan both (`steerlib sweep --help`).",
+        "",
+        "## Limits",
+        "",
+        "- It fits the weights named above and no others; `load(..., model=model)` warns if they differ.",
+        "- It was taken from prompts: whatever else differs between the two sets of prompts is in it as well.",
+        "- Large multipliers leave the range of activations that the model knows, and the sound breaks down.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def save_table(table: pd.DataFrame, path: str | Path, *, about: Mapping[str, Any] | None = None) -> None:
+    """Write a table as Parquet or CSV, by the suffix of its name, whole or not at all.
+
+    Parameters
+    ----------
+    table : DataFrame
+    path : str or Path
+        Ends in ``.parquet`` or ``.csv``. The folder is made.
+    about : mapping, optional
+        Kept in the Parquet file (pandas: ``table.attrs``). CSV has no place for it.
+
+    Raises
+    ------
+    ValueError
+        If the name ends in something else.
+    """
+    path = Path(path)
+    if path.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"a table is written as .parquet or .csv, and {path.name} is neither")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        if path.suffix == ".csv":
+            table.to_csv(temporary, index=False)
+        else:
+            named = table.copy(deep=False)
+            named.attrs = dict(about or {})
+            named.to_parquet(temporary, index=False)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
