@@ -1,19 +1,28 @@
-"""Record what a model makes of prompts: one activation per prompt and layer.
+"""Record what a model makes of prompts or of audio: one activation per prompt or clip, and layer.
 
 Paper A, section 3.1: the model reads the prompt, and the hidden state at its end-of-sequence token stands for
 the prompt as a whole. In MusicGen-Melody the prompt is part of the decoder's sequence, so that token has a
 state in every layer, at position ``chroma_length + (tokens of the prompt) - 1``. The melody is null, as in
 the paper.
 
+Paper B, section IV-C1: the model hears a clip, as if it had just written it, and the hidden state at the last
+token stands for the clip. The audio becomes the codec's tokens in the delay pattern of generation; the text
+is empty, as in the unconditional branch of guidance, and the melody is null.
+
 Layers are 0-based: layer k is the output of decoder block k, without the final normalisation. Only the
 position asked for is kept, so memory is layers x hidden a prompt, whatever the length of the sequence.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+import numpy as np
+import numpy.typing as npt
+import soxr
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -23,14 +32,20 @@ from steerlib.models import decoder_stack, encode_prompts, model_id, text_length
 from steerlib.prompts import Attribute, prompts_hash
 from steerlib.steering import Site
 
-__all__ = ["Activations", "Position", "extract_activations"]
+if TYPE_CHECKING:
+    from steerlib.generation import Clips
+
+__all__ = ["Activations", "AudioPosition", "Position", "extract_activations", "extract_audio_activations"]
 
 Position = Literal["eos", "start"]
+AudioPosition = Literal["last", "mean"]
+
+_PASS_BYTES = 2**24  # of the widest intermediate, float32, in one pass
 
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """Activations of prompts, with what they were taken from.
+    """Activations of prompts (or clips of audio), with what they were taken from.
 
     Attributes
     ----------
@@ -38,6 +53,7 @@ class Activations:
     labels : Tensor, shape (prompts,), bool, or None
         True for prompts of the positive pole; None if the prompts are not those of an attribute.
     prompts : tuple of str
+        Of clips: their prompts, or "clip 0" and on.
     attribute : Attribute or None
     metadata : dict
         Model, revision, weights, position, site, text length, hash of the prompts and versions.
@@ -69,7 +85,7 @@ def extract_activations(
     *,
     position: Position = "eos",
     site: Site = "residual",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     progress: bool = True,
 ) -> Activations:
     """Run prompts through the model and keep one activation per layer.
@@ -88,8 +104,9 @@ def extract_activations(
         follows the whole prefix and from which the first frame is predicted.
     site : {"residual", "attention"}
         The output of each block, or that of its self-attention before it is added to the stream.
-    batch_size : int, default 32
-        Prompts per pass.
+    batch_size : int, optional
+        Prompts per pass; by default up to 32, fewer of a wide model, whose widest layer then stays in the cache:
+        for the largest that is a fiftieth of the memory of keeping all hidden states, in no more time.
     progress : bool, default True
         Show a progress bar.
 
@@ -106,10 +123,14 @@ def extract_activations(
     for name, value, names in (("position", position, Position), ("site", site, Site)):
         if value not in get_args(names):
             raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     stack = decoder_stack(model)
     text_is_prefix = not hasattr(stack.layers[0], "encoder_attn")
+    if batch_size is None:
+        positions = model.config.chroma_length if text_is_prefix else 0
+        positions += text_length_of(processor) + 1
+        batch_size = min(32, max(1, _PASS_BYTES // (4 * positions * stack.config.ffn_dim)))
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if position == "eos" and not text_is_prefix:
         raise ValueError(
             f"{type(model).__name__} reads its prompt through cross-attention: the prompt's EOS is not in "
@@ -147,7 +168,8 @@ def extract_activations(
                 if position == "eos"
                 else torch.full_like(last[rows], start)
             )
-            _record(model, prefix, mask[rows], where, site, values[rows])
+            tokens = torch.full((len(prefix), stack.num_codebooks, 1), _start_token(model))
+            values[rows] = _record(model, prefix, mask[rows], tokens, partial(_at, where=where), site)
             bar.update(len(prefix))
 
     metadata = {
@@ -161,14 +183,132 @@ def extract_activations(
     return Activations(values, labels, tuple(prompts), attribute, metadata)
 
 
+def extract_audio_activations(
+    model: PreTrainedModel,
+    processor: MusicgenMelodyProcessor,
+    audio: "npt.ArrayLike | Clips",
+    *,
+    sample_rate: int | None = None,
+    position: AudioPosition = "last",
+    site: Site = "residual",
+    labels: Sequence[bool] | npt.NDArray[np.bool_] | Tensor | None = None,
+    batch_size: int = 16,
+    progress: bool = True,
+) -> Activations:
+    """Let the model hear clips, without a prompt, and keep one activation per layer (paper B section IV-C).
+
+    Chapters: *Concepts in audio*, *Probes*.
+
+    Parameters
+    ----------
+    model, processor
+        As `load_model` returns them.
+    audio : array_like, shape (clips, samples), or Clips
+        In [-1, 1]; resampled to the codec's rate.
+    sample_rate : int, optional
+        In Hz; needed for an array, taken from `Clips` otherwise.
+    position : {"last", "mean"}
+        The last token, which has heard the whole clip (paper B section IV-C1), or the mean over the clip's
+        tokens.
+    site : {"residual", "attention"}
+        The output of each block, or that of its self-attention before it is added to the stream.
+    labels : sequence of bool, shape (clips,), optional
+        True for clips of the positive pole, for `diff_mean`.
+    batch_size : int, default 16
+        Clips per pass.
+    progress : bool, default True
+        Show a progress bar.
+
+    Returns
+    -------
+    Activations
+        In the order of the clips.
+
+    Raises
+    ------
+    TypeError
+        If an array comes without a sample rate, or holds whole numbers.
+    ValueError
+        For audio of another shape, too long for the model or shorter than a frame, NaN in it, labels that do
+        not fit, an unknown position or site, or a model in training mode.
+
+    Examples
+    --------
+    >>> bright = extract_audio_activations(model, processor, clips)                 # doctest: +SKIP
+    """
+    for name, value, names in (("position", position, AudioPosition), ("site", site, Site)):
+        if value not in get_args(names):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if model.training:
+        raise ValueError(
+            "the model is in training mode, where dropout makes activations random: call model.eval()"
+        )
+    stack, config, codec = decoder_stack(model), model.config, cast(Any, model).audio_encoder
+    samples = _clips_audio(audio, sample_rate, int(config.audio_encoder.sampling_rate))
+    poles = None if labels is None else torch.as_tensor(labels)
+    if poles is not None and (poles.dtype != torch.bool or tuple(poles.shape) != (len(samples),)):
+        raise ValueError(
+            f"labels must be {len(samples)} booleans, one for each clip, got {poles.dtype} of shape "
+            f"{tuple(poles.shape)}"
+        )
+    text_is_prefix = not hasattr(stack.layers[0], "encoder_attn")
+    text_length = text_length_of(processor)
+    frames = int(samples.shape[1] / config.audio_encoder.sampling_rate * config.audio_encoder.frame_rate)
+    taken = config.chroma_length + text_length if text_is_prefix else 0
+    if not 1 <= frames <= config.decoder.max_position_embeddings - taken - 1:
+        raise ValueError(
+            f"the clips have {frames} frames of the codec, but the model has positions for 1 to "
+            f"{config.decoder.max_position_embeddings - taken - 1}: give shorter or longer clips"
+        )
+
+    values = torch.empty(len(samples), len(stack.layers), stack.config.hidden_size)
+    digest = hashlib.sha256()
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(samples), desc="activations", unit="clip", disable=not progress) as bar,
+    ):
+        for begin in range(0, len(samples), batch_size):
+            rows = slice(begin, begin + batch_size)
+            batch = torch.from_numpy(samples[rows])[:, None].to(model.device, model.dtype)
+            codes = codec.encode(batch).audio_codes[0]  # (clips, codebooks, frames)
+            digest.update(codes.to(torch.int32).cpu().numpy().tobytes())
+            text = torch.zeros(len(codes), text_length, stack.config.hidden_size).to(batch)
+            prefix = _with_null_melody(model, text) if text_is_prefix else text
+            length = codes.shape[2]
+            reduce = partial(_of_last, count=1 if position == "last" else length)
+            tokens = _delayed(codes, _start_token(model))
+            values[rows] = _record(model, prefix, None, tokens, reduce, site)
+            bar.update(len(codes))
+
+    prompts = getattr(audio, "prompts", None) or [f"clip {index}" for index in range(len(samples))]
+    metadata = {
+        **model_id(model),
+        "position": position,
+        "site": site,
+        "text_length": text_length,
+        "audio_tokens_sha256": digest.hexdigest(),
+        "versions": versions(),
+    }
+    return Activations(values, poles, tuple(prompts), None, metadata)
+
+
+def _of_last(hidden: Tensor, count: int) -> Tensor:
+    """Mean (rows, hidden) over the last positions of sequences (rows, positions, hidden)."""
+    return hidden[:, -count:].mean(dim=1, dtype=torch.float32)
+
+
 def _prefix(model: Any, input_ids: Tensor, mask: Tensor, *, text_is_prefix: bool) -> Tensor:
     """What the decoder reads of prompts: [null melody | text], or the text alone for cross-attention."""
     text = model.text_encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
     if hasattr(model, "enc_to_dec_proj"):
         text = model.enc_to_dec_proj(text)
     text = text * mask[..., None]
-    if not text_is_prefix:
-        return text
+    return _with_null_melody(model, text) if text_is_prefix else text
+
+
+def _with_null_melody(model: Any, text: Tensor) -> Tensor:
     melody = torch.zeros(len(text), model.config.chroma_length, model.config.num_chroma).to(text)
     melody[:, :, 0] = 1
     if hasattr(model, "audio_enc_to_dec_proj"):
@@ -176,25 +316,75 @@ def _prefix(model: Any, input_ids: Tensor, mask: Tensor, *, text_is_prefix: bool
     return torch.cat([melody, text], dim=1)
 
 
-def _record(model: Any, prefix: Tensor, mask: Tensor, where: Tensor, site: Site, values: Tensor) -> None:
-    """Run the decoder over prefix and start token; write (rows, layers, hidden) at positions `where`."""
+def _record(
+    model: Any,
+    prefix: Tensor,
+    mask: Tensor | None,
+    tokens: Tensor,
+    reduce: Callable[[Tensor], Tensor],
+    site: Site,
+) -> Tensor:
+    """Run the decoder over prefix and tokens; (rows, layers, hidden) of what `reduce` keeps of a sequence."""
     stack = decoder_stack(model)
-    rows = torch.arange(len(where), device=where.device)
+    kept: list[Tensor] = [torch.empty(0)] * len(stack.layers)
 
     def keep(layer: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             hidden = output[0] if isinstance(output, tuple) else output
-            values[:, layer] = hidden[rows, where].float().cpu()
+            kept[layer] = reduce(hidden).float().cpu()
 
         return hook
 
-    start_token = model.generation_config.decoder_start_token_id
-    if start_token is None:
-        start_token = model.generation_config.bos_token_id
-    start = torch.full((len(prefix), stack.num_codebooks, 1), start_token, device=prefix.device)
-    text_mask = {} if not hasattr(stack.layers[0], "encoder_attn") else {"encoder_attention_mask": mask}
+    text_mask = {}
+    if mask is not None and hasattr(stack.layers[0], "encoder_attn"):
+        text_mask = {"encoder_attention_mask": mask}
     with ExitStack() as hooks:
         for layer, block in enumerate(stack.layers):
             target = block if site == "residual" else block.self_attn
             hooks.callback(target.register_forward_hook(keep(layer)).remove)
-        stack(input_ids=start, encoder_hidden_states=prefix, use_cache=False, **text_mask)
+        stack(input_ids=tokens.to(prefix.device), encoder_hidden_states=prefix, use_cache=False, **text_mask)
+    return torch.stack(kept, dim=1)
+
+
+def _at(hidden: Tensor, where: Tensor) -> Tensor:
+    """The states (rows, hidden) at one position of each row's sequence (rows, positions, hidden)."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), where]
+
+
+def _start_token(model: Any) -> int:
+    start = model.generation_config.decoder_start_token_id
+    return int(model.generation_config.bos_token_id if start is None else start)
+
+
+def _delayed(codes: Tensor, start_token: int) -> Tensor:
+    """Codes (rows, codebooks, frames) as generation feeds them: the start token, then codebook k k steps late."""
+    rows, codebooks, frames = codes.shape
+    tokens = codes.new_full((rows, codebooks, frames + 1), start_token)
+    for k in range(min(codebooks, frames)):
+        tokens[:, k, k + 1 :] = codes[:, k, : frames - k]
+    return tokens
+
+
+def _clips_audio(
+    audio: "npt.ArrayLike | Clips", sample_rate: int | None, rate: int
+) -> npt.NDArray[np.float32]:
+    """Audio (clips, samples) at the model's rate, checked."""
+    known = getattr(audio, "sample_rate", None)
+    if known is None and sample_rate is None:
+        raise TypeError("an array does not know its sample rate: pass sample_rate=... in Hz, or pass Clips")
+    if known is not None and sample_rate not in (None, known):
+        raise ValueError(f"sample_rate={sample_rate}, but the clips were made at {known}: leave it out")
+    samples = np.asarray(getattr(audio, "audio", audio))
+    if samples.ndim != 2 or not samples.size:
+        hint = "; for one clip pass clip[None]" if samples.ndim == 1 else ""
+        raise ValueError(f"audio must have shape (clips, samples), got {samples.shape}{hint}")
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise TypeError(f"audio must be floating point in [-1, 1], got {samples.dtype}")
+    broken = np.flatnonzero(~np.isfinite(samples).all(axis=1))
+    if len(broken):
+        raise ValueError(f"clips {broken[:10].tolist()} hold NaN or infinite samples")
+    given = int(known if known is not None else sample_rate or 0)
+    if given < 1000:
+        raise ValueError(f"sample_rate={given}: is this in kHz? It must be in Hz, for instance 16000")
+    resampled = samples if given == rate else soxr.resample(samples.T, given, rate).T
+    return np.ascontiguousarray(resampled, dtype=np.float32)

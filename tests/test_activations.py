@@ -1,9 +1,13 @@
 """Extraction: the right position of the right layer, whatever else is in the batch."""
 
+import numpy as np
 import pytest
+import soxr
 import torch
 
-from steerlib.activations import Activations, extract_activations
+from steerlib.activations import Activations, extract_activations, extract_audio_activations
+from steerlib.directions import diff_mean
+from steerlib.generation import Clips
 from steerlib.models import decoder_blocks, encode_prompts, model_id
 from steerlib.prompts import Attribute, prompts_hash
 from steerlib.steering import SteeringVector
@@ -146,3 +150,115 @@ def test_activations_of_the_wrong_shape_are_refused():
         Activations(torch.zeros(2, 3, 4), None, ("a",))
     with pytest.raises(ValueError, match="labels must have shape"):
         Activations(torch.zeros(1, 3, 4), torch.tensor([True, False]), ("a",))
+
+
+# --- audio --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def audio(rng):
+    return rng.normal(0, 0.2, (3, 8000)).astype("float32")  # half a second at 16 kHz
+
+
+def heard(model, audio):
+    """Hidden states at the clips' codes, by transformers' own forward with a text that is masked away."""
+    codes = model.audio_encoder.encode(torch.from_numpy(audio)[:, None]).audio_codes[0]
+    start = torch.full((len(codes), 1), 16)
+    first = torch.cat([start, codes[:, 0]], dim=1)
+    second = torch.cat([start, start, codes[:, 1, :-1]], dim=1)  # one step late
+    output = model(
+        input_ids=torch.ones(len(codes), 12, dtype=torch.long),
+        attention_mask=torch.zeros(len(codes), 12, dtype=torch.long),
+        decoder_input_ids=torch.stack([first, second], dim=1).flatten(0, 1),
+        output_hidden_states=True,
+        use_cache=False,
+    )
+    return torch.stack(output.hidden_states[1:], dim=1)[:, :, -codes.shape[2] :]
+
+
+@pytest.mark.parametrize("batch_size", [16, 2])
+def test_audio_is_heard_as_the_tokens_that_generation_would_have_written(
+    tiny_model, tiny_processor, audio, batch_size
+):
+    expected = heard(tiny_model, audio)
+    options = {"sample_rate": 16000, "batch_size": batch_size, "progress": False}
+    last = extract_audio_activations(tiny_model, tiny_processor, audio, **options)
+    mean = extract_audio_activations(tiny_model, tiny_processor, audio, position="mean", **options)
+    assert last.values.shape == (3, 3, 32)
+    torch.testing.assert_close(last.values[:, :2], expected[:, :2, -1])
+    torch.testing.assert_close(mean.values[:, :2], expected[:, :2].mean(2))
+    norm = tiny_model.decoder.model.decoder.layer_norm
+    torch.testing.assert_close(norm(last.values[:, 2]), expected[:, 2, -1])
+    assert last.metadata["audio_tokens_sha256"] == mean.metadata["audio_tokens_sha256"]
+
+
+def test_the_attention_site_of_audio_is_the_output_of_self_attention(tiny_model, tiny_processor, audio):
+    seen = []
+    hook = decoder_blocks(tiny_model)[1].self_attn.register_forward_hook(
+        lambda module, args, output: seen.append(output[0][:, -1])
+    )
+    try:
+        values = extract_audio_activations(
+            tiny_model, tiny_processor, audio, sample_rate=16000, site="attention", progress=False
+        ).values
+    finally:
+        hook.remove()
+    torch.testing.assert_close(values[:, 1], seen[0])
+
+
+def test_clips_carry_their_rate_and_prompts_and_labels_make_diff_mean(tiny_model, tiny_processor, audio):
+    clips = Clips(audio, 16000, np.zeros((3, 2, 12), np.int16), ("a song", "jazz", "rock"), (0, 0, 0))
+    activations = extract_audio_activations(
+        tiny_model, tiny_processor, clips, labels=[True, False, False], progress=False
+    )
+    assert activations.prompts == clips.prompts
+    vector = diff_mean(activations)
+    expected = activations.values[0] - activations.values[1:].mean(0)
+    torch.testing.assert_close(vector.directions, expected)
+
+
+def test_audio_of_another_rate_is_resampled_to_that_of_the_codec(tiny_model, tiny_processor, audio):
+    twice = soxr.resample(audio.T, 16000, 32000).T
+    values = extract_audio_activations(tiny_model, tiny_processor, twice, sample_rate=32000, progress=False)
+    plain = soxr.resample(twice.T, 32000, 16000).T
+    expected = extract_audio_activations(tiny_model, tiny_processor, plain, sample_rate=16000, progress=False)
+    torch.testing.assert_close(values.values, expected.values)
+
+
+def test_a_cross_attention_model_hears_audio_with_a_null_prompt(tiny_musicgen, tiny_processor, audio):
+    values = extract_audio_activations(
+        tiny_musicgen, tiny_processor, audio, sample_rate=16000, progress=False
+    ).values
+    codes = tiny_musicgen.audio_encoder.encode(torch.from_numpy(audio)[:, None]).audio_codes[0]
+    start = torch.full((3, 1), 16)
+    tokens = torch.stack(
+        [torch.cat([start, codes[:, 0]], 1), torch.cat([start, start, codes[:, 1, :-1]], 1)], dim=1
+    )
+    output = tiny_musicgen.decoder(
+        input_ids=tokens.flatten(0, 1),
+        encoder_hidden_states=torch.zeros(3, 12, 32),
+        output_hidden_states=True,
+        use_cache=False,
+    )
+    torch.testing.assert_close(values[:, 0], output.hidden_states[1][:, -1])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"sample_rate": None}, TypeError, "does not know its sample rate"),
+        ({"sample_rate": 16}, ValueError, "in kHz"),
+        ({"position": "eos"}, ValueError, "position must be one of last, mean"),
+        ({"site": "mlp"}, ValueError, "site must be one of"),
+        ({"batch_size": 0}, ValueError, "at least 1"),
+        ({"labels": [1, 0, 1]}, ValueError, "labels must be 3 booleans"),
+        ({"audio": np.zeros(8000, np.float32)}, ValueError, r"pass clip\[None\]"),
+        ({"audio": np.zeros((1, 8000), np.int16)}, TypeError, "floating point"),
+        ({"audio": np.full((2, 8000), np.nan, np.float32)}, ValueError, r"clips \[0, 1\] hold NaN"),
+        ({"audio": np.zeros((1, 160000 * 2), np.float32)}, ValueError, "positions for 1 to"),
+    ],
+)
+def test_bad_audio_is_refused(tiny_model, tiny_processor, audio, change, error, message):
+    options = {"audio": audio, "sample_rate": 16000, "progress": False} | change
+    with pytest.raises(error, match=message):
+        extract_audio_activations(tiny_model, tiny_processor, **options)

@@ -5,7 +5,8 @@ brightness, loudness, energy, mode, key and lead instrument are drawn independen
 other, so that no attribute can be guessed from another (`steerlib.pocket` chapter of the book).
 
 Units: seconds, BPM (quarter notes), Hz, dB re full scale. Rendering uses symusic with the TimGM6mb SoundFont
-that pretty_midi carries (GPL-2; only audio made with it is used here, the SoundFont is not shipped).
+that pretty_midi carries (GPL-2; only audio made with it is used here, the SoundFont is not shipped), tuned by
+`steerlib.pocket.soundfont`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 
 from steerlib.pocket.captions import KEYS, LEADS, STYLES, caption
+from steerlib.pocket.soundfont import tuned_soundfont
 
 SAMPLE_RATE = 16_000
 SECONDS = 8.0
+# symusic 0.5.9 rounds the loop of a sampled note to whole samples: at 16 kHz high notes are out of tune
+_RENDER_RATE = 48_000
 #: Seeds from here on are never trained on.
 HELD_OUT = 10_000_000
 
@@ -306,11 +310,9 @@ _MIX = {"drums": 0.8, "bass": 0.8, "comp": 0.55, "lead": 1.0}
 
 @lru_cache(maxsize=1)
 def _synthesizer():
-    import pretty_midi
     from symusic import Synthesizer
 
-    soundfont = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
-    return Synthesizer(sf_path=str(soundfont), sample_rate=SAMPLE_RATE, quality=4)
+    return Synthesizer(sf_path=str(tuned_soundfont()), sample_rate=_RENDER_RATE, quality=4)
 
 
 def render_parts(parts: dict[tuple[int, bool, str], list[_Note]], bpm: float, seconds: float) -> np.ndarray:
@@ -330,7 +332,7 @@ def render_parts(parts: dict[tuple[int, bool, str], list[_Note]], bpm: float, se
             velocity = int(np.clip(n.velocity * _MIX.get(role, 1.0), 1, 127))
             track.notes.append(Note(round(n.beat * 480), max(1, round(n.length * 480)), n.pitch, velocity))
         score.tracks.append(track)
-    audio = _synthesizer().render(score, stereo=False)[0]
+    audio = soxr.resample(_synthesizer().render(score, stereo=False)[0], _RENDER_RATE, SAMPLE_RATE)
     samples = round(seconds * SAMPLE_RATE)
     return np.pad(audio[:samples], (0, max(0, samples - len(audio))))
 

@@ -1,0 +1,261 @@
+"""Steer toward a genre or an instrument, and let CLAP say how much of it is there (paper B, sections IV-D and E).
+
+The rule is paper B's: a unit direction times a strength is added, and the sum scaled back to the norm before. The
+strength is given as a share of the usual norm of the activations at each layer (`steerlib.probes.scaled`), because
+the paper's factor would mean something else at every layer and model. How the paper found its strengths it calls a
+"hyper-parameter search"; ours is stated in `best_strength`, and looks at other prompts than those reported.
+
+Scores are class probabilities of CLAP's zero-shot classification, between 0 and 1, and compare only within one
+list of labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import soundfile
+import soxr
+from transformers import MusicgenMelodyProcessor, PreTrainedModel
+
+from steerlib.activations import Activations
+from steerlib.generation import Clips, generate
+from steerlib.metrics import chroma_correlation, clap_scores
+from steerlib.probes import Method, probe_directions, scaled
+from steerlib.steering import Steering, SteeringVector
+from steerlib.sweep import sweep
+
+__all__ = ["best_strength", "play_tunes", "score_clips", "steer_toward"]
+
+
+def steer_toward(
+    model: PreTrainedModel,
+    processor: MusicgenMelodyProcessor,
+    activations: Activations,
+    labels: Sequence[str] | npt.NDArray[Any] | pd.Series,
+    prompts: Sequence[str],
+    *,
+    target: str,
+    strengths: Sequence[float],
+    store: str | Path,
+    against: str = "rest",
+    method: Method = "mse",
+    layer: int | None = None,
+    penalty: float = 10.0,
+    seconds: float = 8.0,
+    seeds: Sequence[int] = (0,),
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Generate from prompts, steered toward a class with paper B's rule. Chapters: *Probes*, *Genre fusion*.
+
+    Parameters
+    ----------
+    model, processor
+        As `load_model` returns them.
+    activations, labels, target, against, method, penalty
+        What the direction is made of, see `probe_directions`. The site that is steered is theirs.
+    prompts : sequence of str
+        None may name the target.
+    strengths : sequence of float
+        Shares of the usual norm at each layer. The unsteered baseline is always made.
+    store : str or Path
+        Folder of rows and clips, see `sweep`.
+    layer : int, optional
+        Steer this block alone; by default every block, each with its own direction.
+    seconds, seeds, progress
+        See `sweep`.
+
+    Returns
+    -------
+    DataFrame
+        That of `sweep` (``multiplier`` is the strength), with ``target``, ``against``, ``method`` and ``scope``
+        ("all" or "layer 7").
+
+    Raises
+    ------
+    ValueError
+        If a prompt names the target: its score would be the prompt's doing.
+    """
+    naming = [prompt for prompt in prompts if target.lower() in prompt.lower()]
+    if naming:
+        raise ValueError(f"the prompt {naming[0]!r} names the target {target!r}: take prompts that do not")
+    vector = probe_directions(activations, labels, target, against=against, method=method, penalty=penalty)
+    table = sweep(
+        model,
+        processor,
+        prompts,
+        {target: scaled(vector, activations)},
+        source_layers=None if layer is None else [layer],
+        strategy="all_to_all" if layer is None else "one_to_one",
+        multipliers=strengths,
+        site=activations.metadata["site"],
+        preserve_norm=True,
+        metrics=("centroid",),
+        keep_audio="flac",
+        seconds=seconds,
+        seeds=seeds,
+        store=store,
+        progress=progress,
+    )
+    scope = "all" if layer is None else f"layer {layer}"
+    return table.assign(target=target, against=against, method=method, scope=scope)
+
+
+def score_clips(
+    table: pd.DataFrame, store: str | Path, labels: Sequence[str], *, clap: str | Path | None = None
+) -> pd.DataFrame:
+    """The table of a sweep with CLAP's score of each label; a clip that stands in several rows is scored once.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``clip``, the path of each clip within the store.
+    store : str or Path
+    labels : sequence of str
+        See `clap_scores`.
+    clap : str or path, optional
+        Folder or name of the CLAP model; the pocket's by default.
+
+    Returns
+    -------
+    DataFrame
+        A column ``score <label>`` more for each label.
+    """
+    if "clip" not in table or table["clip"].isna().any():
+        raise ValueError("the table has rows without a clip: sweep with keep_audio=True")
+    names = list(dict.fromkeys(table["clip"]))
+    read = [soundfile.read(Path(store) / name, dtype="float32") for name in names]
+    scores = clap_scores(np.stack([audio for audio, _ in read]), labels, sample_rate=read[0][1], model=clap)
+    columns = pd.DataFrame(scores, index=names, columns=[f"score {label}" for label in labels])
+    return table.join(columns, on="clip")
+
+
+def best_strength(
+    table: pd.DataFrame,
+    *,
+    by: Sequence[str],
+    target: str = "target",
+    source: str | None = "source",
+    keep: float = 0.5,
+) -> pd.DataFrame:
+    """The strength that a search chose, for each setting: the rule where paper B states none.
+
+    Of the multipliers at which the mean `source` score is at least `keep` times its baseline, the one with the
+    highest mean `target` score; if there is none, the one that keeps most of the source. Search on other prompts
+    than those that are reported. Chapters: *Genre fusion*, *Timbre transfer*, *Probes*.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a clip: `by`, ``multiplier`` (0 is the baseline), `target` and `source`.
+    by : sequence of str
+        Columns that make a setting; the baseline must be in the rows of each.
+    target, source : str
+        Columns of scores. A `source` of None leaves the condition out.
+    keep : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    DataFrame
+        Columns `by`, ``multiplier``, `target` (its mean there) and `source` (the share of it that is kept).
+    """
+    needed = [*by, "multiplier", target, *([source] if source else [])]
+    missing = [name for name in needed if name not in table]
+    if missing:
+        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
+    rows = []
+    for key, part in table.groupby(list(by), sort=False, dropna=False):
+        means = part.groupby("multiplier")[[target, *([source] if source else [])]].mean()
+        steered = means.drop(index=0.0, errors="ignore")
+        if len(steered) == len(means) or steered.empty:
+            raise ValueError(f"the search for {key} needs the baseline (multiplier 0) and at least one other")
+        kept = steered[source] / means.loc[0.0, source] if source else pd.Series(1.0, index=steered.index)
+        good = steered[kept >= keep]
+        multiplier = good[target].idxmax() if len(good) else kept.idxmax()
+        chosen = {"multiplier": multiplier, target: steered.loc[multiplier, target]}
+        if source:
+            chosen[source] = kept[multiplier]
+        rows.append(dict(zip(by, key, strict=True)) | chosen)
+    return pd.DataFrame(rows)
+
+
+def play_tunes(
+    model: PreTrainedModel,
+    processor: MusicgenMelodyProcessor,
+    prompts: Sequence[str],
+    tunes: npt.NDArray[np.float32],
+    vectors: Mapping[Any, SteeringVector],
+    cells: Sequence[tuple[Any, float]],
+    *,
+    labels: Sequence[str],
+    sample_rate: int,
+    seconds: float = 8.0,
+    seed: int = 0,
+    clap: str | Path | None = None,
+    progress: bool = True,
+) -> tuple[pd.DataFrame, Clips]:
+    """Let the model play given tunes, unsteered and steered (paper B, table III). Chapter: *Timbre transfer*.
+
+    Parameters
+    ----------
+    model, processor
+        MusicGen-Melody, as `load_model` returns them.
+    prompts : sequence of str
+        One for each tune.
+    tunes : ndarray, shape (tunes, samples)
+        Audio, of which the model gets the chroma.
+    vectors : mapping to SteeringVector
+    cells : sequence of (key of a vector, strength)
+        Each steers every tune, at all blocks with its norm kept. The unsteered clips are always made.
+    labels : sequence of str
+        Instruments that CLAP chooses from.
+    sample_rate : int
+        Of the tunes, in Hz.
+    seconds, seed, progress
+        See `generate`.
+    clap : str or path, optional
+        See `clap_scores`.
+
+    Returns
+    -------
+    DataFrame
+        One row a clip: ``tune`` (number), ``vector`` (key, None for unsteered), ``multiplier`` (strength, 0 for
+        unsteered), a column for each label with its score, and ``chroma``: correlation with the tune.
+    Clips
+        In the order of the rows.
+    """
+    if len(prompts) != len(tunes):
+        raise ValueError(f"{len(prompts)} prompts for {len(tunes)} tunes: give one for each")
+    chroma = processor.feature_extractor(tunes, sampling_rate=sample_rate, return_tensors="pt").input_features
+    settings = [(None, 0.0), *cells]
+    rows = [(tune, key, strength) for key, strength in settings for tune in range(len(tunes))]
+    which = [tune for tune, _, _ in rows]
+    clips = generate(
+        model,
+        processor,
+        [prompts[tune] for tune in which],
+        steering=[
+            None if key is None else Steering(vectors[key], strength, preserve_norm=True)
+            for _, key, strength in rows
+        ],
+        melody=chroma[which],
+        seconds=seconds,
+        seed=seed,
+        progress=progress,
+    )
+    table = pd.DataFrame({"tune": which, "multiplier": [strength for _, _, strength in rows]})
+    table["vector"] = pd.Series([key for _, key, _ in rows], dtype=object)
+    table[list(labels)] = clap_scores(clips, labels, model=clap)
+    length = min(clips.audio.shape[1], round(tunes.shape[1] * clips.sample_rate / sample_rate))
+    known = (
+        tunes
+        if sample_rate == clips.sample_rate
+        else soxr.resample(tunes.T, sample_rate, clips.sample_rate).T
+    )
+    table["chroma"] = chroma_correlation(
+        known[which][:, :length], clips.audio[:, :length], sample_rate=clips.sample_rate
+    )
+    return table, clips
