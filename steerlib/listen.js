@@ -1,36 +1,16 @@
-// The λ slider of steerlib.listen. A clip is fetched into memory when it is first needed, because not every
-// server lets a browser jump to a position in a file; from a file itself that always works.
+// The λ slider of steerlib.listen; what fetches the clips is listen.load.js.
 // In the template, data-lm-suppress-shortcuts keeps JupyterLab from taking the arrow keys and the space bar.
 document.querySelectorAll('[data-slider="{IDENTITY}"]:not([data-ready])').forEach(function (root) {
   var one = function (selector) { return root.querySelector(selector); };
   var clips = Array.from(root.querySelectorAll('.sl-clips li'));
   var audios = clips.map(function (clip) { return clip.querySelector('audio'); });
   var pictures = root.querySelectorAll('.sl-picture');
-  var range = one('input'), loaded = new Map(), current = Number(range.value), playing = false, position = 0;
+  var range = one('input'), current = Number(range.value), playing = false, position = 0;
   root.dataset.ready = 'yes';
   one('.sl-live').hidden = false;
   one('.sl-clips').hidden = true;
 
-  function load(audio) {
-    if (loaded.has(audio)) return loaded.get(audio);
-    var local = !/^https?:/.test(audio.src);
-    var bytes = local ? Promise.resolve(audio.src) : fetch(audio.src).then(function (answer) {
-      if (!answer.ok) throw new Error(answer.status);
-      return answer.blob();
-    }).then(function (blob) { return URL.createObjectURL(blob); });
-    var promise = bytes.then(function (source) {
-      return new Promise(function (done, failed) {
-        audio.addEventListener('loadedmetadata', done, {once: true});
-        audio.addEventListener('error', function () { failed(new Error('not readable')); }, {once: true});
-        audio.preload = 'auto';
-        if (!local) audio.src = source;
-        audio.load();
-      });
-    });
-    promise.catch(function () { loaded.delete(audio); });
-    loaded.set(audio, promise);
-    return promise;
-  }
+  {LOAD}
   function start() {
     var audio = audios[current];
     playing = true;

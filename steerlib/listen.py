@@ -1,4 +1,4 @@
-"""Sound on the page: players, and a slider over the steering multiplier.
+"""Sound on the page: players, a slider over the steering multiplier, and a grid of clips to compare.
 
 Every function returns one ``IPython.display.HTML`` object, and writes its sound as MP3 files into a folder
 beside the notebook. It needs no kernel and no network afterwards: the same HTML works in a live
@@ -34,7 +34,7 @@ from scipy.signal import lfilter
 
 from steerlib.figures import PALETTE
 
-__all__ = ["lambda_slider", "player", "players", "write_mp3"]
+__all__ = ["ab_grid", "lambda_slider", "player", "players", "write_mp3"]
 
 _SAMPLE_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _LEVEL = 0.1
@@ -46,8 +46,9 @@ _K_WEIGHTING = (
     (38.13547087602444, 0.5003270373238773, None),
 )
 """The two filters of ITU-R BS.1770-4, a shelf and a high-pass: frequency in Hz, quality, gain in dB."""
-_STYLE, _SLIDER, _SCRIPT = (
-    Path(__file__).with_suffix(suffix).read_text(encoding="utf-8") for suffix in (".css", ".html", ".js")
+_STYLE, _SLIDER, _SLIDER_SCRIPT, _GRID, _GRID_SCRIPT, _LOAD = (
+    Path(__file__).with_suffix(suffix).read_text(encoding="utf-8").rstrip()
+    for suffix in (".css", ".html", ".js", ".grid.html", ".grid.js", ".load.js")
 )
 
 K = TypeVar("K", bound=Hashable)
@@ -258,8 +259,127 @@ def lambda_slider(
         "PICTURES": "".join(images),
         "CLIPS": "".join(items),
     }
-    template = _SLIDER.replace("{SCRIPT}", _SCRIPT)
-    return HTML(re.sub(r"\{([A-Z_]+)\}", lambda found: parts[found[1]], template))
+    return _filled(_SLIDER, _SLIDER_SCRIPT, parts)
+
+
+def ab_grid(
+    clips: Mapping[tuple[str, float, str], ArrayLike],
+    sample_rate: int,
+    *,
+    label: str,
+    poles: Mapping[str, tuple[str, str]] | None = None,
+    readouts: Mapping[str, Sequence[float]] | None = None,
+    shown: Mapping[str, str] | None = None,
+    equal_loudness: bool = True,
+    folder: str | Path = "audio",
+    embed: bool | None = None,
+) -> HTML:
+    """A grid of clips, attribute by multiplier λ, for each of several prompts: choose two, A and B, and compare.
+
+    A cell plays its clip; a second cell is B, and the button below switches between the two at the same position
+    in the music, as does a change of the prompt. Arrow keys move over the grid, the space bar plays. Sound is
+    loaded cell by cell when it is asked for. Where scripts do not run, one player for each clip is shown.
+
+    Parameters
+    ----------
+    clips : mapping of (attribute, multiplier, prompt) to array_like, shape (samples,)
+        Every combination of the attributes, multipliers and prompts that occur. Attributes and prompts are shown
+        in the order of their first appearance, multipliers in rising order.
+    sample_rate : int
+        In Hz, of all clips.
+    label : str
+        What the grid shows.
+    poles : mapping of str to tuple of str, optional
+        Names of the (positive, negative) poles of each attribute.
+    readouts : mapping of str to sequence of float, optional
+        Measured values, one for each clip in the order of `clips`; the key is the unit, such as ``"BPM"``. NaN is
+        shown as a dash.
+    shown : mapping of str to str, optional
+        Which readout stands in the cells of each attribute; by default none, all are below the grid.
+    equal_loudness, folder, embed
+        As in `players`.
+
+    Returns
+    -------
+    IPython.display.HTML
+
+    Raises
+    ------
+    ValueError
+        As `players`; also if a combination is missing, a multiplier is not finite, a readout has not one value
+        for each clip, or `shown` names none.
+    OSError
+        If the folder cannot be written to.
+    """
+    given, poles, readouts, shown = list(clips), poles or {}, readouts or {}, shown or {}
+    attributes, prompts = (
+        list(dict.fromkeys(key[0] for key in given)),
+        list(dict.fromkeys(key[2] for key in given)),
+    )
+    multipliers = sorted({float(key[1]) for key in given})
+    if not all(math.isfinite(multiplier) for multiplier in multipliers):
+        raise ValueError(f"multipliers of a grid must be finite numbers, got {multipliers}")
+    order = [(name, value, prompt) for prompt in prompts for name in attributes for value in multipliers]
+    missing = [key for key in order if key not in clips]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(order)} cells of the grid have no clip, the first is {missing[0]}: give every "
+            "combination of attribute, multiplier and prompt"
+        )
+    for unit, values in readouts.items():
+        if len(values) != len(given):
+            raise ValueError(f"readout {unit!r}: {len(values)} values for {len(given)} clips; give one each")
+    unknown = set(shown.values()) - set(readouts)
+    if unknown:
+        raise ValueError(f"shown names {sorted(unknown)}, but the readouts are {list(readouts)}")
+    sounds = _levelled(clips, sample_rate, equal_loudness=equal_loudness)
+    sources = _sources(sounds, sample_rate, folder=folder, embed=embed)
+
+    rank = {key: index for index, key in enumerate(given)}
+    items = []
+    for key in order:
+        attribute, multiplier, prompt = key
+        measured = {unit: f"{_number(float(values[rank[key]]))} {unit}" for unit, values in readouts.items()}
+        positive, negative = poles.get(attribute, ("", ""))
+        pole = positive if multiplier > 0 else negative if multiplier < 0 else "not steered"
+        named = f"{attribute}, λ = {_signed(multiplier)}" + (f" ({pole})" if pole else "")
+        spoken = html.escape(", ".join([named, *measured.values()]))
+        value = html.escape(measured[shown[attribute]] if attribute in shown else "")
+        items.append(
+            f'<li data-value="{value}"><span>{spoken}</span><audio controls loop preload="none" '
+            f'src="{sources[key]}" aria-label="{html.escape(prompt)}, {spoken}"></audio></li>'
+        )
+
+    def cell(attribute: str, multiplier: float, first: bool) -> str:
+        pole = poles.get(attribute, ("positive", "negative"))[multiplier < 0]
+        default = PALETTE["positive" if multiplier > 0 else "negative"]
+        colour = PALETTE["baseline"] if multiplier == 0 else PALETTE.get(pole, default)
+        return (
+            f'<td role="gridcell"><button type="button" class="sl-cell" data-lm-suppress-shortcuts="true" '
+            f'tabindex="{0 if first else -1}" style="--sl-pole:{colour}"><i></i><small></small><b></b></button></td>'
+        )
+
+    def row(attribute: str) -> str:
+        ends = poles.get(attribute)
+        small = f"<small>← {html.escape(ends[1])}<br>{html.escape(ends[0])} →</small>" if ends else ""
+        cells = "".join(
+            cell(attribute, value, (attribute, value) == (attributes[0], multipliers[0]))
+            for value in multipliers
+        )
+        return f'<tr><th scope="row">{html.escape(attribute)}{small}</th>{cells}</tr>'
+
+    parts = {
+        "IDENTITY": hashlib.sha256("".join([label, *items]).encode()).hexdigest()[:12],
+        "LABEL": html.escape(label),
+        "STYLE": f"<style>{_STYLE}</style>",
+        "PROMPTS": "".join(
+            f'<option value="{index}">{html.escape(prompt)}</option>' for index, prompt in enumerate(prompts)
+        ),
+        "MULTIPLIERS": "".join(f'<th scope="col">{_signed(multiplier)}</th>' for multiplier in multipliers),
+        "ROWS": "".join(map(row, attributes)),
+        "CLIPS": "".join(items),
+    }
+    return _filled(_GRID, _GRID_SCRIPT, parts)
 
 
 def write_mp3(audio: ArrayLike, sample_rate: int, *, folder: str | Path = "audio") -> Path:
@@ -291,6 +411,12 @@ def write_mp3(audio: ArrayLike, sample_rate: int, *, folder: str | Path = "audio
     path = Path(folder) / name
     _write_once(path, partial(_mp3, samples, sample_rate))
     return path
+
+
+def _filled(template: str, script: str, parts: Mapping[str, str]) -> HTML:
+    """The template with its script in it and every {NAME} replaced by its part, which is never read again."""
+    whole = template.replace("{SCRIPT}", script.replace("{LOAD}", _LOAD))
+    return HTML(re.sub(r"\{([A-Z_]+)\}", lambda found: parts[found[1]], whole))
 
 
 def _checked(audio: ArrayLike, sample_rate: int, name: str) -> NDArray[np.float32]:

@@ -32,6 +32,7 @@ FLAGS += ["--disable-component-update", "--disable-sync"]
 FILES = (path.relative_to(BOOK) for path in BOOK.rglob("*.html"))
 PAGES = sorted(path.as_posix() for path in FILES if path.parts[0] != "_static")  # the theme's templates
 SLIDERS = [page for page in PAGES if "data-slider=" in (BOOK / page).read_text(encoding="utf-8")]
+GRIDS = [page for page in PAGES if "data-grid=" in (BOOK / page).read_text(encoding="utf-8")]
 PLAYERS = [page for page in PAGES if 'class="sl-player"' in (BOOK / page).read_text(encoding="utf-8")]
 SCREENS = {"desktop": (1280, 900), "phone": (390, 800)}
 
@@ -264,3 +265,121 @@ def test_sliders_change_the_clip_by_keyboard_and_by_mouse_and_keep_the_position(
         visited.page.wait_for_function(f"slider => ({PLAYING})(slider).length == 0", arg=handle)
         assert not slider.locator(".sl-error").is_visible()
     assert visited.wrong == []
+
+
+@in_browser
+@pytest.mark.parametrize("page", GRIDS)
+def test_the_grid_compares_two_clips_by_mouse_and_by_keyboard_and_keeps_the_position(visit, page, address):
+    visited = visit(f"{address}/{page}")
+    for grid in visited.page.locator("[data-grid]").all():
+        handle, cells, lines = grid.element_handle(), grid.locator(".sl-cell"), grid.locator(".sl-ab li")
+        count, rows = cells.count(), grid.locator("tbody tr").count()
+        columns = count // rows
+        assert columns > 1, "a grid of one column compares nothing"
+        assert not grid.locator(".sl-clips").is_visible()
+        assert grid.evaluate("grid => [...grid.querySelectorAll('audio')].every(audio => !audio.readyState)")
+
+        def plays(clip, handle=handle):
+            visited.page.wait_for_function(f"grid => ({PLAYING})(grid).join() == '{clip}'", arg=handle)
+
+        def goes_on(handle=handle):
+            heard = "grid => grid.querySelectorAll('audio')[grid.dataset.current].currentTime > 0.3"
+            visited.page.wait_for_function(heard, arg=handle)
+
+        cells.nth(0).click()
+        plays("0")
+        goes_on()
+        assert cells.nth(0).get_attribute("aria-pressed") == "true"
+        assert "λ = " in lines.nth(0).inner_text()
+
+        cells.nth(0).focus()
+        visited.page.keyboard.press("ArrowRight")
+        assert cells.nth(1).evaluate("cell => cell === document.activeElement")
+        visited.page.keyboard.press("Space")
+        plays("1")
+        goes_on()
+        assert lines.nth(1).inner_text() != lines.nth(0).inner_text()
+
+        switch = grid.locator(".sl-switch")
+        switch.focus()
+        visited.page.keyboard.press("Enter")
+        plays("0")
+        goes_on()
+
+        if grid.locator("option").count() > 1:
+            grid.locator("select").select_option("1")
+            plays(str(count))
+            goes_on()
+        cells.nth(0).click()
+        plays("")
+        cells.nth(count - 1).focus()
+        visited.page.keyboard.press("Home")
+        assert cells.nth(count - columns).evaluate("cell => cell === document.activeElement")
+        assert grid.locator(".sl-cell[tabindex='0']").count() == 1, "Tab enters the grid at one place"
+        assert not grid.locator(".sl-error").is_visible()
+    assert visited.wrong == []
+
+
+@in_browser
+@pytest.mark.parametrize("page", GRIDS)
+def test_the_grid_fits_a_phone_and_its_cells_are_large_enough_for_a_finger(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}")
+    visited.page.set_viewport_size({"width": 390, "height": 800})
+    for grid in visited.page.locator("[data-grid]").all():
+        box = grid.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 391
+        for cell in grid.locator(".sl-cell").all():
+            size = cell.bounding_box()
+            assert min(size["width"], size["height"]) >= 36
+
+
+@in_browser
+@pytest.mark.skipif(not SLIDERS + GRIDS, reason="this book has neither a slider nor a grid")
+def test_where_scripts_do_not_run_every_clip_of_a_slider_or_grid_has_a_player(chromium):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{BOOK.as_uri()}/{(GRIDS + SLIDERS)[0]}", wait_until="load")
+    figure = page.locator("[data-grid], [data-slider]").first
+    assert not figure.locator(".sl-live").is_visible()
+    assert figure.locator("audio").first.is_visible()
+    context.close()
+
+
+EXPLORER = [page for page in PAGES if page.endswith("chapters/explorer.html")]
+
+
+@pytest.mark.parametrize("page", EXPLORER)
+def test_the_explorer_without_a_kernel_shows_the_grid_and_says_how_to_start_it(page):
+    text = (BOOK / page).read_text(encoding="utf-8")
+    assert "data-grid=" in text
+    assert "jupyter lab notebooks/explorer.ipynb" in re.sub(r"<[^>]*>", "", text)
+    assert "application/vnd.jupyter.widget" not in text
+
+
+SCORECARD = [page for page in PAGES if page.endswith("chapters/scorecard.html")]
+
+
+@pytest.mark.parametrize("page", SCORECARD)
+def test_the_scorecard_has_every_claim_and_a_verdict_for_it_on_both_models(page):
+    text = (BOOK / page).read_text(encoding="utf-8")
+    papers = [
+        yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "data/papers").glob("*.yaml")
+    ]
+    for claim in (claim["id"] for paper in papers for claim in paper.get("claims") or []):
+        [card] = re.findall(
+            rf'<div class="claim"><p><strong>{claim}</strong>.*?(?=<div class="claim">|$)', text, re.S
+        )
+        assert "<code>facebook/musicgen-melody</code>" in card
+        assert "<code>pocket</code>" in card
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "/chapters/" in page])
+def test_exercises_come_with_folded_solutions(page):
+    text = (BOOK / page).read_text(encoding="utf-8")
+    if 'id="exercises"' not in text:
+        pytest.skip("this chapter has no exercises")
+    exercises = text[text.index('id="exercises"') :]
+    folded = re.findall(r"<details[^>]*>\s*<summary[^>]*>\s*(?:<[^>]*>\s*)*Solution", exercises)
+    assert len(folded) >= 3
+    assert not any("open" in tag.split(">")[0] for tag in folded), "a solution is unfolded from the start"

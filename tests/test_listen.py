@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from steerlib.figures import PALETTE
-from steerlib.listen import lambda_slider, player, players, write_mp3
+from steerlib.listen import ab_grid, lambda_slider, player, players, write_mp3
 
 RATE = 16000
 
@@ -156,3 +156,66 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_system():
 def test_the_ends_of_the_slider_have_the_colours_of_the_figures():
     page = lambda_slider({0.0: tone(440)}, RATE, label="x", poles=("bright", "dark"))
     assert f"--sl-positive:{PALETTE['bright']};--sl-negative:{PALETTE['dark']}" in page.data
+
+
+def cells(prompts=("a folk song", "a <jazz> trio")):
+    return {
+        (attribute, multiplier, prompt): tone(300 + 100 * multiplier + 50 * len(prompt))
+        for attribute in ("tempo", "timbre")
+        for multiplier in (1.0, 0.0, -0.5)
+        for prompt in prompts
+    }
+
+
+def test_the_grid_has_a_cell_for_each_attribute_and_multiplier_and_a_clip_for_each_of_them_and_each_prompt():
+    clips = cells()
+    bpm = {key: 100.0 + 10 * index for index, key in enumerate(clips)}
+    bpm["timbre", -0.5, "a folk song"] = float("nan")
+    page = ab_grid(
+        clips,
+        RATE,
+        label="compare",
+        poles={"tempo": ("fast", "slow")},
+        readouts={"BPM": list(bpm.values())},
+        shown={"tempo": "BPM"},
+    )
+    assert page.data.count('class="sl-cell"') == 6
+    assert re.findall(r"<option [^>]*>([^<]*)<", page.data) == ["a folk song", "a &lt;jazz&gt; trio"]
+    assert re.findall(r'<th scope="col">([^<]*)<', page.data) == ["λ", "−0.5", "0", "1"]
+    items = re.findall(r'<li data-value="([^"]*)"><span>([^<]*)</span>', page.data)
+    assert len(items) == 12
+    first = f"{bpm['tempo', -0.5, 'a folk song']:.0f} BPM"
+    assert items[0] == (first, f"tempo, λ = −0.5 (slow), {first}")
+    assert items[3] == ("", "timbre, λ = −0.5, – BPM")
+    assert page.data.count('tabindex="0"') == 1
+    assert page.data.count('preload="none"') == 12
+    assert not re.search(r"\{[A-Z_]+\}", page.data)
+
+
+def test_cells_that_share_a_sound_share_a_file():
+    page = ab_grid({(name, 0.0, "a song"): tone(440) for name in ("tempo", "timbre")}, RATE, label="x")
+    assert len(sources(page)) == 2
+    assert len(set(sources(page))) == 1
+
+
+def test_a_grid_with_a_hole_or_a_wrong_readout_is_refused_before_anything_is_written():
+    clips = cells()
+    with pytest.raises(ValueError, match="'BPM': 1 values for 12 clips"):
+        ab_grid(clips, RATE, label="x", readouts={"BPM": [120.0]})
+    with pytest.raises(ValueError, match=r"shown names \['Hz'\]"):
+        ab_grid(clips, RATE, label="x", shown={"tempo": "Hz"})
+    del clips["timbre", 1.0, "a folk song"]
+    with pytest.raises(ValueError, match=r"1 of 12 cells .*'timbre', 1.0, 'a folk song'"):
+        ab_grid(clips, RATE, label="x")
+    with pytest.raises(ValueError, match="finite"):
+        ab_grid({("tempo", float("nan"), "a song"): tone(440)}, RATE, label="x")
+    with pytest.raises(ValueError, match="no clip"):
+        ab_grid({}, RATE, label="x")
+    assert not Path("audio").exists()
+
+
+def test_the_cells_of_the_grid_have_the_colours_of_the_figures():
+    clips = {("timbre", value, "a song"): tone(440) for value in (-1.0, 0.0, 1.0)}
+    page = ab_grid(clips, RATE, label="x", poles={"timbre": ("bright", "dark")})
+    colours = re.findall(r"--sl-pole:(#\w+)", page.data)
+    assert colours == [PALETTE["dark"], PALETTE["baseline"], PALETTE["bright"]]

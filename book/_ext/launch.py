@@ -1,0 +1,54 @@
+"""Sphinx extension: a Binder link on every chapter, once it is known where the repository is.
+
+The address is that of the repository that the pages are built from: `GITHUB_REPOSITORY` in GitHub's actions, or the
+remote `origin` of the checkout. Where it is not on GitHub there is no link, rather than one that leads nowhere.
+The theme's own launch buttons will not do: they point to the executed notebooks, which are not in the repository.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sphinx.application import Sphinx
+
+_CHAPTERS = "book/chapters/"
+_GITHUB = re.compile(r"github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
+
+
+def repository(folder: Path) -> str | None:
+    """The repository as "owner/name", or None."""
+    named = os.environ.get("GITHUB_REPOSITORY")
+    if named:
+        return named
+    try:
+        remote = subprocess.run(
+            ["git", "-C", str(folder), "config", "--get", "remote.origin.url"], capture_output=True, text=True
+        ).stdout.strip()
+    except OSError:
+        return None
+    found = _GITHUB.search(remote)
+    return found[1] if found else None
+
+
+def add_launch_button(app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: object) -> None:
+    """Put the link among the buttons at the head of the page."""
+    if app.config.launch_repository and page.startswith(_CHAPTERS) and "header_buttons" in context:
+        notebook = quote(f"notebooks/{page.removeprefix(_CHAPTERS)}.ipynb")
+        context["header_buttons"].append(
+            {
+                "type": "link",
+                "text": "Binder",
+                "tooltip": "Run this chapter on Binder",
+                "icon": "fas fa-rocket",
+                "url": f"https://mybinder.org/v2/gh/{app.config.launch_repository}/HEAD?urlpath=lab/tree/{notebook}",
+            }
+        )
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    app.add_config_value("launch_repository", repository(Path(__file__).resolve().parent), "html")
+    app.connect("html-page-context", add_launch_button, priority=502)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
