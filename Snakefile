@@ -3,6 +3,7 @@
 #   snakemake --cores all                          the book of the profile `quick`
 #   snakemake --cores all --config profile=paper   with the papers' sample sizes
 #   snakemake --cores all book/chapters/x.ipynb    one chapter
+#   snakemake --cores all sweeps --config sweeps=data/experiments/sweeps.yaml      sweeps cut into shards
 #
 # Every path to the project's own files is absolute, so that `--directory elsewhere` builds a book elsewhere
 # from the same sources. A chapter runs again when its notebook, one of its parameters, the library, the prompts
@@ -38,6 +39,16 @@ INPUTS = [
 ]
 IN_PLACE = Path.cwd() == ROOT
 
+# Chapters that read what other chapters leave in results/, and which: those run first.
+AFTER = {
+    "steering_sweep": ["layer_scan"],
+    "held_out": ["layer_scan", "steering_sweep"],
+    "prompt_count": ["layer_scan", "steering_sweep"],
+    "where_and_when": ["layer_scan", "steering_sweep"],
+    "known_truth": ["layer_scan", "steering_sweep"],
+    "scorecard": [chapter for chapter in CHAPTERS if chapter != "scorecard"],
+}
+
 
 wildcard_constraints:
     chapter="[a-z0-9_]+",
@@ -52,6 +63,9 @@ rule chapter:
     input:
         notebook=f"{ROOT}/notebooks/{{chapter}}.ipynb",
         uses=INPUTS,
+        before=lambda wildcards: [
+            f"book/chapters/{name}.ipynb" for name in AFTER.get(wildcards.chapter, []) if name in CHAPTERS
+        ],
     output:
         # "update": the last good one stays where it is until the new one takes its place.
         update("book/chapters/{chapter}.ipynb"),
@@ -86,3 +100,6 @@ rule book:
         # Built aside from nothing: no page of a chapter that is gone stays, and a good book only gives way to one.
         "rm -rf _build/new && {BIN}/jupyter-book build . -W --keep-going --path-output _build/new"
         " && rm -rf _build/html && mv _build/new/_build/html _build/html && rm -rf _build/new"
+
+
+include: "workflow/sweep.smk"

@@ -19,7 +19,7 @@ from steerlib import extract_activations
 from steerlib.models import encode_prompts
 
 
-def ours(model: str, dtype: str, prompts: int, threads: int, batch_size: int) -> Callable[[], Any]:
+def ours(model: str, dtype: str, prompts: int, threads: int, batch_size: int | None) -> Callable[[], Any]:
     torch.set_num_threads(threads)
     loaded, processor = get_model(model, dtype)
 
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--model", default="48x1536")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, help="default: that of extract_activations")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", help="JSON file for the figures")

@@ -5,15 +5,22 @@ Paper A shows a projection of one layer (figure 2), sees three blocks in a matri
 sharp rise of a curve (figure 7) by eye. The functions here put a number and a stated method to each.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import silhouette_samples, silhouette_score
+from sklearn.metrics import (
+    adjusted_rand_score,
+    normalized_mutual_info_score,
+    silhouette_samples,
+    silhouette_score,
+)
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,7 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from steerlib.activations import Activations
 from steerlib.stats import auc, paired_interval
 
-__all__ = ["Blocks", "knee", "separation", "similarity_blocks"]
+__all__ = ["Blocks", "clusters", "jaccard", "knee", "separation", "similarity_blocks", "subset_agreement"]
 
 _NO_STRUCTURE = 0.25  # Kaufman and Rousseeuw (1990): a silhouette up to 0.25 shows no substantial structure
 
@@ -163,6 +170,113 @@ def similarity_blocks(matrix: npt.ArrayLike, *, max_blocks: int = 8) -> Blocks:
     )
 
 
+def clusters(
+    activations: Activations,
+    labels: Sequence[str] | npt.NDArray[Any] | pd.Series,
+    *,
+    layers: Sequence[int] | None = None,
+    starts: int = 10,
+    share: float = 0.8,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How well k-means clusters of each layer's activations agree with known labels (paper B section III).
+
+    As many clusters as labels. Two measures: the adjusted Rand index (0 is chance, 1 agreement) and normalised
+    mutual information (0 to 1; of few clips and many labels well above 0 by chance). Each of the `starts` runs
+    has another random start and leaves out another part of the clips, so that the interval says what would
+    change with either. Chapter: *Concepts in audio*.
+
+    Parameters
+    ----------
+    activations : Activations
+    labels : sequence of str, shape (N,)
+    layers : sequence of int, optional
+        All by default.
+    starts : int
+    share : float
+        Of the clips in a run, drawn without replacement.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        One row a layer: ``layer``, ``ari``, ``ari_low``, ``ari_high``, ``nmi``, ``nmi_low``, ``nmi_high`` (mean
+        and 2.5 and 97.5 % quantiles over the runs), ``labels`` (how many) and ``n``.
+
+    Raises
+    ------
+    ValueError
+        If labels do not fit, or there are not at least two of them with two clips each.
+    """
+    names = _class_names(activations, labels)
+    kinds = len(np.unique(names))
+    if starts < 2 or not 0 < share <= 1:
+        raise ValueError(f"need starts >= 2 and 0 < share <= 1, got {starts} and {share}")
+    taken = max(kinds + 1, round(share * len(names)))
+    rows = []
+    for layer in range(activations.values.shape[1]) if layers is None else layers:
+        values = activations.values[:, layer].numpy()
+        scores = []
+        for start in range(starts):
+            rng = np.random.default_rng([seed, start])
+            part = rng.permutation(len(names))[:taken]
+            found = KMeans(kinds, n_init=1, random_state=int(rng.integers(2**31))).fit_predict(values[part])
+            scores.append(
+                [
+                    measure(names[part], found)
+                    for measure in (adjusted_rand_score, normalized_mutual_info_score)
+                ]
+            )
+        table = np.array(scores)
+        low, high = np.quantile(table, [0.025, 0.975], axis=0)
+        row: dict[str, float] = {"layer": layer}
+        for column, name in enumerate(("ari", "nmi")):
+            row |= {name: table[:, column].mean(), f"{name}_low": low[column], f"{name}_high": high[column]}
+        rows.append(row | {"labels": kinds, "n": len(names)})
+    return pd.DataFrame(rows)
+
+
+def jaccard(
+    activations: Activations,
+    labels: Sequence[str] | npt.NDArray[Any] | pd.Series,
+    layer: int,
+    *,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Overlap of each label with each k-means cluster at one layer (paper B section III).
+
+    Clusters are matched to labels one to one so that the sum of the matched overlaps is largest (Hungarian
+    algorithm), and stand in the order of their labels: agreement is a bright diagonal.
+
+    Returns
+    -------
+    DataFrame, shape (labels, clusters)
+        Jaccard index, |both| / |either|, between 0 and 1. Column names are "cluster 0" and on.
+    """
+    names = _class_names(activations, labels)
+    kinds, truth = np.unique(names, return_inverse=True)
+    found = KMeans(len(kinds), n_init=10, random_state=seed).fit_predict(activations.values[:, layer].numpy())
+    of_label, of_cluster = truth[:, None] == range(len(kinds)), found[:, None] == range(len(kinds))
+    both = of_label.T.astype(int) @ of_cluster.astype(int)
+    overlap = both / np.maximum(of_label.sum(0)[:, None] + of_cluster.sum(0) - both, 1)
+    order = linear_sum_assignment(overlap, maximize=True)[1]
+    return pd.DataFrame(overlap[:, order], index=kinds, columns=[f"cluster {number}" for number in order])
+
+
+def _class_names(activations: Activations, labels: Any) -> npt.NDArray[np.str_]:
+    names = np.asarray(labels).astype(str)
+    if names.shape != (len(activations),):
+        raise ValueError(
+            f"labels must have shape ({len(activations)},), one for each clip, got {names.shape}"
+        )
+    counts = pd.Series(names).value_counts()
+    if len(counts) < 2 or counts.min() < 2:
+        raise ValueError(
+            f"clusters need at least two labels with two clips each, got {dict(counts.tail(5))} (the rarest)"
+        )
+    return names
+
+
 def knee(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     """Where a curve bends: the joint of the best continuous fit of two straight lines (for paper A, figure
     7).
@@ -196,6 +310,74 @@ def knee(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     straight = error()
     tiny = 1e-12 * float((ys**2).sum())  # of a line that fits but for rounding
     return float(joints[np.argmin(errors)]) if min(errors) + tiny < straight / 2 else float("nan")
+
+
+def subset_agreement(
+    activations: Activations, counts: Sequence[int], *, subsets: int = 50, seed: int = 0
+) -> pd.DataFrame:
+    """How well DiffMean directions of few prompts agree with that of all, and with each other (for paper A,
+    figure 8).
+
+    The cosine with the direction of *all* prompts must reach 1, since the subset becomes the whole. So each
+    subset is also compared with a second one that shares no prompt with it; what those two agree on is not
+    theirs alone. Needs no generation.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of an attribute, in matched pairs: positive prompts first, as `extract_activations` returns them.
+    counts : sequence of int
+        Pairs in a subset, which is prompts of each pole.
+    subsets : int
+        Random subsets of each size.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Columns ``prompts`` (the count), ``subset``, ``layer``, ``with_all`` and ``with_other`` (cosines; NaN
+        where two disjoint subsets are more than there is) and ``length`` (norm of the subset's direction
+        over that of all prompts).
+
+    Raises
+    ------
+    ValueError
+        If there are no matched pairs, or a count is not between 1 and their number.
+    """
+    labels = activations.labels
+    if labels is None or 2 * int(labels.sum()) != len(labels):
+        raise ValueError("subsets are drawn from matched pairs: extract the activations of an Attribute")
+    values = activations.values.numpy().astype(float)
+    apart = values[labels.numpy()] - values[~labels.numpy()]  # (pairs, layers, hidden)
+    pairs = len(apart)
+    wrong = [count for count in counts if not 1 <= count <= pairs]
+    if wrong:
+        raise ValueError(f"counts must lie between 1 and the {pairs} pairs that there are, got {wrong}")
+    whole = apart.mean(axis=0)
+
+    def cosine(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return (a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+    rows = []
+    for count in counts:
+        for subset in range(subsets):
+            order = np.random.default_rng([seed, count, subset]).permutation(pairs)
+            direction = apart[order[:count]].mean(axis=0)
+            other = (
+                apart[order[count : 2 * count]].mean(axis=0)
+                if 2 * count <= pairs
+                else np.full_like(whole, np.nan)
+            )
+            columns = {
+                "prompts": count,
+                "subset": subset,
+                "layer": np.arange(len(whole)),
+                "with_all": cosine(direction, whole),
+                "with_other": cosine(direction, other),
+                "length": np.linalg.norm(direction, axis=1) / np.linalg.norm(whole, axis=1),
+            }
+            rows.append(pd.DataFrame(columns))
+    return pd.concat(rows, ignore_index=True)
 
 
 def _segmentations(cosines: npt.NDArray[Any], most: int) -> list[list[tuple[int, int]]]:

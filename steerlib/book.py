@@ -5,7 +5,7 @@ An *experiment* is a YAML file in ``data/experiments`` that gives every chapter 
     profile: quick
     description: small samples, so that the whole book runs on two cores
     notebooks:
-      steering_sweep: {model: pocket, attribute: tempo, layer: 5}
+      steering_sweep: {model: pocket, attributes: [tempo], layer: 5}
 
 A notebook's own list of parameters is the cell tagged ``parameters``: plain assignments of literals. All that
 an experiment passes is checked against these lists before the first notebook runs, because papermill only
@@ -217,6 +217,7 @@ def run_notebook(
         raise NotebookError(f"cannot write the executed notebook to {output.parent}: {error}") from error
     began = time.monotonic()
     try:
+        os.environ["STEERLIB_PROFILE"] = profile  # the kernel inherits it; the scorecard writes it down
         _execute(notebook, part, parameters, progress=progress)
         content = nbformat.read(part, as_version=4)
         settings = {**defaults, **parameters}

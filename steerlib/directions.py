@@ -3,11 +3,16 @@
 DiffMean: paper A section 3.1, equation 1, and paper B section IV-C1.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
 from steerlib.activations import Activations
 from steerlib.prompts import prompts_hash
 from steerlib.steering import SteeringVector
 
-__all__ = ["diff_mean"]
+__all__ = ["diff_mean", "random_direction", "subset_directions"]
 
 
 def diff_mean(activations: Activations) -> SteeringVector:
@@ -65,3 +70,78 @@ def diff_mean(activations: Activations) -> SteeringVector:
         "n_negative": int((~labels).sum()),
     }
     return SteeringVector(directions, metadata)
+
+
+def subset_directions(
+    activations: Activations, counts: Sequence[int], *, subsets: int = 5, seed: int = 0
+) -> dict[tuple[int, int], SteeringVector]:
+    """DiffMean directions of random subsets of the prompts (paper A section 4.4, figure 8).
+
+    Chapter: *How many prompts*.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of an attribute: as many positive as negative prompts, in matched order. A subset takes whole pairs.
+    counts : sequence of int
+        Pairs in a subset, which is prompts of each pole.
+    subsets : int, default 5
+        Random subsets of each size; of all pairs there is one.
+    seed : int
+        Of the draws. A subset depends on seed, its count and its number alone.
+
+    Returns
+    -------
+    dict
+        By (count, number of the subset).
+
+    Raises
+    ------
+    ValueError
+        If there are no matched pairs, a count is not between 1 and the number of pairs, or `subsets` is not
+        positive.
+    """
+    labels = activations.labels
+    if labels is None or 2 * int(labels.sum()) != len(labels):
+        raise ValueError(
+            "subsets are drawn from matched pairs: extract the activations of an Attribute, which has as many "
+            "positive as negative prompts"
+        )
+    pairs = len(labels) // 2
+    wrong = [count for count in counts if not 1 <= count <= pairs]
+    if wrong or subsets < 1:
+        raise ValueError(
+            f"counts must lie between 1 and the {pairs} pairs that there are, and subsets be at least 1; got "
+            f"counts {list(counts)} and {subsets} subsets"
+        )
+    poles = [labels.nonzero().flatten(), (~labels).nonzero().flatten()]
+    found = {}
+    for count in counts:
+        for subset in range(subsets if count < pairs else 1):
+            drawn = np.random.default_rng([seed, count, subset]).choice(pairs, count, replace=False)
+            rows = torch.cat([pole[np.sort(drawn)] for pole in poles])
+            part = Activations(
+                activations.values[rows],
+                labels[rows],
+                tuple(activations.prompts[row] for row in rows),
+                activations.attribute,
+                activations.metadata,
+            )
+            found[count, subset] = diff_mean(part)
+    return found
+
+
+def random_direction(vector: SteeringVector, *, seed: int) -> SteeringVector:
+    """A direction that means nothing: at each layer as long as that of `vector`, and uniform on the sphere.
+
+    The control that paper A lacks: what does a push of this length do, whatever its direction? Chapter: *What
+    only we can ask*.
+    """
+    noise = torch.randn(vector.directions.shape, generator=torch.Generator().manual_seed(seed))
+    length = vector.norms[:, None] / noise.norm(dim=1, keepdim=True)
+    same = {
+        key: vector.metadata[key]
+        for key in ("model", "revision", "weights", "versions")
+        if key in vector.metadata
+    }
+    return SteeringVector(noise * length, {**same, "method": "random", "seed": seed})

@@ -7,6 +7,8 @@ text and lines are a grey that reads on white and on black, over a transparent g
 before drawing.
 """
 
+from collections.abc import Sequence
+
 import librosa
 import matplotlib as mpl
 import numpy as np
@@ -28,11 +30,20 @@ __all__ = [
     "METRIC_LABELS",
     "PALETTE",
     "activation_kde",
+    "agreement_by_layer",
+    "agreement_curve",
     "cosine_matrix",
+    "cross_effects",
+    "effect_and_quality",
     "fad_curve",
+    "forest",
+    "jaccard_matrix",
+    "layer_curves",
     "layer_scan",
     "multiplier_curve",
+    "probe_accuracy",
     "prompt_count_curve",
+    "score_effects",
     "separation_by_layer",
     "spectrogram",
     "use_style",
@@ -51,6 +62,8 @@ METRIC_LABELS = {
     "bpm": "tempo (BPM)",
     "centroid": "spectral centroid (Hz)",
     "onset_rate": "onset rate (per second)",
+    "rms": "level (dB re full scale)",
+    "mode": "mode (major minus minor correlation)",
 }
 _INK = "#777777"  # contrast 4.5 to white, 4.7 to black
 
@@ -330,12 +343,246 @@ def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute 
             spread.index, spread["mean"], color=colour, label=f"{name} (λ = {_signed(float(multiplier))})"
         )
     counts = sorted(summary["prompts"].unique())
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(counts))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    _count_axis(ax, counts)
     ax.set(xlabel="prompts of each pole", ylabel=f"change of {quantity}")
     _legend(ax)
+
+
+def agreement_curve(table: pd.DataFrame, ax: Axes, *, layer: int) -> None:
+    """How well directions of few prompts agree with that of all, and with each other (beside paper A, figure 8).
+
+    Lines are means over random subsets, bands hold 95 % of the subsets. The second curve ends at half of the
+    prompts, beyond which two subsets cannot be disjoint.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `steerlib.analysis.subset_agreement`.
+    ax : Axes
+    layer : int
+        Of the directions that are compared.
+    """
+    _need(table, ["prompts", "layer", "with_all", "with_other"])
+    part = table[table["layer"] == layer]
+    if part.empty:
+        raise ValueError(f"the table has no layer {layer}: it has {sorted(table['layer'].unique())}")
+    curves = {
+        "with_all": ("with the direction of all prompts", "#009E73"),
+        "with_other": ("with that of as many other prompts", "#CC79A7"),
+    }
+    for column, (label, colour) in curves.items():
+        groups = part.dropna(subset=[column]).groupby("prompts")[column]
+        mean = groups.mean()
+        ax.fill_between(
+            mean.index, groups.quantile(0.025), groups.quantile(0.975), color=colour, alpha=0.2, linewidth=0
+        )
+        ax.plot(mean.index, mean, color=colour, marker="o", markersize=4, label=label)
+    _count_axis(ax, sorted(part["prompts"].unique()))
+    ax.set(xlabel="prompts of each pole", ylabel="cosine similarity")
+    ax.set_title(f"layer {layer}", loc="right")
+    _legend(ax)
+
+
+def effect_and_quality(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
+    """Effect of each setting against its distance from unsteered music: to the right and low is good.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a setting: ``setting`` (its name), ``shift``, ``shift_low``, ``shift_high``, ``fad``,
+        ``fad_low`` and ``fad_high``. Settings are numbered in the order of the rows; the legend tells the
+        names.
+    ax : Axes
+    quantity : str
+        What shifts, with its unit.
+    """
+    _need(table, ["setting", *(f"{m}{end}" for m in ("shift", "fad") for end in ("", "_low", "_high"))])
+    colours = sns.color_palette("colorblind", 10)
+    ax.axvline(0, color=PALETTE["baseline"], linewidth=1)
+    for number, row in enumerate(table.itertuples(), start=1):
+        colour = colours[(number - 1) % 10]
+        ax.plot([row.shift_low, row.shift_high], [row.fad, row.fad], color=colour, linewidth=1.2)
+        ax.plot([row.shift, row.shift], [row.fad_low, row.fad_high], color=colour, linewidth=1.2)
+        ax.plot(row.shift, row.fad, "o", color=colour, markersize=5, label=f"{number} {row.setting}")
+        ax.annotate(str(number), (row.shift, row.fad), xytext=(4, 4), textcoords="offset points", color=_INK)
+    ax.set(xlabel=f"shift of {quantity}", ylabel="Fréchet audio distance (embedding units²)")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
+
+
+def cross_effects(table: pd.DataFrame, ax: Axes) -> None:
+    """Which steering moves which measure: a matrix of shifts in standard deviations of unsteered clips.
+
+    Cells whose 95 % interval lies wholly on one side of 0 have a frame.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``attribute``, ``metric``, ``shift``, ``low`` and ``high``, all three divided by the standard
+        deviation of the metric over unsteered clips; one row a cell, in the order to be drawn.
+    ax : Axes
+    """
+    _need(table, ["attribute", "metric", "shift", "low", "high"])
+    _one_row_each(table, ["attribute", "metric"])
+    attributes, metrics = list(table["attribute"].unique()), list(table["metric"].unique())
+    matrix = table.pivot(index="attribute", columns="metric", values="shift").loc[attributes, metrics]
+    reach = max(1.0, float(np.nanmax(np.abs(matrix.to_numpy()), initial=0)))
+    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto")
+    for row in table.itertuples():
+        x, y = metrics.index(row.metric), attributes.index(row.attribute)
+        ink = "white" if abs(row.shift) > 0.6 * reach else "black"
+        ax.text(x, y, f"{row.shift:+.2f}".replace("-", "\N{MINUS SIGN}"), ha="center", va="center", color=ink)
+        if row.low > 0 or row.high < 0:
+            frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="black", linewidth=2)
+            ax.add_patch(frame)
+    ax.set_xticks(range(len(metrics)), [METRIC_LABELS.get(name, name).split(" (")[0] for name in metrics])
+    ax.set_yticks(range(len(attributes)), attributes)
+    ax.set(xlabel="measure", ylabel="steered attribute")
+    bar = ax.figure.colorbar(image, ax=ax, label="shift (standard deviations)", shrink=0.85)
+    bar.outline.set_visible(False)
+
+
+def layer_curves(table: pd.DataFrame, ax: Axes, *, ylabel: str) -> None:
+    """One curve a series over the layers, with 95 % bands where there are any.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``layer``, ``series`` (label of the curve) and ``value``, and if wanted ``low`` and ``high``.
+    ax : Axes
+    ylabel : str
+        With its unit.
+    """
+    _need(table, ["layer", "series", "value"])
+    _one_row_each(table, ["layer", "series"])
+    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+    ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
+    for number, (series, part) in enumerate(table.groupby("series", sort=False)):
+        part, colour = part.sort_values("layer"), colours[number % len(colours)]
+        if {"low", "high"} <= set(part):
+            ax.fill_between(part["layer"], part["low"], part["high"], color=colour, alpha=0.2, linewidth=0)
+        ax.plot(part["layer"], part["value"], color=colour, marker="o", markersize=4, label=series)
+    ax.set(xlabel="layer", ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(ax)
+
+
+def forest(table: pd.DataFrame, ax: Axes, *, xlabel: str) -> None:
+    """Estimates with their 95 % intervals, one below the other, around the line of no effect.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``label``, ``estimate``, ``low`` and ``high``, and if wanted ``colour``; the first row is drawn
+        on top.
+    ax : Axes
+    xlabel : str
+        With its unit.
+    """
+    _need(table, ["label", "estimate", "low", "high"])
+    ax.axvline(0, color=PALETTE["baseline"], linewidth=1)
+    for y, row in enumerate(table.itertuples()):
+        colour = getattr(row, "colour", "#0072B2")
+        ax.plot([row.low, row.high], [y, y], color=colour)
+        ax.plot(row.estimate, y, "o", color=colour, markersize=5)
+    ax.set_yticks(range(len(table)), table["label"])
+    ax.invert_yaxis()
+    ax.set_xlabel(xlabel)
+
+
+def agreement_by_layer(table: pd.DataFrame, ax: Axes, *, label: str, colour: str = "#0072B2") -> None:
+    """Agreement of clusters with labels at each layer: adjusted Rand index solid, mutual information dashed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `steerlib.analysis.clusters`.
+    ax : Axes
+    label : str
+        What the labels are, for the title.
+    colour : str
+    """
+    _need(table, ["layer", *(f"{m}{end}" for m in ("ari", "nmi") for end in ("", "_low", "_high"))])
+    for measure, name, style in (("ari", "adjusted Rand index", "-"), ("nmi", "mutual information", "--")):
+        ax.fill_between(
+            table["layer"],
+            table[f"{measure}_low"],
+            table[f"{measure}_high"],
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
+        )
+        ax.plot(table["layer"], table[measure], color=colour, linestyle=style, label=name)
+    ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
+    ax.set(xlabel="layer", ylabel="agreement (no unit)", ylim=(-0.1, 1.02))
+    ax.set_title(label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def jaccard_matrix(table: pd.DataFrame, ax: Axes) -> None:
+    """Overlap of labels (rows) with their matched clusters (columns), from `steerlib.analysis.jaccard`."""
+    image = ax.imshow(table.to_numpy(dtype=float), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    ax.figure.colorbar(image, ax=ax, label="Jaccard index").outline.set_visible(False)
+    ax.set_yticks(range(len(table)), labels=[str(name) for name in table.index], fontsize=7)
+    ax.set_xticks([])
+    ax.set(xlabel="cluster matched to the label", ylabel="label")
+
+
+def probe_accuracy(table: pd.DataFrame, ax: Axes, *, title: str = "") -> None:
+    """Held-out accuracy of probes at each layer, with the shuffled control and chance (paper B section III).
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `steerlib.probes.probe_accuracy`.
+    ax : Axes
+    title : str
+    """
+    _need(table, ["layer", "loss", "labels", "accuracy", "low", "high", "chance"])
+    colours = {"mse": "#D55E00", "bce": "#0072B2"}
+    for (loss, labels), part in table.groupby(["loss", "labels"]):
+        style = "-" if labels == "true" else ":"
+        name = f"{str(loss).upper()}, {labels} labels"
+        ax.fill_between(
+            part["layer"], part["low"], part["high"], color=colours[str(loss)], alpha=0.12, linewidth=0
+        )
+        ax.plot(part["layer"], part["accuracy"], color=colours[str(loss)], linestyle=style, label=name)
+    ax.axhline(
+        table["chance"].iloc[0], color=PALETTE["baseline"], linestyle="--", linewidth=1, label="chance"
+    )
+    ax.set(xlabel="layer", ylabel="held-out accuracy", ylim=(0, 1.02), title=title)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(ax)
+
+
+def score_effects(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
+    """Effects with their intervals, one row each, and a line at no effect.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``name``, ``effect``, ``low`` and ``high``, and if wanted ``kind``, which gives the colour.
+    ax : Axes
+    quantity : str
+        For the axis.
+    """
+    _need(table, ["name", "effect", "low", "high"])
+    colours = ["#009E73", "#D55E00", "#0072B2", "#CC79A7", "#E69F00", "#56B4E9"]
+    kinds = table["kind"] if "kind" in table else pd.Series("", index=table.index)
+    names = list(dict.fromkeys(table["name"]))
+    for number, (kind, part) in enumerate(table.groupby(kinds, sort=False)):
+        height = np.array([names.index(name) for name in part["name"]]) + 0.18 * (
+            number - (kinds.nunique() - 1) / 2
+        )
+        errors = np.abs(part[["low", "high"]].to_numpy(dtype=float).T - part["effect"].to_numpy(dtype=float))
+        ax.errorbar(
+            part["effect"], height, xerr=errors, fmt="o", markersize=5, color=colours[number % 6], label=kind
+        )
+    ax.axvline(0, color=PALETTE["baseline"], linewidth=1)
+    ax.set_yticks(range(len(names)), labels=names)
+    ax.invert_yaxis()
+    ax.set(xlabel=quantity)
+    if "kind" in table:
+        _legend(ax)
 
 
 def spectrogram(
@@ -388,6 +635,14 @@ def spectrogram(
     if colorbar:
         bar = ax.figure.colorbar(mesh, ax=ax, label="power (dB)")
         bar.outline.set_visible(False)
+
+
+def _count_axis(ax: Axes, counts: Sequence[int]) -> None:
+    """A logarithmic x axis with ticks at the counts that were tried."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(counts))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _legend(ax: Axes) -> None:

@@ -448,6 +448,7 @@ class _Plan:
                 stages = _stages([(branch, steering)], {"all", "first"}, weights)
                 begins[key] = _prefix_pass(weights, prefix, stages, None if self.is_melody else (text, mask))
             order.append(begins[key])
+        begins.clear()
         stages = _stages([lane[1:] for lane in lanes], {"all"}, weights)
         noise = None
         if self.sampling.do_sample:
@@ -671,7 +672,7 @@ def _decode(
         torch.stack([begin.mask for begin in begins if begin.mask is not None]) if text else torch.empty(0)
     )
     last = torch.stack([begin.last for begin in begins])
-    del begins
+    begins.clear()  # the caller's list too: what is copied need not be kept
 
     tokens = torch.full((count, weights.codebooks, steps), weights.start_token, device=device)
     delays = torch.arange(weights.codebooks, device=device)

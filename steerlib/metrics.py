@@ -16,6 +16,7 @@ never a stand-in number.
 .. [2] K. Kilgour, M. Zuluaga, D. Roblek, M. Sharifi. "Fréchet Audio Distance." Interspeech 2019.
 .. [3] M. J. Chong, D. Forsyth. "Effectively unbiased FID and Inception Score and where to find them." CVPR
    2020.
+.. [4] D. Temperley. "Music and Probability." MIT Press, 2007, chapter 6: profiles of the Kostka-Payne corpus.
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANALYSIS_RATE",
+    "band_level",
     "beats",
+    "checkpoint_path",
     "chroma_correlation",
     "clap_embeddings",
     "clap_scores",
     "frechet_distance",
     "frechet_infinity",
     "log_spectral_distance",
+    "mode",
     "onset_envelope_correlation",
     "onset_rate",
     "spectral_centroid",
@@ -61,6 +65,10 @@ FEWEST_BEATS = 4
 _BEAT_RATE = 22050  # Hz, the rate BeatThis was trained at
 _SILENCE = 1e-4  # peak amplitude: -80 dB of full scale
 _POCKET = DATA / "pocket"
+_KEY_PROFILES = {  # how often each scale degree, from the tonic up in semitones, sounds in a segment of music
+    "major": (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400),
+    "minor": (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330),
+}
 _PUBLIC_CHECKPOINTS = ("final0", "final1", "final2", "small0", "small1", "small2")
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -210,7 +218,14 @@ def beats(
     return found
 
 
-def _beat_model(checkpoint: str | Path | None) -> tuple[torch.nn.Module, torch.device]:
+def checkpoint_path(checkpoint: str | Path | None = None) -> Path:
+    """Where a BeatThis checkpoint is: that of the pocket model, a public one (downloaded once), or a path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such checkpoint; says how to make or get one.
+    """
     path = Path(checkpoint) if checkpoint is not None else _POCKET / "beats.ckpt"
     if str(checkpoint) in _PUBLIC_CHECKPOINTS:
         path = Path(torch.hub.get_dir()) / "checkpoints" / f"beat_this-{checkpoint}.ckpt"
@@ -221,14 +236,19 @@ def _beat_model(checkpoint: str | Path | None) -> tuple[torch.nn.Module, torch.d
             except OSError as error:
                 raise FileNotFoundError(
                     f"BeatThis checkpoint {checkpoint!r} is not at {path} and cannot be downloaded "
-                    f"({error}): connect once, put the file there by hand, or leave `checkpoint` out to use "
-                    "the pocket tracker"
+                    f"({error}): connect once, or get {CHECKPOINT_URL}/{checkpoint}.ckpt elsewhere and put it "
+                    "there under that name, or leave `checkpoint` out to use the pocket tracker"
                 ) from error
     if not path.is_file():
         raise FileNotFoundError(
             f"no BeatThis checkpoint at {path}: make the pocket one with `python -m steerlib.pocket beats`, "
             "or pass checkpoint='final0' for the public one (needs a network the first time), or another path"
         )
+    return path
+
+
+def _beat_model(checkpoint: str | Path | None) -> tuple[torch.nn.Module, torch.device]:
+    path = checkpoint_path(checkpoint)
     return _load_beat_model(str(path), path.stat().st_mtime_ns)
 
 
@@ -277,6 +297,49 @@ def _centroid(clip: FloatArray) -> float:
     return float(np.average(frames, weights=(magnitude**2).sum(axis=0)))
 
 
+def band_level(
+    clips: Clips | FloatArray, *, low: float = 0.0, high: float = 8000.0, sample_rate: int | None = None
+) -> FloatArray:
+    """Level of a band of frequencies in each clip, in dB: what figure 9 of paper A shows, as a number.
+
+    Ten times the decimal logarithm of the mean square of the clip's part between `low` and `high`, from the
+    Fourier transform of the whole clip; 0 dB is a mean square of 1, a full-scale sine has -3 dB.
+
+    Parameters
+    ----------
+    clips : Clips or ndarray, shape (N, samples)
+    low, high : float
+        Hz, from `low` up to but without `high`; at most 8000, half of `ANALYSIS_RATE`.
+    sample_rate : int, optional
+        In Hz; needed for an array, taken from `Clips` otherwise.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+        dB, at least -120; NaN for a silent clip.
+
+    Raises
+    ------
+    ValueError
+        If the band is empty or outside 0 to 8000 Hz.
+
+    Notes
+    -----
+    With the default limits it is the level of the whole clip, the measure of loudness. No weighting for the ear: a
+    darker clip of the same level sounds softer. Used in the chapters *Held out* and *Other attributes*.
+    """
+    if not 0 <= low < high <= ANALYSIS_RATE / 2:
+        raise ValueError(f"the band {low:g} to {high:g} Hz must lie within 0 to {ANALYSIS_RATE // 2} Hz")
+    audio = _analysis_audio(clips, sample_rate)
+    frequencies = np.fft.rfftfreq(audio.shape[1], 1 / ANALYSIS_RATE)
+    band = (frequencies >= low) & (frequencies < high)
+    levels = []
+    for clip in audio:
+        power = 2 * (np.abs(np.fft.rfft(clip)[band]) ** 2).sum() / len(clip) ** 2
+        levels.append(float("nan") if _silent(clip) else 10 * np.log10(max(power, 1e-12)))
+    return np.array(levels)
+
+
 def onset_rate(clips: Clips | FloatArray, *, sample_rate: int | None = None) -> FloatArray:
     """Note onsets per second of each clip, by librosa's spectral flux and peak picking (hop 256 at 16 kHz).
 
@@ -300,6 +363,52 @@ def onset_rate(clips: Clips | FloatArray, *, sample_rate: int | None = None) -> 
 
 def _onsets(clip: FloatArray) -> npt.NDArray[np.integer[Any]]:
     return librosa.onset.onset_detect(y=clip, sr=ANALYSIS_RATE, hop_length=256)
+
+
+# --- mode ---------------------------------------------------------------------------------------------------
+
+
+def mode(clips: Clips | FloatArray, *, sample_rate: int | None = None) -> FloatArray:
+    """How much more a clip sounds like a major than like a minor key (for paper A, section 5.2).
+
+    The pitch classes of the clip (magnitudes of spectra of 8192 samples at 16 kHz, 60 to 2000 Hz, A4 = 440
+    Hz, summed over time) are correlated with Temperley's [4]_ key profile of each of the 24 keys; the value is
+    the best correlation with a major key minus the best with a minor one. It knows nothing of any corpus.
+
+    Parameters
+    ----------
+    clips : Clips or ndarray, shape (N, samples)
+    sample_rate : int, optional
+        In Hz; needed for an array, taken from `Clips` otherwise.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+        -2 to 2, positive for major; NaN for a silent clip, or one whose pitch classes are all alike.
+
+    Notes
+    -----
+    C major and A minor share their notes, so that the sign is wrong for part of the clips. How large that
+    part is, the chapter *Other attributes* measures on clips of known mode.
+    """
+    return np.array([_mode(clip) for clip in _analysis_audio(clips, sample_rate)])
+
+
+def _mode(clip: FloatArray) -> float:
+    if _silent(clip):
+        return float("nan")
+    magnitude = np.abs(librosa.stft(clip, n_fft=8192, hop_length=4096)).sum(axis=1)
+    frequency = np.arange(len(magnitude)) * ANALYSIS_RATE / 8192
+    heard = (frequency >= 60) & (frequency <= 2000)
+    classes = np.round(12 * np.log2(frequency[heard] / 440) + 9).astype(int) % 12  # 0 is C
+    chroma = np.bincount(classes, weights=magnitude[heard], minlength=12)
+    if np.ptp(chroma) < 1e-9 * chroma.max():
+        return float("nan")
+    best = [
+        max(np.corrcoef(chroma, np.roll(profile, tonic))[0, 1] for tonic in range(12))
+        for profile in _KEY_PROFILES.values()
+    ]
+    return float(best[0] - best[1])
 
 
 # --- likeness of two clips (used to judge the codec) --------------------------------------------------------
@@ -540,7 +649,7 @@ def clap_scores(
         In Hz; needed for an array, taken from `Clips` otherwise.
     model : str or path, optional
         Folder or hub name of a `ClapModel`, such as "laion/clap-htsat-unfused" (paper B). Default:
-        ``data/pocket/clap``, which the pocket model does not have yet.
+        ``data/pocket/clap``, which knows the styles and instruments of the pocket model's music.
     template : str
         Sentence that each label is put into at ``{}``; transformers' default.
 
@@ -630,7 +739,7 @@ def _clap(model: str | Path | None) -> Any:
         model = _POCKET / "clap"
         if not (model / "config.json").is_file():
             raise FileNotFoundError(
-                f"no CLAP at {model}: the pocket model has none yet; pass "
+                f"no CLAP at {model}: train it (python -m steerlib.pocket clap, then export), or pass "
                 "model='laion/clap-htsat-unfused' (needs a network the first time)"
             )
     return _load_clap(str(model))
@@ -640,7 +749,15 @@ def _clap(model: str | Path | None) -> Any:
 def _load_clap(name: str) -> Any:
     from transformers import pipeline
 
-    return pipeline("zero-shot-audio-classification", model=name)
+    try:
+        return pipeline("zero-shot-audio-classification", model=name, dtype=torch.float32)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"cannot get the CLAP model {name!r}: it is neither a complete folder here nor in the cache of the "
+            f"Hugging Face Hub. Where there is a network, run 'hf download {name} --local-dir FOLDER' (config.json, "
+            f"model.safetensors, processor and tokenizer files from https://huggingface.co/{name}), copy FOLDER to "
+            f"this machine and give its path. transformers said: {error}"
+        ) from error
 
 
 # --- audio --------------------------------------------------------------------------------------------------

@@ -82,7 +82,6 @@ class Attribute:
         if both:
             raise ValueError(f"attribute {self.name!r} has the same prompt at both poles: {min(both)!r}")
 
-
     def first(self, pairs: int) -> "Attribute":
         """The attribute with its first `pairs` pairs only; all of them if it has fewer.
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-__all__ = ["Interval", "auc", "jackknife_interval", "paired_interval", "summarise"]
+__all__ = ["Interval", "auc", "jackknife_interval", "paired_interval", "shifts", "summarise"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -322,6 +322,68 @@ def summarise(
             }
         )
     return pd.DataFrame(rows).astype({name: steered[name].dtype for name in by})
+
+
+def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFrame:
+    """How far each prompt is moved along an attribute: half the way from its negative to its positive clip.
+
+    Half of ``value(+λ) - value(-λ)``, for every prompt and seed. What steering does in *both* directions
+    alike, such as breaking the music, cancels out, and a setting has one number a prompt, so that two
+    settings can be compared pair by pair.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a clip, as `sweep` returns it; rows at multiplier 0 are not used.
+    value : str
+        Column that was measured.
+    by : sequence of str
+        Columns that make a setting; within it each prompt and seed has one clip on either side of 0.
+
+    Returns
+    -------
+    DataFrame
+        Columns `by`, ``prompt_id``, ``seed``, ``metric`` and ``shift`` (unit of `value`; NaN where one of the
+        two clips could not be measured), sorted.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or a prompt and seed lack one of the two clips or have several.
+
+    Notes
+    -----
+    The interval of a setting is ``paired_interval(shift, zeros, clusters=prompt_id)``, that of the difference
+    of two settings ``paired_interval(shift_1, shift_2, clusters=prompt_id)``. Used in the chapters *Where and
+    when to inject*, *How many prompts* and *What only we can ask*.
+    """
+    key = [*by, "prompt_id", "seed"]
+    missing = [name for name in dict.fromkeys([*key, "multiplier", value]) if name not in table.columns]
+    if missing:
+        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
+    steered = table[table["multiplier"] != 0]
+    sides = []
+    for name, part in (
+        ("positive", steered[steered["multiplier"] > 0]),
+        ("negative", steered[steered["multiplier"] < 0]),
+    ):
+        twice = part[part.duplicated(key)]
+        if len(twice):
+            raise ValueError(
+                f"{tuple(twice.iloc[0][key])} has several clips with a {name} multiplier: filter the table, or "
+                f"add to `by` ({list(by)}) the column in which they differ"
+            )
+        sides.append(part[[*key, value]].rename(columns={value: name}))
+    pairs = sides[0].merge(sides[1], on=key, how="outer", indicator="_found")
+    alone = pairs[pairs["_found"] != "both"]
+    if len(alone) or not len(pairs):
+        raise ValueError(
+            f"{len(alone)} of {len(pairs)} settings of a prompt and seed have a clip on one side of multiplier 0 "
+            "only: sweep with a positive and a negative multiplier"
+        )
+    shift = (pairs["positive"] - pairs["negative"]) / 2
+    columns = [*key, "metric", "shift"]
+    return pairs.assign(metric=value, shift=shift)[columns].sort_values(key, ignore_index=True)
 
 
 def _percentiles(distribution: npt.ArrayLike, level: float) -> tuple[float, float]:

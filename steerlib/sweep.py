@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,8 +23,9 @@ import pandas as pd
 import torch
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
+from steerlib.estimate import check_fit, estimate
 from steerlib.generation import ENGINE_VERSION, Clips, Row, Sampling, stream
-from steerlib.metrics import onset_rate, spectral_centroid, tempo
+from steerlib.metrics import band_level, checkpoint_path, mode, onset_rate, spectral_centroid, tempo
 from steerlib.models import decoder_blocks, text_length_of
 from steerlib.prompts import DATA
 from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering
@@ -35,7 +36,13 @@ __all__ = ["METRICS", "Metric", "Strategy", "sweep"]
 Strategy = Literal["one_to_all", "all_to_all", "one_to_one"]
 Metric = Callable[[Clips], npt.NDArray[Any]]
 
-METRICS: dict[str, Metric] = {"bpm": tempo, "centroid": spectral_centroid, "onset_rate": onset_rate}
+METRICS: dict[str, Metric] = {
+    "bpm": tempo,
+    "centroid": spectral_centroid,
+    "onset_rate": onset_rate,
+    "rms": band_level,
+    "mode": mode,
+}
 """Metrics by the name of their column: functions of Clips, one value per clip."""
 
 _JUDGES = {"bpm": DATA / "pocket" / "beats.ckpt"}  # files that a metric depends on
@@ -61,6 +68,7 @@ def sweep(
     temperature: float = 1.0,
     top_k: int | None = 250,
     metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
+    beats: str | Path | None = None,
     keep_audio: bool | AudioFormat = True,
     shard: str | None = None,
     batch_size: int | None = None,
@@ -95,13 +103,16 @@ def sweep(
         See `generate`.
     metrics : sequence of str
         Names in `METRICS`.
+    beats : str or path, optional
+        The BeatThis checkpoint that "bpm" is measured with, such as "final0"; see `steerlib.metrics.beats`.
     keep_audio : bool, "mp3" or "flac", default True
         Keep the clips in the store; True is MP3.
     shard : str, optional
         "3/16" makes and returns the third of sixteen parts, which `steerlib.store.merge` brings together.
     dry_run : bool, default False
         Make nothing: return the table as the store has it, metrics NaN where a row is missing. Its ``attrs``
-        count "clips" (of them "missing") and the "tokens" still to make.
+        say what the rest would cost: ``Estimate(**table.attrs)`` of `steerlib.estimate`. Takes the time of one
+        prompt and a few decode steps.
 
     Returns
     -------
@@ -114,11 +125,16 @@ def sweep(
     Raises
     ------
     ValueError
-        If a setting makes no sense or occurs twice, before anything is generated.
+        If a setting makes no sense or occurs twice, before anything is generated; `DoesNotFit` if memory or
+        disk will not do, with what would.
     FileNotFoundError
         If a metric lacks its checkpoint.
     """
     chosen = _metrics(metrics)
+    judge_files = dict(_JUDGES)
+    if beats is not None and "bpm" in chosen:
+        chosen["bpm"] = partial(tempo, checkpoint=beats)
+        judge_files["bpm"] = checkpoint_path(beats)
     audio_format: AudioFormat | None = "mp3" if keep_audio is True else keep_audio or None
     if audio_format not in (None, *get_args(AudioFormat)):
         raise ValueError(f"keep_audio must be True, False, 'mp3' or 'flac', got {keep_audio!r}")
@@ -132,9 +148,9 @@ def sweep(
     prompts, seeds = _distinct("prompts", prompts), _distinct("seeds", seeds)
 
     judges = {
-        name: _sha256(_JUDGES[name].read_bytes())
+        name: _sha256(judge_files[name].read_bytes())
         for name in chosen
-        if name in _JUDGES and _JUDGES[name].is_file()
+        if name in judge_files and judge_files[name].is_file()
     }
     common = {
         "engine": ENGINE_VERSION,
@@ -156,15 +172,17 @@ def sweep(
     results = Store(store)
     stored = results.read()
     missing = unique[~unique["key"].isin(stored["key"])]
+    rows = [Row(cell.prompt, cell.seed, cell.steering) for cell in missing.itertuples()]
+    cost: dict[str, Any] = {
+        "seconds": seconds, "sampling": sampling, "batch_size": batch_size, "audio_format": audio_format,
+        "store": results.folder,
+    }  # fmt: skip
     if dry_run:
-        frames = round(seconds * model.config.audio_encoder.frame_rate)
-        tokens = len(missing) * frames * model.config.decoder.num_codebooks
         table = _join(cells, stored, chosen)
-        table.attrs |= {"clips": len(unique), "missing": len(missing), "tokens": tokens}
+        table.attrs |= asdict(estimate(model, processor, rows, clips=len(unique), metrics=chosen, **cost))
         return table
 
-    if len(missing):
-        rows = [Row(cell.prompt, cell.seed, cell.steering) for cell in missing.itertuples()]
+    if rows:
 
         def measure(
             clips: Clips,
@@ -183,6 +201,7 @@ def sweep(
             label=label,
             progress=progress,
         )
+        check_fit(model, processor, clips=len(rows), **cost)
         _try_out(chosen, int(model.config.audio_encoder.sampling_rate))
         for indices, clips, measured in tiles:
             done = (

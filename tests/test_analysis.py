@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from steerlib.activations import Activations
-from steerlib.analysis import _segmentations, knee, separation, similarity_blocks
+from steerlib.analysis import (
+    _segmentations,
+    clusters,
+    jaccard,
+    knee,
+    separation,
+    similarity_blocks,
+    subset_agreement,
+)
 from steerlib.prompts import Attribute
 
 PAIRS = 20
@@ -149,3 +157,62 @@ def test_a_straight_or_random_curve_has_no_knee(rng):
     assert np.isnan(knee(x, 2 * x + 0.3 * rng.normal(size=21)))
     assert np.isnan(knee(x, np.ones(21)))
     assert np.isnan(knee([0, 1, 2, 3], [0, 0, 0, 5]))
+
+
+# --- clusters -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clouds(rng):
+    """Layer 0: noise; layer 1: three clouds, one for each label."""
+    labels = np.repeat(["a", "b", "c"], 30)
+    values = rng.normal(0, 1, (90, 2, 8))
+    values[:, 1, 0] += 20 * np.repeat([0, 1, 2], 30)
+    return Activations(torch.from_numpy(values).float(), None, tuple(map(str, range(90)))), labels
+
+
+def test_clusters_agree_with_labels_where_they_are_clouds_and_not_in_noise(clouds):
+    table = clusters(*clouds).set_index("layer")
+    assert abs(table.loc[0, "ari"]) < 0.1
+    assert table.loc[1, "ari_high"] == 1
+    assert table.loc[1, "ari"] > 0.8
+    assert (table["ari_low"] <= table["ari"]).all() and (table["ari"] <= table["ari_high"]).all()
+    assert table.loc[1, "nmi"] > table.loc[0, "nmi"]
+    assert clusters(*clouds, layers=[1])["layer"].tolist() == [1]
+
+
+def test_the_jaccard_matrix_matches_clusters_to_labels(clouds):
+    overlap = jaccard(*clouds, layer=1)
+    assert overlap.index.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(overlap.to_numpy(), np.eye(3))
+    noise = jaccard(*clouds, layer=0).to_numpy()
+    assert 0 < noise.max() < 0.6
+
+
+def test_labels_with_a_single_clip_are_refused(clouds):
+    activations, labels = clouds
+    with pytest.raises(ValueError, match="two labels with two clips each"):
+        clusters(activations, ["odd", *labels[1:]])
+    with pytest.raises(ValueError, match=r"labels must have shape \(90,\)"):
+        jaccard(activations, labels[:5], layer=0)
+
+
+# --- directions of few prompts ---
+
+
+def test_small_subsets_agree_less_and_the_whole_agrees_with_itself(rng):
+    shift = rng.normal(size=16)
+    noise = [rng.normal(size=(2 * PAIRS, 16)) for _ in range(2)]
+    poles = np.where(np.arange(2 * PAIRS) < PAIRS, 0.5, -0.5)[:, None] * shift
+    table = subset_agreement(activations_of([poles + noise[0], noise[1]]), [1, 5, 10, PAIRS], subsets=20)
+    mean = table.groupby(["layer", "prompts"])[["with_all", "with_other", "length"]].mean()
+    assert mean.with_all[0].is_monotonic_increasing and mean.with_all[0, PAIRS] == pytest.approx(1)
+    assert mean.with_other[0].iloc[:3].is_monotonic_increasing and np.isnan(mean.with_other[0, PAIRS])
+    assert mean.length[0, 1] > 1.5 and mean.length[0, PAIRS] == pytest.approx(1)
+    # Where there is no direction, a half of the prompts agrees with the whole, but not with the other half.
+    assert mean.with_all[1, 10] > 0.5 and abs(mean.with_other[1, 10]) < 0.2
+
+
+def test_counts_that_there_are_not_enough_pairs_for_are_refused(rng):
+    with pytest.raises(ValueError, match=f"between 1 and the {PAIRS} pairs"):
+        subset_agreement(activations_of([rng.normal(size=(2 * PAIRS, 4))]), [PAIRS + 1])

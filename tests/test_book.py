@@ -1,3 +1,5 @@
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -164,3 +166,15 @@ def test_a_kernel_that_dies_is_reported_and_not_tried_again(tmp_path):
     with pytest.raises(NotebookError, match="its kernel stopped"):
         run_notebook(notebook, tmp_path / "book" / "x.ipynb", progress=False)
     assert Path(tmp_path / "ran").read_text() == "once "
+
+
+def test_chapters_that_read_what_others_leave_run_after_them(tmp_path):
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", root / "Snakefile", "--directory", tmp_path]
+    plan = subprocess.run(
+        [*command, "--dry-run", "--printshellcmds", "book/chapters/held_out.ipynb"],
+        capture_output=True,
+        text=True,
+    )
+    planned = re.findall(r"notebooks/(\w+)\.ipynb book/chapters/", plan.stdout + plan.stderr)
+    assert sorted(planned) == ["held_out", "layer_scan", "steering_sweep"], plan.stdout + plan.stderr

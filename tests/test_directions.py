@@ -1,10 +1,11 @@
 """DiffMean: the difference of the poles' means, and where it comes from."""
 
+import numpy as np
 import pytest
 import torch
 
 from steerlib.activations import Activations, extract_activations
-from steerlib.directions import diff_mean
+from steerlib.directions import diff_mean, random_direction, subset_directions
 from steerlib.prompts import Attribute
 
 ATTRIBUTE = Attribute(
@@ -68,3 +69,52 @@ def test_missing_labels_or_a_missing_pole_are_refused():
         diff_mean(Activations(torch.zeros(2, 3, 4), None, ("a", "b")))
     with pytest.raises(ValueError, match="both poles, but all 2 labels are True"):
         diff_mean(activations(torch.zeros(2, 3, 4), [True, True]))
+
+
+# --- few prompts, and no prompts at all ---
+
+
+def matched(rng, pairs=20, noise=1.0):
+    """Activations in matched pairs: a music of its own for each pair, and one direction between the poles."""
+    music, shift = rng.normal(size=(pairs, 2, 16)), rng.normal(size=(2, 16))
+    poles = [music + sign * shift / 2 + noise * rng.normal(size=music.shape) for sign in (1, -1)]
+    return activations(np.concatenate(poles).astype("float32"), [True] * pairs + [False] * pairs)
+
+
+def test_the_subset_of_all_pairs_is_diff_mean_and_there_is_one_of_it(rng):
+    acts = matched(rng)
+    found = subset_directions(acts, [2, 20], subsets=3)
+    assert list(found) == [(2, 0), (2, 1), (2, 2), (20, 0)]
+    torch.testing.assert_close(found[20, 0].directions, diff_mean(acts).directions)
+    assert not torch.equal(found[2, 0].directions, found[2, 1].directions)
+    assert found[2, 0].metadata["n_positive"] == found[2, 0].metadata["n_negative"] == 2
+
+
+def test_a_subset_takes_whole_pairs_so_that_what_a_pair_shares_cancels(rng):
+    acts = matched(rng, noise=0.0)
+    for vector in subset_directions(acts, [1, 5], subsets=4).values():
+        torch.testing.assert_close(vector.directions, diff_mean(acts).directions, rtol=1e-4, atol=1e-5)
+
+
+def test_a_subset_does_not_depend_on_what_else_is_drawn(rng):
+    acts = matched(rng)
+    alone = subset_directions(acts, [5], subsets=2, seed=7)
+    beside = subset_directions(acts, [2, 5, 10], subsets=4, seed=7)
+    assert torch.equal(alone[5, 1].directions, beside[5, 1].directions)
+
+
+@pytest.mark.parametrize(("counts", "subsets"), [([0], 1), ([21], 1), ([2], 0)])
+def test_subsets_that_cannot_be_drawn_are_refused(rng, counts, subsets):
+    with pytest.raises(ValueError, match="between 1 and the 20 pairs"):
+        subset_directions(matched(rng), counts, subsets=subsets)
+    with pytest.raises(ValueError, match="matched pairs"):
+        subset_directions(activations(rng.normal(size=(3, 2, 4)), [True, True, False]), [1])
+
+
+def test_a_random_direction_has_the_lengths_of_the_vector_and_little_else(rng):
+    vector = diff_mean(activations(rng.normal(size=(8, 3, 512)).astype("float32"), [True] * 4 + [False] * 4))
+    control = random_direction(vector, seed=1)
+    torch.testing.assert_close(control.norms, vector.norms)
+    assert vector.cosine_similarity(control).abs().max() < 0.2
+    assert torch.equal(control.directions, random_direction(vector, seed=1).directions)
+    assert not torch.equal(control.directions, random_direction(vector, seed=2).directions)

@@ -199,3 +199,54 @@ def test_poles_of_an_attribute_without_its_own_colours_get_the_general_ones(ax):
 def test_a_table_that_is_not_about_one_thing_is_refused(ax, change, message):
     with pytest.raises(ValueError, match=message):
         figures.multiplier_curve(change(summary_of([1, 2])), ax, attribute=TEMPO)
+
+
+# --- figures of one chapter each ---
+
+
+def test_agreement_ends_where_subsets_cannot_be_disjoint(ax):
+    rows = [(c, s, 3, 1 - 1 / c + s / 100, 0.5 if c < 10 else np.nan) for c in (2, 5, 10) for s in range(3)]
+    table = pd.DataFrame(rows, columns=["prompts", "subset", "layer", "with_all", "with_other"])
+    figures.agreement_curve(table, ax, layer=3)
+    assert list(line(ax, "with the direction of all prompts").get_xdata()) == [2, 5, 10]
+    assert list(line(ax, "with that of as many other prompts").get_xdata()) == [2, 5]
+    with pytest.raises(ValueError, match="no layer 7"):
+        figures.agreement_curve(table, ax, layer=7)
+
+
+def test_every_setting_has_its_point_and_its_number(ax):
+    table = pd.DataFrame(
+        {"setting": ["One-to-All", "All-to-All"], "shift": [5.0, 3.0], "shift_low": [4.0, 1.0]}
+        | {"shift_high": [6.0, 5.0], "fad": [2.0, 3.0], "fad_low": [1.0, 2.0], "fad_high": [3.0, 4.0]}
+    )
+    figures.effect_and_quality(table, ax, quantity="tempo (BPM)")
+    assert line(ax, "2 All-to-All").get_xydata().tolist() == [[3.0, 3.0]]
+    assert {text.get_text() for text in ax.texts} == {"1", "2"} and "BPM" in ax.get_xlabel()
+
+
+def test_only_effects_that_exclude_zero_have_a_frame(ax):
+    table = pd.DataFrame(
+        {"attribute": ["loudness"] * 2 + ["mode"] * 2, "metric": ["rms", "mode"] * 2}
+        | {"shift": [2.0, 0.1, -0.2, -1.0], "low": [1.5, -0.3, -0.5, -1.5], "high": [2.5, 0.5, 0.1, -0.5]}
+    )
+    figures.cross_effects(table, ax)
+    assert [patch.get_xy() for patch in ax.patches] == [(-0.46, -0.46), (1 - 0.46, 1 - 0.46)]
+    assert [text.get_text() for text in ax.texts][0] == "+2.00"
+
+
+def test_curves_over_layers_have_bands_only_where_there_are_intervals(ax):
+    table = pd.DataFrame(
+        {"layer": [0, 1] * 2, "series": ["a"] * 2 + ["b"] * 2, "value": [0.1, 0.5, 0.2, 0.9]}
+    )
+    figures.layer_curves(table, ax, ylabel="R²")
+    assert not ax.collections and line(ax, "b").get_ydata().tolist() == [0.2, 0.9]
+    figures.layer_curves(table.assign(low=0.0, high=1.0), ax, ylabel="R²")
+    assert len(ax.collections) == 2
+
+
+def test_intervals_stand_in_the_order_of_the_table(ax):
+    table = pd.DataFrame(
+        {"label": ["first", "second"], "estimate": [1.0, 2.0], "low": [0.0, 1.0], "high": [2.0, 3.0]}
+    )
+    figures.forest(table, ax, xlabel="shift (Hz)")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"] and ax.yaxis_inverted()

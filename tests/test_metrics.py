@@ -1,5 +1,6 @@
 """Metrics against signals and distributions whose truth is known."""
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -68,7 +69,9 @@ def test_a_long_gap_on_a_coarse_grid_is_counted_right():
 
 
 def test_beats_without_any_pulse_still_give_a_finite_number():
-    assert np.isfinite(metrics.tempo_from_beats([0.0, 0.3, 1.3, 1.6, 2.6]))  # the median lies between the intervals
+    assert np.isfinite(
+        metrics.tempo_from_beats([0.0, 0.3, 1.3, 1.6, 2.6])
+    )  # the median lies between the intervals
 
 
 def test_fewer_than_four_beats_have_no_tempo():
@@ -237,6 +240,58 @@ def test_clips_of_other_lengths_cannot_be_compared():
         metrics.log_spectral_distance(tone(440)[None], tone(440, seconds=1)[None], sample_rate=RATE)
 
 
+# --- levels of bands ---
+
+
+def test_the_level_of_a_band_is_that_of_the_tones_in_it():
+    time = np.arange(2 * RATE) / RATE
+    audio = (np.sin(2 * np.pi * 500 * time) + 0.1 * np.sin(2 * np.pi * 3000 * time))[None]
+    low, high = (
+        metrics.band_level(audio, sample_rate=RATE, **band) for band in ({"high": 2000}, {"low": 2000})
+    )
+    assert low[0] == pytest.approx(-3.01, abs=0.01)
+    assert high[0] == pytest.approx(-23.01, abs=0.01)
+    assert metrics.band_level(0.5 * audio, sample_rate=RATE, low=2000)[0] == pytest.approx(-29.03, abs=0.01)
+
+
+def test_bands_add_up_to_the_whole_and_silence_has_no_level(rng):
+    audio = 0.1 * rng.normal(size=(2, RATE))
+    audio[1] = 0
+    parts = [metrics.band_level(audio, sample_rate=RATE, low=a, high=a + 4000) for a in (0, 4000)]
+    whole = 10 * np.log10((audio[0] ** 2).mean())
+    assert 10 * np.log10(sum(10 ** (part[0] / 10) for part in parts)) == pytest.approx(whole, abs=0.01)
+    assert np.isnan(parts[0][1])
+
+
+def test_a_band_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="within 0 to 8000 Hz"):
+        metrics.band_level(np.ones((1, RATE)), sample_rate=RATE, low=9000)
+
+
+# --- mode ---
+
+
+def chord(*pitches):
+    return sum(tone(440 * 2 ** ((pitch - 69) / 12), amplitude=0.1) for pitch in pitches)
+
+
+@pytest.mark.parametrize("tonic", [55, 60, 66])
+def test_major_cadences_lie_above_minor_ones_in_any_key(tonic):
+    third = {"major": 4, "minor": 3}
+    cadences = [
+        np.concatenate(
+            [chord(*(tonic + root + step for step in (-12, 0, third[mode], 7))) for root in (0, 5, 0)]
+        )
+        for mode in ("major", "minor")
+    ]
+    major, minor = metrics.mode(np.stack(cadences).astype(np.float32), sample_rate=RATE)
+    assert major > 0 > minor
+
+
+def test_silence_has_no_mode():
+    assert np.isnan(metrics.mode(np.zeros((1, RATE)), sample_rate=RATE)).all()
+
+
 # --- Fréchet distance ---
 
 
@@ -395,3 +450,40 @@ def test_a_rate_that_contradicts_the_clips_is_refused():
     clips = SimpleNamespace(audio=np.zeros((1, RATE)), sample_rate=RATE)
     with pytest.raises(ValueError, match="leave it out"):
         metrics.onset_rate(clips, sample_rate=22050)
+
+
+# --- judges that are not there ------------------------------------------------------------------------------
+
+
+def test_a_public_clap_that_cannot_be_had_says_what_to_download_and_where_to_put_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match="hf download nobody/clap .*https://huggingface.co/nobody/clap.*path"
+    ):
+        metrics.clap_scores(tone(500)[None], ["rock", "folk"], sample_rate=RATE, model="nobody/clap")
+
+
+def test_a_public_beat_tracker_that_cannot_be_had_says_what_to_download_and_where_to_put_it(
+    monkeypatch, tmp_path
+):
+    def fail(url, path):
+        raise OSError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
+    with pytest.raises(
+        FileNotFoundError, match=r"beat_this-final0\.ckpt.*no network.*final0\.ckpt elsewhere and put"
+    ):
+        metrics.beats(tone(500)[None], sample_rate=RATE, checkpoint="final0")
+
+
+def test_a_beat_tracker_is_read_without_unpickling(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"state_dict": Trap()}, tmp_path / "trap.ckpt")
+    with pytest.raises(pickle.UnpicklingError, match="[Ww]eights"):
+        metrics.beats(tone(500)[None], sample_rate=RATE, checkpoint=tmp_path / "trap.ckpt")
+    assert not (tmp_path / "ran").exists()

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from transformers import AutoModel, T5Config, T5EncoderModel
 
-from steerlib.pocket import captions, corpus, lm
+from steerlib import metrics
+from steerlib.pocket import captions, corpus, judges, lm
 from steerlib.pocket.codec import SpectralCodec, SpectralCodecConfig
 from steerlib.pocket.training import fit
 
@@ -216,3 +217,41 @@ def test_a_training_resumed_after_a_kill_equals_one_run_through(tmp_path):
         run(tmp_path / "parts", 7)
     parts = run(tmp_path / "parts", None)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_a_model_adopts_another_of_its_codec_as_it_is_and_refuses_one_of_another_shape(
+    model, codec, tmp_path
+):
+    model.save_pretrained(tmp_path)
+    torch.manual_seed(1)
+    fresh = lm.build(model.text_encoder, codec, layers=2, size=32)
+    lm.adopt(fresh, tmp_path, tmp_path)
+    assert all(
+        torch.equal(a, b) for a, b in zip(fresh.decoder.parameters(), model.decoder.parameters(), strict=True)
+    )
+    deeper = lm.build(model.text_encoder, codec, layers=3, size=32)
+    with pytest.raises(ValueError, match="another shape.*layers.2"):
+        lm.adopt(deeper, tmp_path, tmp_path)
+
+
+# -- judges
+
+
+def test_an_untrained_clap_goes_through_the_zero_shot_pipeline(tmp_path, rng):
+    clap, processor = judges.make_clap()
+    clap.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    audio = rng.normal(0, 0.1, (2, 4 * corpus.SAMPLE_RATE))
+    scores = metrics.clap_scores(audio, ["rock", "jazz"], sample_rate=corpus.SAMPLE_RATE, model=tmp_path)
+    assert scores.shape == (2, 2) and np.allclose(scores.sum(1), 1)
+    windows = metrics.clap_embeddings(audio, sample_rate=corpus.SAMPLE_RATE, model=tmp_path, window=2.0)
+    assert windows.shape == (2, 2, 32)
+
+
+def test_the_shipped_clap_names_the_style_of_clips_it_never_heard():
+    made = list(corpus.stream(range(corpus.HELD_OUT + 5000, corpus.HELD_OUT + 5012), workers=0))
+    styles = list(captions.STYLES)
+    audio = np.stack([audio for _, audio in made])
+    scores = metrics.clap_scores(audio, styles, sample_rate=corpus.SAMPLE_RATE)
+    right = [styles[row.argmax()] == truth.style for row, (truth, _) in zip(scores, made, strict=True)]
+    assert np.mean(right) >= 0.6  # chance is 1/8

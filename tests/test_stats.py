@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from steerlib.stats import Interval, auc, jackknife_interval, paired_interval, summarise
+from steerlib.stats import Interval, auc, jackknife_interval, paired_interval, shifts, summarise
 
 
 def sweep_table(effects, *, prompts=12, seeds=(0,), rng=None):
@@ -231,3 +231,43 @@ def test_two_different_baselines_are_refused():
 def test_a_missing_column_is_named():
     with pytest.raises(ValueError, match=r"lacks \['centroid'\]"):
         summarise(sweep_table({0: 0, 1: 40}), value="centroid")
+
+
+# --- shifts of paired poles ---
+
+
+def test_a_shift_is_half_of_the_way_between_the_poles_and_damage_cancels_out(rng):
+    table = sweep_table({-0.1: -30 - 7, 0: 0, 0.1: 30 - 7}, prompts=200, rng=rng)  # 7 BPM lost either way
+    found = shifts(table, value="bpm", by=["attribute"])
+    assert list(found.columns) == ["attribute", "prompt_id", "seed", "metric", "shift"]
+    assert len(found) == 200 and found["shift"].mean() == pytest.approx(30, abs=1)
+
+
+def test_settings_keep_the_order_of_prompts_so_that_they_can_be_paired(rng):
+    near, far = (
+        sweep_table({-1: -e, 0: 0, 1: e}, rng=rng).assign(way=w) for w, e in (("near", 5), ("far", 50))
+    )
+    both = pd.concat([far, near]).sample(frac=1, random_state=0)
+    found = shifts(both, value="bpm", by=["way"])
+    parts = [part for _, part in found.groupby("way", sort=False)]
+    assert parts[0]["prompt_id"].tolist() == parts[1]["prompt_id"].tolist() == list(range(12))
+
+
+def test_a_pole_that_cannot_be_measured_gives_no_shift(rng):
+    table = sweep_table({-1: -5, 0: 0, 1: 5}, rng=rng)
+    table.loc[(table.multiplier == 1) & (table.prompt_id == 3), "bpm"] = np.nan
+    found = shifts(table, value="bpm", by=["attribute"]).set_index("prompt_id")["shift"]
+    assert found.isna().sum() == 1 and np.isnan(found[3])
+
+
+@pytest.mark.parametrize(
+    ("effects", "by", "message"),
+    [
+        ({0: 0, 1: 5}, ["attribute"], "on one side of multiplier 0 only"),
+        ({-1: -5, 0: 0, 1: 5, 2: 9}, ["attribute"], "several clips with a positive multiplier"),
+        ({-1: -5, 0: 0, 1: 5}, ["subset"], r"lacks \['subset'\]"),
+    ],
+)
+def test_settings_without_one_clip_at_either_pole_are_refused(rng, effects, by, message):
+    with pytest.raises(ValueError, match=message):
+        shifts(sweep_table(effects, rng=rng), value="bpm", by=by)

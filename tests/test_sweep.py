@@ -127,7 +127,7 @@ def test_a_dry_run_counts_and_makes_nothing(run, made):
     run(multipliers=[0.5])
     table = run(dry_run=True)
     assert table["centroid"].isna().sum() == 4 and table["centroid"].notna().sum() == 8
-    assert table.attrs == {"clips": 10, "missing": 4, "tokens": 4 * 5 * 2}
+    assert table.attrs.items() >= {"clips": 10, "missing": 4, "tokens": 4 * 5 * 2}.items()
     assert made == [6]
 
 

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         ("text", "train tokenizer and text encoder on captions", 1_000),
         ("lm", "train the decoder on codes (encodes the corpus first)", 6_000),
         ("beats", "train the judge of tempo", 2_500),
-        ("clap", "train the judge of style and instrument", 2_000),
+        ("clap", "train the judge of style and instrument", 3_000),
     ):
         sub = stage(name, text)
         sub.add_argument(
@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
             help="where to stop; more goes on from the state (default: %(default)s)",
         )
         if name == "lm":
+            sub.add_argument("--start", type=Path, help="pocket model to start from, such as data/pocket")
             sub.add_argument(
                 "--clips", type=int, default=20_000, help="training clips (default: %(default)s)"
             )
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     elif options.stage == "encode":
         lm.encode_corpus(work, options.clips)
     elif options.stage == "lm":
-        lm.train(work, steps=options.steps, clips=options.clips)
+        lm.train(work, steps=options.steps, clips=options.clips, start=options.start)
     elif options.stage == "beats":
         from steerlib.pocket.judges import train_beats
 

@@ -353,6 +353,60 @@ def _losses(model, prefix: torch.Tensor, inputs: torch.Tensor, labels: torch.Ten
     )
 
 
+@torch.no_grad()
+def adopt(model: Any, source: Path, work: Path, *, clips: int = 2_000) -> None:
+    """Let the decoder start as that of another pocket model, its tokens translated if the codec is another.
+
+    A token of ours starts as the mean of the source's tokens that stand for the same frames of music. So a codec
+    that was trained on does not cost the decoder what it had learned.
+
+    Parameters
+    ----------
+    model : MusicgenMelodyForConditionalGeneration
+        Of the source's size; changed in place.
+    source : Path
+        Folder of the model to start from, such as ``data/pocket``.
+    work : Path
+        Working folder of the trainings.
+    clips : int
+        Clips that are encoded twice to learn the translation.
+
+    Raises
+    ------
+    ValueError
+        If the source's decoder has another shape.
+    """
+    other: Any = MusicgenMelodyForConditionalGeneration.from_pretrained(source, dtype=torch.float32).eval()
+    shapes = [{n: tuple(p.shape) for n, p in m.decoder.named_parameters()} for m in (model, other)]
+    if shapes[0] != shapes[1]:
+        differing = sorted(n for n, shape in shapes[0].items() if shapes[1].get(n) != shape)
+        raise ValueError(
+            f"the decoder in {source} has another shape ({differing[:3]}): start without it, or build its size"
+        )
+    embed, heads = model.decoder.model.decoder.embed_tokens, model.decoder.lm_heads
+    before = [(e.weight.clone(), h.weight.clone()) for e, h in zip(embed, heads, strict=True)]
+    for part in ("decoder", "enc_to_dec_proj", "audio_enc_to_dec_proj"):
+        getattr(model, part).load_state_dict(getattr(other, part).state_dict())
+    if torch.equal(model.audio_encoder.codebooks, other.audio_encoder.codebooks):
+        return
+    books, entries = model.config.decoder.num_codebooks, model.config.decoder.vocab_size
+    together = torch.zeros(books, entries, entries)
+    audio = train_codec.render_shards(work / "audio", clips)
+    for path, coded in zip(audio, tqdm(encode_corpus(work, clips), desc="translate tokens"), strict=True):
+        ours = torch.tensor(np.load(coded)["codes"]).long()
+        waves = torch.tensor(np.load(path)[:, None] / np.float32(32767), dtype=torch.float32)
+        theirs = torch.cat([other.audio_encoder.encode(part).audio_codes[0] for part in waves.split(25)])
+        for k in range(books):
+            together[k].view(-1).index_add_(
+                0, (ours[:, k] * entries + theirs[:, k]).flatten(), torch.ones(ours[:, k].numel())
+            )
+    for k, (embedding, head) in enumerate(before):
+        seen = together[k].sum(1, keepdim=True)
+        share = together[k] / seen.clamp_min(1)
+        for weight, first in ((embed[k].weight, embedding), (heads[k].weight, head)):
+            weight[:entries] = torch.where(seen > 0, share @ weight[:entries], first[:entries])
+
+
 class _Codes:
     """The encoded corpus in memory: codes, chroma and caption tokens of every clip."""
 
@@ -403,6 +457,7 @@ def train(
     learning_rate: float = 2e-3,
     blank: float = 0.3,
     short: float = 0.72,
+    start: Path | None = None,
     seed: int = 0,
 ) -> MusicgenMelodyForConditionalGeneration:
     """Train the decoder; resumes from ``work/lm``.
@@ -415,6 +470,8 @@ def train(
         Usual meanings; `clips` are the seeds from 0 on, encoded first where they are not.
     short : float
         Share of the steps that see only the first half of each clip, at under half the cost of whole ones.
+    start : Path, optional
+        Folder of a pocket model to start from (see `adopt`) where there is no state to resume.
     blank : float
         Share of rows whose audio inputs are blanked, half of them wholly, half frame by frame.
     """
@@ -425,6 +482,8 @@ def train(
     model: Any = build(
         T5EncoderModel.from_pretrained(work / "text"), train_codec.load(work), layers=layers, size=size
     )
+    if start is not None and not (work / "lm" / "state.pt").exists():
+        adopt(model, start, work)
     freeze(model)
     pad = model.config.decoder.pad_token_id
     losses = torch.compile(lambda *a: _losses(model, *a), dynamic=False)
@@ -450,22 +509,33 @@ def train(
 
     @torch.no_grad()
     def evaluate(number: int) -> dict[str, float]:
-        totals = np.zeros(4)
+        totals = np.zeros(6)
         for start in range(0, 240, batch):
             rows = slice(start, start + batch)
             inputs, labels = delay(held.codes[rows, :, : FRAMES // 2].long(), pad)
             ids, mask, chroma = held.ids[rows], held.mask[rows], held.chroma[rows]
-            null = torch.zeros_like(chroma)
+            null, blanked = torch.zeros_like(chroma), torch.full_like(inputs, pad)
+            told, other = (ids, mask), (ids.roll(1, 0), mask.roll(1, 0))
             cases = [
-                (ids, mask, null),
-                (ids.roll(1, 0), mask.roll(1, 0), null),
-                (ids, mask, chroma),
-                (ids, mask, chroma.roll(1, 0)),
+                (told, null, inputs),
+                (other, null, inputs),
+                (told, null, blanked),
+                (other, null, blanked),
+                (told, chroma, inputs),
+                (told, chroma.roll(1, 0), inputs),
             ]
             with torch.autocast("cpu", torch.bfloat16):
-                totals += [losses(prefixes(model, *c).float(), inputs, labels).mean().item() for c in cases]
-        right, other, hummed, wrong = totals / math.ceil(240 / batch)
-        return {"held-out": right, "text gain": other - right, "melody gain": wrong - hummed}
+                totals += [
+                    losses(prefixes(model, *text, tune).float(), heard, labels).mean().item()
+                    for text, tune, heard in cases
+                ]
+        right, wrong, blind, blind_wrong, hummed, misled = totals / math.ceil(240 / batch)
+        return {
+            "held-out": right,
+            "text gain": wrong - right,
+            "text gain, blanked": blind_wrong - blind,
+            "melody gain": misled - hummed,
+        }
 
     fit(
         model, step, work / "lm", steps=steps, learning_rate=learning_rate, warmup=120, weight_decay=0.05,
