@@ -18,6 +18,7 @@ one experiment uses one length.
 import hashlib
 import importlib.metadata
 import json
+import logging
 import re
 import warnings
 from collections.abc import Sequence
@@ -51,6 +52,11 @@ __all__ = [
     "text_length_of",
     "versions",
 ]
+
+# MusicGen's start and padding token is by design the first number after its vocabulary
+logging.getLogger("transformers.configuration_utils").addFilter(
+    lambda record: "_token_id must be `None` or an integer within the vocabulary" not in record.getMessage()
+)
 
 POCKET = DATA / "pocket"
 TEXT_LENGTH = 64
