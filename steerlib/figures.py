@@ -646,8 +646,17 @@ def _count_axis(ax: Axes, counts: Sequence[int]) -> None:
 
 
 def _legend(ax: Axes) -> None:
-    """Above the axes, where it covers no data."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, columnspacing=1.2)
+    """Above the axes, where it covers no data; narrow, for the axes shrink to what stands above them."""
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=2,
+        borderaxespad=0.2,
+        columnspacing=0.8,
+        fontsize="small",
+        handlelength=1.2,
+        handletextpad=0.4,
+    )
 
 
 def _signed(multiplier: float) -> str:
