@@ -105,8 +105,8 @@ def extract_activations(
     site : {"residual", "attention"}
         The output of each block, or that of its self-attention before it is added to the stream.
     batch_size : int, optional
-        Prompts per pass; by default up to 32, fewer of a wide model, whose widest layer then stays in the cache:
-        for the largest that is a fiftieth of the memory of keeping all hidden states, in no more time.
+        Prompts per pass; by default up to 32, fewer of a wide model, so that its widest layer stays small.
+        ``benchmarks/extraction.py`` measures it.
     progress : bool, default True
         Show a progress bar.
 
