@@ -31,7 +31,7 @@ from steerlib.prompts import DATA
 from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering
 from steerlib.store import AudioFormat, Store, row_key
 
-__all__ = ["METRICS", "Metric", "Strategy", "sweep"]
+__all__ = ["METRICS", "Metric", "Strategy", "sweep", "sweep_rows"]
 
 Strategy = Literal["one_to_all", "all_to_all", "one_to_one"]
 Metric = Callable[[Clips], npt.NDArray[Any]]
@@ -130,6 +130,74 @@ def sweep(
     FileNotFoundError
         If a metric lacks its checkpoint.
     """
+    settings = {"steps": steps, "branches": branches, "site": site, "preserve_norm": preserve_norm}
+    steerings = _steerings(model, vectors, source_layers, multipliers, strategy, settings)
+    cells = _cells(steerings, _distinct("prompts", prompts), _distinct("seeds", seeds))
+    where = {"strategy": strategy, "steps": steps, "branches": branches, "site": site}
+    table = sweep_rows(
+        model,
+        processor,
+        cells.assign(**where),
+        store=store,
+        seconds=seconds,
+        guidance_scale=guidance_scale,
+        temperature=temperature,
+        top_k=top_k,
+        metrics=metrics,
+        beats=beats,
+        keep_audio=keep_audio,
+        shard=shard,
+        batch_size=batch_size,
+        dry_run=dry_run,
+        progress=progress,
+    )
+    names = ["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site"]
+    return table[names + [name for name in table if name not in names]]
+
+
+def sweep_rows(
+    model: PreTrainedModel,
+    processor: MusicgenMelodyProcessor,
+    cells: pd.DataFrame,
+    *,
+    store: str | Path,
+    seconds: float = 8.0,
+    guidance_scale: float = 3.0,
+    temperature: float = 1.0,
+    top_k: int | None = 250,
+    metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
+    beats: str | Path | None = None,
+    keep_audio: bool | AudioFormat = True,
+    shard: str | None = None,
+    batch_size: int | None = None,
+    dry_run: bool = False,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """`sweep` for settings that are no grid. Chapters: *Probes*, *Genre fusion*, *Timbre transfer*.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        A row for each clip with ``prompt``, ``seed``, ``steering`` (a tuple of `Steering`, empty for none) and, if
+        the model is to follow a tune, ``melody`` (chroma of shape (frames, num_chroma), or None). Other columns
+        say what a cell is, and do not change it: cells that are alike but for them are made once.
+    model, processor, store, seconds, guidance_scale, temperature, top_k, metrics, beats, keep_audio, shard, \
+batch_size, dry_run, progress
+        See `sweep`.
+
+    Returns
+    -------
+    DataFrame
+        The cells without ``steering`` and ``melody``, and a column for each metric, ``clip`` and ``key``.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `sweep`.
+    """
+    needed = [name for name in ("prompt", "seed", "steering") if name not in cells]
+    if needed or cells.empty:
+        raise ValueError(f"cells must have rows, and columns prompt, seed and steering; missing: {needed}")
     chosen = _metrics(metrics)
     judge_files = dict(_JUDGES)
     if beats is not None and "bpm" in chosen:
@@ -143,10 +211,6 @@ def sweep(
             "a steering context is open on the model, where a sweep has no baseline: close it first"
         )
     sampling = Sampling(guidance_scale, temperature, top_k)
-    settings = {"steps": steps, "branches": branches, "site": site, "preserve_norm": preserve_norm}
-    steerings = _steerings(model, vectors, source_layers, multipliers, strategy, settings)
-    prompts, seeds = _distinct("prompts", prompts), _distinct("seeds", seeds)
-
     judges = {
         name: _sha256(judge_files[name].read_bytes())
         for name in chosen
@@ -164,7 +228,7 @@ def sweep(
         "judges": judges,
         "audio": audio_format,
     }
-    cells = _cells(steerings, prompts, seeds, common, strategy, steps, branches, site)
+    cells = _with_keys(cells, common)
     unique = cells.drop_duplicates("key")
     if shard is not None:
         unique = _shard(unique, shard)
@@ -172,7 +236,7 @@ def sweep(
     results = Store(store)
     stored = results.read()
     missing = unique[~unique["key"].isin(stored["key"])]
-    rows = [Row(cell.prompt, cell.seed, cell.steering) for cell in missing.itertuples()]
+    rows = [Row(cell.prompt, cell.seed, cell.steering, cell.melody) for cell in missing.itertuples()]
     cost: dict[str, Any] = {
         "seconds": seconds, "sampling": sampling, "batch_size": batch_size, "audio_format": audio_format,
         "store": results.folder,
@@ -204,13 +268,12 @@ def sweep(
         check_fit(model, processor, clips=len(rows), **cost)
         _try_out(chosen, int(model.config.audio_encoder.sampling_rate))
         for indices, clips, measured in tiles:
-            done = (
-                missing.iloc[indices]
-                .drop(columns=["steering", "prompt_id"])
-                .assign(seconds=float(seconds), **measured)
-            )
-            baseline = done["multiplier"] == 0  # of every attribute, hence of none
-            done[["attribute", "source_layer"]] = done[["attribute", "source_layer"]].mask(baseline)
+            cell = missing.iloc[indices]
+            done = cell.drop(columns=["steering", "melody", "prompt_id"], errors="ignore")
+            # a clip without steering belongs to the baseline of every setting, hence to none
+            about = done.columns.difference(["prompt", "seed", "multiplier", "key"])
+            done[about] = done[about].mask(cell["steering"].map(len) == 0)
+            done = done.assign(seconds=float(seconds), **measured)
             audio = clips.audio if audio_format else None
             results.append(done, audio, sample_rate=clips.sample_rate, audio_format=audio_format or "mp3")
         stored = results.read()
@@ -218,33 +281,41 @@ def sweep(
 
 
 def _cells(
-    steerings: list[tuple[str, int | None, float, Steering | None]],
-    prompts: list[str],
-    seeds: list[int],
-    common: dict[str, Any],
-    strategy: Strategy,
-    steps: Steps,
-    branches: Branches,
-    site: Site,
+    steerings: list[tuple[str, int | None, float, Steering | None]], prompts: list[str], seeds: list[int]
 ) -> pd.DataFrame:
-    """One row per cell, with its key and a column of tuples of Steering."""
-    content: Callable[[Steering | None], dict[str, Any] | None] = cache(_content)
-    records = []
-    for (attribute, layer, multiplier, steering), (prompt_id, prompt), seed in product(
-        steerings, enumerate(prompts), seeds
-    ):
-        key = row_key(common | {"prompt": prompt, "seed": seed, "steering": content(steering)})
-        where = (attribute, strategy, layer, multiplier, steps, branches, site, prompt_id, prompt, seed)
-        records.append((*where, key, () if steering is None else (steering,)))
-    names = ["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site"]
-    names += ["prompt_id", "prompt", "seed", "key", "steering"]
+    """One row for every combination."""
+    records = [
+        (attribute, layer, multiplier, prompt_id, prompt, seed, () if steering is None else (steering,))
+        for (attribute, layer, multiplier, steering), (prompt_id, prompt), seed in product(
+            steerings, enumerate(prompts), seeds
+        )
+    ]
+    names = ["attribute", "source_layer", "multiplier", "prompt_id", "prompt", "seed", "steering"]
     return pd.DataFrame(records, columns=names).astype({"source_layer": "Int64"})
 
 
-def _content(steering: Steering | None) -> dict[str, Any] | None:
+def _with_keys(cells: pd.DataFrame, common: dict[str, Any]) -> pd.DataFrame:
+    """The cells with a melody, be it None, and the key of all that determines their clips."""
+    content: Callable[[Steering], dict[str, Any]] = cache(_content)
+    melodies = cells["melody"] if "melody" in cells else [None] * len(cells)
+    keys = []
+    for prompt, seed, steering, melody in zip(
+        cells["prompt"], cells["seed"], cells["steering"], melodies, strict=True
+    ):
+        acting = [content(each) for each in steering]
+        settings = {
+            "prompt": prompt,
+            "seed": seed,
+            "steering": acting[0] if len(acting) == 1 else acting or None,
+        }
+        if melody is not None:
+            settings["melody"] = _sha256(melody.cpu().numpy().tobytes())
+        keys.append(row_key(common | settings))
+    return cells.assign(melody=pd.Series(list(melodies), cells.index, dtype=object), key=keys)
+
+
+def _content(steering: Steering) -> dict[str, Any]:
     """What of a steering determines the tokens: what it adds, where and when."""
-    if steering is None:
-        return None
     deltas = steering.deltas(len(steering.vector.directions)) + 0.0  # no -0.0
     return {
         "deltas": _sha256(deltas.numpy().tobytes()),
@@ -258,7 +329,7 @@ def _content(steering: Steering | None) -> dict[str, Any] | None:
 def _join(cells: pd.DataFrame, stored: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
     """The cells with what the store knows of them."""
     found = stored.set_index("key").reindex(columns=[*metrics, "clip"])
-    table = cells.drop(columns=["key", "steering"])
+    table = cells.drop(columns=["key", "steering", "melody"])
     for name in metrics:
         table[name] = cells["key"].map(found[name]).astype(float)
     table["clip"] = cells["key"].map(found["clip"]).astype("str")

@@ -10,6 +10,8 @@ list of labels.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,86 +23,131 @@ import soxr
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
 from steerlib.activations import Activations
-from steerlib.generation import Clips, generate
 from steerlib.metrics import chroma_correlation, clap_scores
 from steerlib.probes import Method, probe_directions, scaled
-from steerlib.steering import Steering, SteeringVector
-from steerlib.sweep import sweep
+from steerlib.steering import Site, Steering, SteeringVector
+from steerlib.sweep import sweep_rows
 
-__all__ = ["best_strength", "play_tunes", "score_clips", "steer_toward"]
+__all__ = ["Push", "best_strength", "play_tunes", "score_clips", "steer_toward"]
 
 
-def steer_toward(
-    model: PreTrainedModel,
-    processor: MusicgenMelodyProcessor,
-    activations: Activations,
-    labels: Sequence[str] | npt.NDArray[Any] | pd.Series,
-    prompts: Sequence[str],
-    *,
-    target: str,
-    strengths: Sequence[float],
-    store: str | Path,
-    against: str = "rest",
-    method: Method = "mse",
-    layer: int | None = None,
-    penalty: float = 10.0,
-    seconds: float = 8.0,
-    seeds: Sequence[int] = (0,),
-    progress: bool = True,
-) -> pd.DataFrame:
-    """Generate from prompts, steered toward a class with paper B's rule. Chapters: *Probes*, *Genre fusion*.
+@dataclass(frozen=True)
+class Push:
+    """Prompts, a class to steer them toward, and how.
 
-    Parameters
+    Attributes
     ----------
-    model, processor
-        As `load_model` returns them.
-    activations, labels, target, against, method, penalty
-        What the direction is made of, see `probe_directions`. The site that is steered is theirs.
-    prompts : sequence of str
+    prompts : tuple of str
         None may name the target.
-    strengths : sequence of float
+    target, against, method
+        What the direction tells apart, see `probe_directions`.
+    strengths : tuple of float
         Shares of the usual norm at each layer. The unsteered baseline is always made.
-    store : str or Path
-        Folder of rows and clips, see `sweep`.
+    site : {"residual", "attention"}
     layer : int, optional
         Steer this block alone; by default every block, each with its own direction.
-    seconds, seeds, progress
-        See `sweep`.
-
-    Returns
-    -------
-    DataFrame
-        That of `sweep` (``multiplier`` is the strength), with ``target``, ``against``, ``method`` and ``scope``
-        ("all" or "layer 7").
 
     Raises
     ------
     ValueError
         If a prompt names the target: its score would be the prompt's doing.
     """
-    naming = [prompt for prompt in prompts if target.lower() in prompt.lower()]
-    if naming:
-        raise ValueError(f"the prompt {naming[0]!r} names the target {target!r}: take prompts that do not")
-    vector = probe_directions(activations, labels, target, against=against, method=method, penalty=penalty)
-    table = sweep(
-        model,
-        processor,
-        prompts,
-        {target: scaled(vector, activations)},
-        source_layers=None if layer is None else [layer],
-        strategy="all_to_all" if layer is None else "one_to_one",
-        multipliers=strengths,
-        site=activations.metadata["site"],
-        preserve_norm=True,
-        metrics=("centroid",),
-        keep_audio="flac",
-        seconds=seconds,
-        seeds=seeds,
-        store=store,
+
+    prompts: tuple[str, ...]
+    target: str
+    strengths: tuple[float, ...]
+    against: str = "rest"
+    method: Method = "mse"
+    site: Site = "residual"
+    layer: int | None = None
+
+    def __post_init__(self) -> None:
+        naming = [prompt for prompt in self.prompts if self.target.lower() in prompt.lower()]
+        if naming:
+            raise ValueError(
+                f"the prompt {naming[0]!r} names the target {self.target!r}: take prompts that do not"
+            )
+        if not self.prompts or not self.strengths:
+            raise ValueError(f"a push toward {self.target!r} needs at least one prompt and one strength")
+
+
+def steer_toward(
+    model: PreTrainedModel,
+    processor: MusicgenMelodyProcessor,
+    activations: Mapping[Site, Activations],
+    labels: Sequence[str] | npt.NDArray[Any] | pd.Series,
+    pushes: Sequence[Push],
+    *,
+    store: str | Path,
+    penalty: float = 10.0,
+    seconds: float = 8.0,
+    seeds: Sequence[int] = (0,),
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Generate from prompts, steered toward classes with paper B's rule. Chapters: *Probes*, *Genre fusion*.
+
+    Parameters
+    ----------
+    model, processor
+        As `load_model` returns them.
+    activations : mapping of site to Activations
+        What the directions are made of, at each site that is steered.
+    labels, penalty
+        See `probe_directions`.
+    pushes : sequence of Push
+        All their clips are made together, those that are alike once.
+    store : str or Path
+        Folder of rows and clips, see `sweep`.
+    seconds, seeds, progress
+        See `sweep`.
+
+    Returns
+    -------
+    DataFrame
+        One row for each push, strength (``multiplier``; 0 is the baseline), prompt and seed, with ``target``,
+        ``against``, ``method``, ``site``, ``scope`` ("all" or "layer 7"), ``push`` (its number) and ``clip``.
+    """
+
+    @cache
+    def vector(target: str, against: str, method: Method, site: Site) -> SteeringVector:
+        heard = activations[site]
+        unit = probe_directions(heard, labels, target, against=against, method=method, penalty=penalty)
+        return scaled(unit, heard)
+
+    records = []
+    for number, push in enumerate(pushes):
+        direction = vector(push.target, push.against, push.method, push.site)
+        layers = None if push.layer is None else (push.layer,)
+        about = {
+            "push": number, "target": push.target, "against": push.against, "method": push.method,
+            "site": push.site, "scope": "all" if push.layer is None else f"layer {push.layer}",
+        }  # fmt: skip
+        for strength in (0.0, *push.strengths):
+            steering = Steering(
+                direction,
+                strength,
+                source_layer=push.layer,
+                layers=layers,
+                site=push.site,
+                preserve_norm=True,
+            )
+            acting = (steering,) if strength else ()
+            records += [
+                about
+                | {
+                    "multiplier": strength,
+                    "prompt_id": place,
+                    "prompt": prompt,
+                    "seed": seed,
+                    "steering": acting,
+                }
+                for place, prompt in enumerate(push.prompts)
+                for seed in seeds
+            ]
+    return sweep_rows(
+        model, processor, pd.DataFrame(records), store=store, seconds=seconds, metrics=(), keep_audio="flac",
         progress=progress,
-    )
-    scope = "all" if layer is None else f"layer {layer}"
-    return table.assign(target=target, against=against, method=method, scope=scope)
+    )  # fmt: skip
 
 
 def score_clips(
@@ -192,11 +239,12 @@ def play_tunes(
     *,
     labels: Sequence[str],
     sample_rate: int,
+    store: str | Path,
     seconds: float = 8.0,
     seed: int = 0,
     clap: str | Path | None = None,
     progress: bool = True,
-) -> tuple[pd.DataFrame, Clips]:
+) -> pd.DataFrame:
     """Let the model play given tunes, unsteered and steered (paper B, table III). Chapter: *Timbre transfer*.
 
     Parameters
@@ -214,6 +262,8 @@ def play_tunes(
         Instruments that CLAP chooses from.
     sample_rate : int
         Of the tunes, in Hz.
+    store : str or Path
+        Folder of rows and clips, see `sweep`.
     seconds, seed, progress
         See `generate`.
     clap : str or path, optional
@@ -223,39 +273,40 @@ def play_tunes(
     -------
     DataFrame
         One row a clip: ``tune`` (number), ``vector`` (key, None for unsteered), ``multiplier`` (strength, 0 for
-        unsteered), a column for each label with its score, and ``chroma``: correlation with the tune.
-    Clips
-        In the order of the rows.
+        unsteered), ``score <label>`` for each label, ``chroma``: correlation with the tune, and ``clip``.
     """
     if len(prompts) != len(tunes):
         raise ValueError(f"{len(prompts)} prompts for {len(tunes)} tunes: give one for each")
     chroma = processor.feature_extractor(tunes, sampling_rate=sample_rate, return_tensors="pt").input_features
-    settings = [(None, 0.0), *cells]
-    rows = [(tune, key, strength) for key, strength in settings for tune in range(len(tunes))]
-    which = [tune for tune, _, _ in rows]
-    clips = generate(
+    settings: list[tuple[Any, float, tuple[Steering, ...]]] = [(None, 0.0, ())]
+    settings += [(key, each, (Steering(vectors[key], each, preserve_norm=True),)) for key, each in cells]
+    records = [
+        {
+            "tune": tune,
+            "vector": None if key is None else str(key),
+            "multiplier": strength,
+            "prompt": prompt,
+            "seed": seed,
+            "steering": steering,
+            "melody": chroma[tune],
+        }
+        for key, strength, steering in settings
+        for tune, prompt in enumerate(prompts)
+    ]
+    table = sweep_rows(
         model,
         processor,
-        [prompts[tune] for tune in which],
-        steering=[
-            None if key is None else Steering(vectors[key], strength, preserve_norm=True)
-            for _, key, strength in rows
-        ],
-        melody=chroma[which],
+        pd.DataFrame(records),
+        store=store,
         seconds=seconds,
-        seed=seed,
+        metrics=(),
+        keep_audio="flac",
         progress=progress,
     )
-    table = pd.DataFrame({"tune": which, "multiplier": [strength for _, _, strength in rows]})
-    table["vector"] = pd.Series([key for _, key, _ in rows], dtype=object)
-    table[list(labels)] = clap_scores(clips, labels, model=clap)
-    length = min(clips.audio.shape[1], round(tunes.shape[1] * clips.sample_rate / sample_rate))
-    known = (
-        tunes
-        if sample_rate == clips.sample_rate
-        else soxr.resample(tunes.T, sample_rate, clips.sample_rate).T
-    )
-    table["chroma"] = chroma_correlation(
-        known[which][:, :length], clips.audio[:, :length], sample_rate=clips.sample_rate
-    )
-    return table, clips
+    table["vector"] = pd.Series([key for key, _, _ in settings for _ in prompts], dtype=object)
+    rate = int(model.config.audio_encoder.sampling_rate)
+    made = np.stack([soundfile.read(Path(store) / name, dtype="float32")[0] for name in table["clip"]])
+    known = tunes if sample_rate == rate else soxr.resample(tunes.T, sample_rate, rate).T
+    length = min(made.shape[1], known.shape[1])
+    table["chroma"] = chroma_correlation(known[table["tune"], :length], made[:, :length], sample_rate=rate)
+    return score_clips(table, store, labels, clap=clap)

@@ -11,7 +11,7 @@ from steerlib.activations import Activations
 from steerlib.generation import generate
 from steerlib.probes import probe_directions, scaled
 from steerlib.steering import Steering
-from steerlib.transfer import best_strength, score_clips, steer_toward
+from steerlib.transfer import Push, best_strength, score_clips, steer_toward
 
 LABELS = ["folk"] * 6 + ["rock"] * 6
 
@@ -29,9 +29,9 @@ def test_clips_are_those_of_the_norm_keeping_rule_at_the_site_of_the_activations
     tiny_model, tiny_processor, heard, tmp_path, layer
 ):
     prompts = ["a folk song", "slow jazz"]
+    push = Push(tuple(prompts), "rock", (2.0,), against="folk", site="attention", layer=layer)
     table = steer_toward(
-        tiny_model, tiny_processor, heard, LABELS, prompts, target="rock", against="folk", strengths=[2.0],
-        layer=layer, seconds=0.5, store=tmp_path, progress=False,
+        tiny_model, tiny_processor, {"attention": heard}, LABELS, [push], seconds=0.5, store=tmp_path, progress=False
     )  # fmt: skip
     vector = scaled(probe_directions(heard, LABELS, "rock", against="folk"), heard)
     layers = None if layer is None else (layer,)
@@ -44,18 +44,24 @@ def test_clips_are_those_of_the_norm_keeping_rule_at_the_site_of_the_activations
     assert set(table["scope"]) == {"all" if layer is None else "layer 1"}
 
 
-def test_a_prompt_that_names_the_target_is_refused(tiny_model, tiny_processor, heard, tmp_path):
+def test_a_prompt_that_names_the_target_is_refused():
     with pytest.raises(ValueError, match="'A Rock song' names the target 'rock'"):
-        steer_toward(
-            tiny_model,
-            tiny_processor,
-            heard,
-            LABELS,
-            ["A Rock song"],
-            target="rock",
-            strengths=[1.0],
-            store=tmp_path,
-        )
+        Push(("A Rock song",), "rock", (1.0,))
+
+
+def test_pushes_share_the_baseline_and_what_is_in_the_store(tiny_model, tiny_processor, heard, tmp_path):
+    pushes = [
+        Push(("a folk song",), "rock", (1.0, 2.0), method=method, site="attention")
+        for method in ("mse", "bce")
+    ]
+    settings = {"seconds": 0.5, "store": tmp_path, "progress": False}
+    table = steer_toward(tiny_model, tiny_processor, {"attention": heard}, LABELS, pushes, **settings)
+    assert table.groupby("push").multiplier.apply(list).tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert table.key.nunique() == 5
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("clips/*")}
+    again = steer_toward(tiny_model, tiny_processor, {"attention": heard}, LABELS, pushes[::-1], **settings)
+    assert set(again.key) == set(table.key)
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("clips/*")}
 
 
 def test_each_clip_is_scored_once_and_scores_reach_all_its_rows(tmp_path, monkeypatch):
@@ -93,30 +99,30 @@ def test_the_search_takes_the_highest_target_that_keeps_the_source():
 
 
 def test_tunes_are_played_unsteered_and_steered_with_their_chroma(
-    tiny_model, tiny_processor, heard, monkeypatch, rng
+    tiny_model, tiny_processor, heard, monkeypatch, rng, tmp_path
 ):
     tunes = rng.normal(0, 0.2, (2, 8000)).astype(np.float32)
-    monkeypatch.setattr(
-        transfer, "clap_scores", lambda clips, labels, model: np.full((len(clips), len(labels)), 0.5)
-    )
-    vector = scaled(probe_directions(heard, LABELS, "rock"), heard)
+    scores = lambda audio, labels, *, sample_rate, model: np.full((len(audio), len(labels)), 0.5)  # noqa: E731
+    monkeypatch.setattr(transfer, "clap_scores", scores)
+    vectors = {("a", "v"): scaled(probe_directions(heard, LABELS, "rock"), heard)}
     prompts = ["a folk song", "slow jazz"]
-    table, clips = transfer.play_tunes(
-        tiny_model, tiny_processor, prompts, tunes, {"v": vector}, [("v", 1.0)], labels=["flute", "violin"],
-        sample_rate=16000, seconds=0.5, progress=False,
+    settings = {"labels": ["flute", "violin"], "sample_rate": 16000, "store": tmp_path}
+    table = transfer.play_tunes(
+        tiny_model, tiny_processor, prompts, tunes, vectors, [(("a", "v"), 1.0)],
+        seconds=0.5, progress=False, **settings,
     )  # fmt: skip
     assert table["multiplier"].tolist() == [0, 0, 1, 1]
     assert table["tune"].tolist() == [0, 1, 0, 1]
+    assert table["vector"].tolist() == [None, None, ("a", "v"), ("a", "v")]
     assert table["chroma"].between(-1, 1).all()
+    assert (table[["score flute", "score violin"]] == 0.5).all(axis=None)
     chroma = tiny_processor.feature_extractor(tunes, sampling_rate=16000, return_tensors="pt").input_features
-    plain = generate(tiny_model, tiny_processor, prompts, melody=chroma, seconds=0.5, progress=False)
-    np.testing.assert_array_equal(clips.tokens[:2], plain.tokens)
-    steering = Steering(vector, 1.0, preserve_norm=True)
-    steered = generate(
-        tiny_model, tiny_processor, prompts, melody=chroma, steering=steering, seconds=0.5, progress=False
-    )
-    np.testing.assert_array_equal(clips.tokens[2:], steered.tokens)
+    steering = Steering(vectors["a", "v"], 1.0, preserve_norm=True)
+    expected = generate(
+        tiny_model, tiny_processor, 2 * prompts, melody=chroma.repeat(2, 1, 1),
+        steering=[None, None, steering, steering], seconds=0.5, progress=False,
+    )  # fmt: skip
+    made = np.stack([soundfile.read(tmp_path / name)[0] for name in table["clip"]])
+    np.testing.assert_allclose(made, expected.audio, atol=2e-4)  # 16 bit
     with pytest.raises(ValueError, match="1 prompts for 2 tunes"):
-        transfer.play_tunes(
-            tiny_model, tiny_processor, ["a song"], tunes, {}, [], labels=["a", "b"], sample_rate=16000
-        )
+        transfer.play_tunes(tiny_model, tiny_processor, ["a song"], tunes, {}, [], **settings)
