@@ -250,3 +250,64 @@ def test_intervals_stand_in_the_order_of_the_table(ax):
     )
     figures.forest(table, ax, xlabel="shift (Hz)")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"] and ax.yaxis_inverted()
+
+
+def test_agreement_curves_are_the_indices_of_the_table(ax):
+    table = pd.DataFrame({"layer": [0, 1, 2], "ari": [0.1, 0.5, 0.3], "nmi": [0.2, 0.6, 0.4]})
+    table = table.assign(**{f"{m}_{end}": table[m] for m in ("ari", "nmi") for end in ("low", "high")})
+    figures.agreement_by_layer(table, ax, label="octave")
+    assert line(ax, "adjusted Rand").get_ydata().tolist() == [0.1, 0.5, 0.3]
+    assert line(ax, "mutual").get_ydata().tolist() == [0.2, 0.6, 0.4]
+    assert ax.get_title() == "octave"
+    with pytest.raises(ValueError, match="nmi_high"):
+        figures.agreement_by_layer(table.drop(columns="nmi_high"), ax, label="octave")
+
+
+def test_a_jaccard_matrix_shows_its_numbers_on_a_fixed_scale(ax):
+    table = pd.DataFrame([[0.5, 0.1], [0.0, 0.4]], index=["C", "G"])
+    figures.jaccard_matrix(table, ax)
+    (image,) = ax.images
+    assert image.get_array().tolist() == [[0.5, 0.1], [0.0, 0.4]]
+    assert image.get_clim() == (0, 1)
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["C", "G"]
+
+
+def test_probe_accuracy_shows_the_control_dotted_and_chance_as_a_line(ax):
+    rows = [
+        {
+            "layer": layer,
+            "loss": loss,
+            "labels": labels,
+            "accuracy": value,
+            "low": value - 0.1,
+            "high": value + 0.1,
+        }
+        for loss, labels, value in [("mse", "true", 0.8), ("mse", "shuffled", 0.5), ("bce", "true", 0.7)]
+        for layer in (0, 1)
+    ]
+    figures.probe_accuracy(pd.DataFrame(rows).assign(chance=0.25), ax)
+    assert line(ax, "MSE, true").get_ydata().tolist() == [0.8, 0.8]
+    assert line(ax, "MSE, shuffled").get_linestyle() == ":"
+    assert set(line(ax, "chance").get_ydata()) == {0.25}
+    assert line(ax, "MSE, true").get_color() != line(ax, "BCE, true").get_color()
+
+
+def test_effects_of_scores_stand_in_the_rows_of_their_names(ax):
+    table = pd.DataFrame(
+        {
+            "name": ["rock to pop", "rock to pop", "pop to rock"],
+            "kind": ["target", "source", "target"],
+            "effect": [0.3, -0.2, 0.1],
+            "low": [0.2, -0.3, -0.1],
+            "high": [0.5, -0.1, 0.2],
+        }
+    )
+    figures.score_effects(table, ax, quantity="change of the score")
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["rock to pop", "pop to rock"]
+    points, _, (bars,) = next(one for one in ax.containers if one.get_label() == "target")
+    assert points.get_xdata().tolist() == [0.3, 0.1]
+    assert np.round(points.get_ydata()).tolist() == [0, 1]
+    assert [segment[:, 0].tolist() for segment in bars.get_segments()] == [
+        pytest.approx([0.2, 0.5]),
+        pytest.approx([-0.1, 0.2]),
+    ]
