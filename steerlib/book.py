@@ -40,7 +40,7 @@ __all__ = ["Experiment", "chapters", "notebook_parameters", "read_experiment", "
 Experiment = dict[str, dict[str, Any]]
 """Parameters by notebook."""
 
-_ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 _CHAPTERS = "book/chapters/"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _NEVER_STARTED = ("Kernel didn't respond", "Kernel died before replying")
@@ -322,7 +322,7 @@ def _finish(
 
 def _commit() -> str:
     """The commit that is checked out, and whether files differ from it."""
-    git = ["git", "-C", str(_ROOT)]
+    git = ["git", "-C", str(ROOT)]
     try:
         commit = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True, stderr=subprocess.DEVNULL)
         changes = subprocess.check_output([*git, "status", "--porcelain"], text=True)
@@ -335,7 +335,7 @@ def _model(name: str | None) -> str:
     """The model, and the hash of its weights if they are in a folder here."""
     if name is None:
         return "none"
-    folder = _ROOT / "data" / "pocket" if name == "pocket" else Path(name)
+    folder = ROOT / "data" / "pocket" if name == "pocket" else Path(name)
     weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if not weights:
         return f"`{name}`"

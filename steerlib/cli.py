@@ -5,9 +5,12 @@ will not fit into memory or on the disk; 130 interrupted (what was stored stays,
 """
 
 import argparse
+import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,11 +21,12 @@ import soundfile
 import transformers
 import yaml  # type: ignore[import-untyped]
 
+from steerlib import book
 from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
 from steerlib.estimate import DoesNotFit, Estimate
 from steerlib.export import save_table, save_vector
-from steerlib.generation import generate
+from steerlib.generation import REHEARSAL, generate
 from steerlib.metrics import (
     clap_embeddings,
     clap_scores,
@@ -34,6 +38,7 @@ from steerlib.metrics import (
 from steerlib.models import decoder_stack, load_model, model_id, text_length_of, versions
 from steerlib.plans import SweepPlan, read_plans
 from steerlib.prompts import load_attribute
+from steerlib.rehearsal import costs
 from steerlib.steering import Steering, SteeringVector
 from steerlib.store import Store, merge
 
@@ -204,6 +209,45 @@ def _run_plan(plan: SweepPlan, model: Any, processor: Any, args: argparse.Namesp
     )
 
 
+def _rehearse(args: argparse.Namespace) -> None:
+    names = book.chapters(book.ROOT / "_toc.yml")
+    notebooks = book.ROOT / "notebooks"
+    unknown = [name for name in args.names if name not in names]
+    if unknown:
+        raise ValueError(f"there is no chapter {', '.join(unknown)}; chapters are: {', '.join(names)}")
+    changes = {key: yaml.safe_load(value) for key, value in args.parameter}
+    rows: list[dict[str, Any]] = []
+    try:
+        parameters = book.read_experiment(args.experiment, notebooks, names)
+        with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+            for name in args.names or names:
+                tally = Path(folder) / f"{name}.jsonl"
+                os.environ[REHEARSAL] = str(tally)
+                output = Path(folder) / "book" / "chapters" / f"{name}.ipynb"
+                given = parameters[name] | changes
+                with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+                    book.run_notebook(notebooks / output.name, output, given, failures=folder, progress=False)
+                cost = costs(tally)
+                written = sum(file.stat().st_size for file in Path(folder).glob("results/**/clips/*"))
+                rows.append(
+                    {"chapter": name, **cost, "disk_bytes": written - sum(row["disk_bytes"] for row in rows)}
+                )
+                print(f"{name:20} {_cost(rows[-1])}", flush=True)
+    except book.NotebookError as error:
+        raise (DoesNotFit if " with DoesNotFit" in str(error) else ValueError)(str(error)) from error
+    finally:
+        os.environ.pop(REHEARSAL, None)
+    table = pd.DataFrame(rows).set_index("chapter")
+    print(f"{'all of them':20} {_cost(dict(table.sum()) | {'memory_bytes': table.memory_bytes.max()})}")
+
+
+def _cost(row: Any) -> str:
+    return (
+        f"{row['clips']:7,.0f} clips {row['tokens']:12,.0f} tokens {row['memory_bytes'] / 2**30:6.2f} GiB of memory "
+        f"{row['disk_bytes'] / 2**20:7,.0f} MiB of disk {row['seconds'] / 60:8,.1f} min"
+    )
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     files = _audio_files(args.audio)
     reference = _audio_files([args.reference]) if args.reference else []
@@ -360,6 +404,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     sweep.add_argument(
         "--shard", metavar="3/16", help="make the third of sixteen parts, in a store of its own"
+    )
+
+    rehearse = command(
+        "rehearse", _rehearse, "say what the notebooks of an experiment would cost, by running them on noise",
+        "  steerlib rehearse data/experiments/quick.yaml\n"
+        "  steerlib rehearse data/experiments/paper.yaml layer_scan steering_sweep\n"
+        "  steerlib rehearse data/experiments/paper.yaml layer_scan -p model facebook/musicgen-melody",
+    )  # fmt: skip
+    rehearse.add_argument("experiment", type=Path, help="YAML file with a section 'notebooks'")
+    rehearse.add_argument("names", nargs="*", metavar="CHAPTER", help="in the book's order; all by default")
+    rehearse.add_argument(
+        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="change one"
     )
 
     evaluate = command(

@@ -21,6 +21,7 @@ Units: seconds of audio, frames of the codec (``frame_rate`` per second), tokens
 
 import hashlib
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -42,11 +43,14 @@ from transformers import MusicgenMelodyProcessor, PreTrainedModel
 from steerlib.models import decoder_stack, encode_prompts, text_length_of
 from steerlib.steering import Site, Steering, active_steering, add_direction
 
-__all__ = ["ENGINE_VERSION", "Clips", "Row", "Sampling", "generate", "lanes_of", "stream"]
+__all__ = ["ENGINE_VERSION", "REHEARSAL", "Clips", "Row", "Sampling", "generate", "lanes_of", "stream"]
 
 ENGINE_VERSION = 1
 """Raised whenever the same row would get other tokens; part of the key of stored results."""
 
+
+REHEARSAL = "STEERLIB_REHEARSAL"
+"""Environment variable: the file for the estimates of a rehearsal, see `steerlib.rehearsal`."""
 
 _OWN_HOOKS = ("steerlib.steering", "transformers.utils.output_capturing")  # the second acts on request only
 
@@ -279,6 +283,12 @@ def stream(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     plan = _Plan(model, processor, rows, seconds, sampling)  # raises whatever else there is to raise
+    if os.environ.get(REHEARSAL):
+        from steerlib import rehearsal  # here, because it builds on this module
+
+        return rehearsal.noise(
+            model, processor, rows, seconds=seconds, sampling=sampling, measure=measure, batch_size=batch_size
+        )
     return _stream(plan, measure, batch_size, label if progress else None)
 
 
