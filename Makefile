@@ -39,7 +39,7 @@ pdf: book
 	$(if $(CHROMIUM),CHROMIUM=$(CHROMIUM)) $(BIN)/python book/print.py _build/pdf/_build/singlehtml/intro.html _build/book.pdf
 
 clean:
-	rm -rf _build .snakemake book/chapters logs results
+	rm -rf _build .snakemake book/chapters logs results trial
 
 $(DONE): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
