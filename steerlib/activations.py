@@ -192,7 +192,7 @@ def extract_audio_activations(
     position: AudioPosition = "last",
     site: Site = "residual",
     labels: Sequence[bool] | npt.NDArray[np.bool_] | Tensor | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     progress: bool = True,
 ) -> Activations:
     """Let the model hear clips, without a prompt, and keep one activation per layer (paper B section IV-C).
@@ -214,8 +214,8 @@ def extract_audio_activations(
         The output of each block, or that of its self-attention before it is added to the stream.
     labels : sequence of bool, shape (clips,), optional
         True for clips of the positive pole, for `diff_mean`.
-    batch_size : int, default 16
-        Clips per pass.
+    batch_size : int, optional
+        Clips per pass; by default at most 16, and fewer if the codec's first layer would fill over 256 MB.
     progress : bool, default True
         Show a progress bar.
 
@@ -239,7 +239,7 @@ def extract_audio_activations(
     for name, value, names in (("position", position, AudioPosition), ("site", site, Site)):
         if value not in get_args(names):
             raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if model.training:
         raise ValueError(
@@ -247,6 +247,9 @@ def extract_audio_activations(
         )
     stack, config, codec = decoder_stack(model), model.config, cast(Any, model).audio_encoder
     samples = _clips_audio(audio, sample_rate, int(config.audio_encoder.sampling_rate))
+    if batch_size is None:
+        channels = getattr(config.audio_encoder, "num_filters", 16)
+        batch_size = max(1, min(16, 2**28 // (4 * samples.shape[1] * channels)))
     poles = None if labels is None else torch.as_tensor(labels)
     if poles is not None and (poles.dtype != torch.bool or tuple(poles.shape) != (len(samples),)):
         raise ValueError(
@@ -271,10 +274,10 @@ def extract_audio_activations(
     ):
         for begin in range(0, len(samples), batch_size):
             rows = slice(begin, begin + batch_size)
-            batch = torch.from_numpy(samples[rows])[:, None].to(model.device, model.dtype)
+            batch = torch.from_numpy(samples[rows])[:, None].to(model.device, torch.float32)
             codes = codec.encode(batch).audio_codes[0]  # (clips, codebooks, frames)
             digest.update(codes.to(torch.int32).cpu().numpy().tobytes())
-            text = torch.zeros(len(codes), text_length, stack.config.hidden_size).to(batch)
+            text = torch.zeros(len(codes), text_length, stack.config.hidden_size).to(stack.layer_norm.weight)
             prefix = _with_null_melody(model, text) if text_is_prefix else text
             length = codes.shape[2]
             reduce = partial(_of_last, count=1 if position == "last" else length)

@@ -35,7 +35,14 @@ import yaml  # type: ignore[import-untyped]
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-__all__ = ["Experiment", "chapters", "notebook_parameters", "read_experiment", "run_notebook"]
+__all__ = [
+    "Experiment",
+    "chapters",
+    "check_parameters",
+    "notebook_parameters",
+    "read_experiment",
+    "run_notebook",
+]
 
 Experiment = dict[str, dict[str, Any]]
 """Parameters by notebook."""
@@ -206,9 +213,7 @@ def run_notebook(
     """
     notebook, output, parameters = Path(notebook), Path(output), dict(parameters or {})
     defaults = notebook_parameters(notebook)
-    wrong = _misfits(notebook.stem, parameters, defaults)
-    if wrong:
-        raise NotebookError("\n  ".join(["the parameters do not fit the notebook:", *wrong]))
+    check_parameters(notebook, parameters)
     part = output.with_name(f".{output.stem}.part.ipynb")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -237,6 +242,13 @@ def run_notebook(
     finally:
         part.unlink(missing_ok=True)
     return output
+
+
+def check_parameters(notebook: str | Path, parameters: Mapping[str, Any]) -> None:
+    """Raise `NotebookError` if the notebook lacks a parameter, or one is of another kind than its default."""
+    wrong = _misfits(Path(notebook).stem, parameters, notebook_parameters(notebook))
+    if wrong:
+        raise NotebookError("\n  ".join(["the parameters do not fit the notebook:", *wrong]))
 
 
 def _misfits(name: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -218,17 +219,22 @@ def _rehearse(args: argparse.Namespace) -> None:
     changes = {key: yaml.safe_load(value) for key, value in args.parameter}
     rows: list[dict[str, Any]] = []
     try:
-        parameters = book.read_experiment(args.experiment, notebooks, names)
+        parameters = {
+            name: _harmless(name, given | changes)
+            for name, given in book.read_experiment(args.experiment, notebooks, args.names or names).items()
+        }
+        for name, given in parameters.items():
+            book.check_parameters(notebooks / f"{name}.ipynb", given)
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-            for name in args.names or names:
+            for name, given in parameters.items():
                 tally = Path(folder) / f"{name}.jsonl"
                 os.environ[REHEARSAL] = str(tally)
                 output = Path(folder) / "book" / "chapters" / f"{name}.ipynb"
-                given = parameters[name] | changes
+                began = time.monotonic()
                 with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-                    book.run_notebook(notebooks / output.name, output, given, failures=folder, progress=False)
-                cost = costs(tally)
-                written = sum(file.stat().st_size for file in Path(folder).glob("results/**/clips/*"))
+                    book.run_notebook(notebooks / output.name, output, given, progress=False)
+                cost = costs(tally) | {"rest": time.monotonic() - began}
+                written = sum(file.stat().st_size for file in Path(folder).rglob("clips/*"))
                 rows.append(
                     {"chapter": name, **cost, "disk_bytes": written - sum(row["disk_bytes"] for row in rows)}
                 )
@@ -244,8 +250,25 @@ def _rehearse(args: argparse.Namespace) -> None:
 def _cost(row: Any) -> str:
     return (
         f"{row['clips']:7,.0f} clips {row['tokens']:12,.0f} tokens {row['memory_bytes'] / 2**30:6.2f} GiB of memory "
-        f"{row['disk_bytes'] / 2**20:7,.0f} MiB of disk {row['seconds'] / 60:8,.1f} min"
+        f"{row['disk_bytes'] / 2**20:7,.0f} MiB of disk {row['seconds'] / 60:8,.1f} min and {row['rest'] / 60:.1f} min "
+        "for all else, as it took now"
     )
+
+
+def _harmless(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with which a notebook writes into the folder of the rehearsal, and reads what lies elsewhere."""
+    given = dict(parameters)
+    for key, value in parameters.items():
+        if not isinstance(value, str) or not value:
+            continue
+        if key in ("output", "scores") and Path(value).expanduser().is_absolute():
+            raise ValueError(
+                f"{name}: {key} = {value} is absolute, and a rehearsal would write noise there: make it relative"
+            )
+        read = book.ROOT / "book" / "chapters" / value
+        if key not in ("output", "scores") and not key.endswith("_from") and read.exists():
+            given[key] = str(read.resolve())
+    return given
 
 
 def _evaluate(args: argparse.Namespace) -> None:

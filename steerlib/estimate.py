@@ -37,7 +37,7 @@ from steerlib.generation import Clips, Row, Sampling, _frames, _Plan, lanes_of
 from steerlib.models import decoder_stack, text_length_of
 from steerlib.store import AudioFormat
 
-__all__ = ["DoesNotFit", "Estimate", "check_fit", "estimate"]
+__all__ = ["DoesNotFit", "Estimate", "check_fit", "estimate", "fitting"]
 
 _BLOCK = 4096  # bytes: the least that a file takes on most disks
 
@@ -157,6 +157,30 @@ def check_fit(
             f"{math.ceil(clips / max(fitting, 1))} shards or more on different disks, or name a larger disk"
         )
     return held + need, room, disk, disk_free
+
+
+def fitting(
+    model: PreTrainedModel,
+    processor: MusicgenMelodyProcessor,
+    *,
+    clips: int,
+    seconds: float,
+    sampling: Sampling,
+) -> int | None:
+    """The largest batch size that fits into memory, or None if the default does (or nothing is known of memory).
+
+    It never changes the clips, only how many are in the making at once. 1 if nothing fits: `check_fit` refuses that.
+    """
+    free = _memory_free(model.device)
+    if not clips or free is None:
+        return None
+    shape = _Shape.of(model, processor, seconds, sampling)
+    if shape.memory(clips, None) <= free:
+        return None
+    batch = min(min(shape.threads, 8) * shape.fit, clips)
+    while batch > 1 and shape.memory(clips, batch) > free:
+        batch //= 2
+    return batch
 
 
 def estimate(

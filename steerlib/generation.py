@@ -202,7 +202,7 @@ def generate(
         See `Sampling`.
     batch_size : int, optional
         Most clips in the making at once, which bounds memory; it never changes the clips. By default as
-        many as keep torch's threads (at most 8) busy.
+        many as keep torch's threads (at most 8) busy, or fewer if memory is short.
     progress : bool, default True
         Show a progress bar with the time left.
 
@@ -282,13 +282,15 @@ def stream(
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    from steerlib import estimate, rehearsal  # here, because they build on this module
+
     plan = _Plan(model, processor, rows, seconds, sampling)  # raises whatever else there is to raise
     if os.environ.get(REHEARSAL):
-        from steerlib import rehearsal  # here, because it builds on this module
-
         return rehearsal.noise(
             model, processor, rows, seconds=seconds, sampling=sampling, measure=measure, batch_size=batch_size
         )
+    if batch_size is None:
+        batch_size = estimate.fitting(model, processor, clips=len(rows), seconds=seconds, sampling=sampling)
     return _stream(plan, measure, batch_size, label if progress else None)
 
 

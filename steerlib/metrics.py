@@ -77,6 +77,29 @@ FloatArray = npt.NDArray[np.floating[Any]]
 # --- tempo --------------------------------------------------------------------------------------------------
 
 
+def judges(model: str, *, beats: str = "", clap: str = "") -> tuple[str | None, str | None]:
+    """Names of the judges of tempo and of style for the clips of a model: the pocket's for it alone.
+
+    The pocket's judges know nothing but the pocket's music; clips of any other model go to the public ones, which
+    transformers and beat_this fetch. Used in every chapter that measures clips.
+
+    Parameters
+    ----------
+    model : str
+        As `load_model` takes it.
+    beats, clap : str
+        A judge by name or folder, whatever the model; empty for the one that fits.
+
+    Returns
+    -------
+    beats, clap : str or None
+        For `tempo` and `clap_scores`: None is the pocket's, else "final0" and "laion/clap-htsat-unfused".
+    """
+    if model == "pocket":
+        return beats or None, clap or None
+    return beats or "final0", clap or "laion/clap-htsat-unfused"
+
+
 def tempo(
     clips: Clips | FloatArray, *, sample_rate: int | None = None, checkpoint: str | Path | None = None
 ) -> FloatArray:
@@ -732,6 +755,11 @@ def clap_embeddings(
                 clap.audio_projection(clap.audio_model(**inputs).pooler_output).float().cpu().numpy()
             )
     return np.concatenate(embedded).reshape(len(audio), count, -1)
+
+
+def clap_dimensions(model: str | Path | None = None) -> int:
+    """Length of the embeddings of a CLAP model; `model` as for `clap_embeddings`."""
+    return int(_clap(model).model.config.projection_dim)
 
 
 def _clap(model: str | Path | None) -> Any:

@@ -155,7 +155,9 @@ def load_model(
     _check_report(report, name)
     model.config._commit_hash = commit
     model.requires_grad_(False)
-    return model.to(torch_device).eval(), processor
+    model = model.to(torch_device).eval()
+    model.audio_encoder.float()  # the codec finds nearest codes: with 8 bits of mantissa it finds others
+    return model, processor
 
 
 def decoder_stack(model: Any) -> Any:

@@ -9,6 +9,7 @@ how far steering leaves what the model does by itself; whether that sounds worse
 Intervals are jackknifed over clips: a clip and its reference of the same prompt are left out together.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ import numpy.typing as npt
 import pandas as pd
 import soundfile
 
-from steerlib.metrics import clap_embeddings, frechet_distance, frechet_infinity
+from steerlib.metrics import clap_dimensions, clap_embeddings, frechet_distance, frechet_infinity
 from steerlib.stats import Interval, jackknife_interval
 
-__all__ = ["embed_clips", "frechet_bend", "frechet_setting", "frechet_table", "read_clips"]
+__all__ = ["check_windows", "embed_clips", "frechet_bend", "frechet_setting", "frechet_table", "read_clips"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -60,6 +61,46 @@ def read_clips(table: pd.DataFrame, store: str | Path) -> tuple[npt.NDArray[np.f
         raise ValueError(f"the clips have several sample rates, {sorted(rates)}: read one model's at a time")
     length = min(len(sound) for sound, _ in sounds)
     return np.stack([sound[:length] for sound, _ in sounds]), rates.pop()
+
+
+def check_windows(
+    clips: int,
+    seconds: float,
+    *,
+    window: float = 2.0,
+    clap: str | Path | None = None,
+    extrapolate: bool = True,
+) -> None:
+    """Raise before anything is generated if a Fréchet distance would have too few windows for its dimensions.
+
+    Parameters
+    ----------
+    clips : int
+        In a set.
+    seconds, window : float
+        Length of a clip and of a window.
+    clap : str or Path, optional
+        See `embed_clips`.
+    extrapolate : bool
+        Whether FAD∞ is wanted too, which needs half as many again.
+
+    Raises
+    ------
+    ValueError
+        With the number that is needed.
+    """
+    size = clap_dimensions(clap)
+    rows, needed = (
+        clips * int(seconds / window + 1e-9),
+        math.ceil((1.5 if extrapolate else 10 / 9) * (size + 1)),
+    )
+    if rows < needed:
+        raise ValueError(
+            f"the Fréchet distance of embeddings with {size} dimensions needs {needed} windows in a set, and {clips} "
+            f"clips of {seconds:g} s have {rows} of {window:g} s: take "
+            f"{math.ceil(needed / max(int(seconds / window), 1))} prompts, or windows of "
+            f"{clips * seconds / needed:.2g} s"
+        )
 
 
 def embed_clips(

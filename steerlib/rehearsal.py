@@ -9,6 +9,7 @@ store. The command is ``steerlib rehearse``.
 Units: those of `Estimate`.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
 from steerlib.estimate import estimate
@@ -52,31 +52,40 @@ def noise(
     )  # fmt: skip
     with Path(os.environ[REHEARSAL]).open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(cost)) + "\n")
-    rng = np.random.default_rng(len(rows))
     audio_encoder = model.config.audio_encoder
     rate, frames = int(audio_encoder.sampling_rate), _frames(model, seconds, 0)
+    codebooks = model.config.decoder.num_codebooks
     samples = round(frames * rate / audio_encoder.frame_rate)
     example = None
     for begin in range(0, len(rows), _TILE):
         indices = list(range(begin, min(begin + _TILE, len(rows))))
         part = [rows[index] for index in indices]
+        rngs = [np.random.default_rng(_seed(row)) for row in part]
         clips = Clips(
-            rng.normal(0, 0.1, (len(part), samples)).astype(np.float32),
+            np.stack([rng.normal(0, 0.1, samples).astype(np.float32) for rng in rngs]),
             rate,
-            rng.integers(0, 2, (len(part), model.config.decoder.num_codebooks, frames)).astype(np.int16),
+            np.stack([rng.integers(0, 2, (codebooks, frames)).astype(np.int16) for rng in rngs]),
             tuple(row.prompt for row in part),
             tuple(row.seed for row in part),
         )
         if measure is not None and example is None:
             example = measure(clips[:1])
-        measured = example and {name: rng.uniform(80, 120, len(part)).tolist() for name in example}
+        measured = example and {name: [float(rng.uniform(80, 120)) for rng in rngs] for name in example}
         yield indices, clips, measured
 
 
-def costs(file: str | Path) -> pd.Series:
+def _seed(row: Row) -> int:
+    """The same row gives the same noise, as it would give the same clip."""
+    acting = [(each.multiplier, each.source_layer, float(each.vector.norms.sum())) for each in row.steering]
+    return int.from_bytes(
+        hashlib.sha256(repr((row.prompt, row.seed, acting)).encode()).digest()[:8], "little"
+    )
+
+
+def costs(file: str | Path) -> dict[str, float]:
     """Sum of the estimates that a rehearsal wrote: clips, tokens and seconds; of memory_bytes the largest."""
     path = Path(file)
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    table = pd.DataFrame([json.loads(line) for line in lines] or [{"clips": 0, "memory_bytes": 0}])
-    sums = table.reindex(columns=["clips", "tokens", "seconds"]).sum()
-    return pd.concat([sums, pd.Series({"memory_bytes": table["memory_bytes"].max()})])
+    each = [json.loads(line) for line in lines]
+    sums: dict[str, float] = {name: sum(one[name] for one in each) for name in ("clips", "tokens", "seconds")}
+    return sums | {"memory_bytes": max((one["memory_bytes"] for one in each), default=0)}

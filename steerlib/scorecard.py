@@ -273,6 +273,8 @@ def record(
     OSError
         If the folder cannot be written to.
     """
+    if Path(model).expanduser().is_dir():  # as `hf download --local-dir facebook--musicgen-melody` makes it
+        model = Path(model).expanduser().resolve().name.replace("--", "/", 1)
     known = claims().set_index("claim")
     if claim not in known.index:
         raise ValueError(

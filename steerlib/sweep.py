@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
-from steerlib.estimate import check_fit, estimate
+from steerlib.estimate import check_fit, estimate, fitting
 from steerlib.generation import ENGINE_VERSION, REHEARSAL, Clips, Row, Sampling, stream
 from steerlib.metrics import band_level, checkpoint_path, mode, onset_rate, spectral_centroid, tempo
 from steerlib.models import decoder_blocks, text_length_of
@@ -240,6 +240,8 @@ batch_size, dry_run, progress
     stored = results.read()
     missing = unique[~unique["key"].isin(stored["key"])]
     rows = [Row(cell.prompt, cell.seed, cell.steering, cell.melody) for cell in missing.itertuples()]
+    if batch_size is None:
+        batch_size = fitting(model, processor, clips=len(rows), seconds=seconds, sampling=sampling)
     cost: dict[str, Any] = {
         "seconds": seconds, "sampling": sampling, "batch_size": batch_size, "audio_format": audio_format,
         "store": results.folder,
@@ -256,6 +258,8 @@ batch_size, dry_run, progress
         ) -> dict[str, list[float]]:  # one by one: a clip's numbers depend on itself alone
             return {name: [float(metric(clip)[0]) for clip in clips] for name, metric in chosen.items()}
 
+        check_fit(model, processor, clips=len(rows), **cost)
+        _try_out(chosen, int(model.config.audio_encoder.sampling_rate))
         label = f"sweep ({len(unique) - len(missing)} of {len(unique)} in the store)"
         tiles = stream(
             model,
@@ -268,8 +272,6 @@ batch_size, dry_run, progress
             label=label,
             progress=progress,
         )
-        check_fit(model, processor, clips=len(rows), **cost)
-        _try_out(chosen, int(model.config.audio_encoder.sampling_rate))
         for indices, clips, measured in tiles:
             cell = missing.iloc[indices]
             done = cell.drop(columns=["steering", "melody", "prompt_id"], errors="ignore")
@@ -300,7 +302,7 @@ def _cells(
 def _with_keys(cells: pd.DataFrame, common: dict[str, Any]) -> pd.DataFrame:
     """The cells with a melody, be it None, and the key of all that determines their clips."""
     content: Callable[[Steering], dict[str, Any]] = cache(_content)
-    melodies = cells["melody"] if "melody" in cells else [None] * len(cells)
+    melodies = [m if isinstance(m, torch.Tensor) else None for m in cells.get("melody", [None] * len(cells))]
     keys = []
     for prompt, seed, steering, melody in zip(
         cells["prompt"], cells["seed"], cells["steering"], melodies, strict=True

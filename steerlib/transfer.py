@@ -9,11 +9,12 @@ Scores are class probabilities of CLAP's zero-shot classification, between 0 and
 list of labels.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,8 @@ class Push:
     Raises
     ------
     ValueError
-        If a prompt names the target: its score would be the prompt's doing.
+        If a prompt names the target: its score would be the prompt's doing. If there is no prompt or strength, or
+        a strength is 0 or there twice.
     """
 
     prompts: tuple[str, ...]
@@ -62,13 +64,18 @@ class Push:
     layer: int | None = None
 
     def __post_init__(self) -> None:
-        naming = [prompt for prompt in self.prompts if self.target.lower() in prompt.lower()]
+        if isinstance(cast(Any, self.prompts), str):
+            raise TypeError(f"prompts must be a tuple of strings, got one string: write ({self.prompts!r},)")
+        named = rf"\b{re.escape(self.target.lower().replace('-', ''))}\b"
+        naming = [prompt for prompt in self.prompts if re.search(named, prompt.lower().replace("-", ""))]
         if naming:
             raise ValueError(
                 f"the prompt {naming[0]!r} names the target {self.target!r}: take prompts that do not"
             )
         if not self.prompts or not self.strengths:
             raise ValueError(f"a push toward {self.target!r} needs at least one prompt and one strength")
+        if 0 in self.strengths or len(set(self.strengths)) < len(self.strengths):
+            raise ValueError(f"strengths must differ, and from 0, which is always made; got {self.strengths}")
 
 
 def steer_toward(
@@ -80,6 +87,7 @@ def steer_toward(
     *,
     store: str | Path,
     penalty: float = 10.0,
+    seed: int = 0,
     seconds: float = 8.0,
     seeds: Sequence[int] = (0,),
     progress: bool = True,
@@ -92,7 +100,7 @@ def steer_toward(
         As `load_model` returns them.
     activations : mapping of site to Activations
         What the directions are made of, at each site that is steered.
-    labels, penalty
+    labels, penalty, seed
         See `probe_directions`.
     pushes : sequence of Push
         All their clips are made together, those that are alike once.
@@ -110,8 +118,12 @@ def steer_toward(
 
     @cache
     def vector(target: str, against: str, method: Method, site: Site) -> SteeringVector:
+        if site not in activations:
+            raise ValueError(f"there are no activations of the site {site!r}: there are {list(activations)}")
         heard = activations[site]
-        unit = probe_directions(heard, labels, target, against=against, method=method, penalty=penalty)
+        unit = probe_directions(
+            heard, labels, target, against=against, method=method, penalty=penalty, seed=seed
+        )
         return scaled(unit, heard)
 
     records = []
@@ -219,12 +231,12 @@ def best_strength(
         steered = means.drop(index=0.0, errors="ignore")
         if len(steered) == len(means) or steered.empty:
             raise ValueError(f"the search for {key} needs the baseline (multiplier 0) and at least one other")
-        kept = steered[source] / means.loc[0.0, source] if source else pd.Series(1.0, index=steered.index)
-        good = steered[kept >= keep]
-        multiplier = good[target].idxmax() if len(good) else kept.idxmax()
+        before = means.loc[0.0, source] if source else 0.0
+        good = steered[steered[source] >= keep * before] if source else steered
+        multiplier = good[target].idxmax() if len(good) else steered[source].idxmax()
         chosen = {"multiplier": multiplier, target: steered.loc[multiplier, target]}
         if source:
-            chosen[source] = kept[multiplier]
+            chosen[source] = steered.loc[multiplier, source] / before
         rows.append(dict(zip(by, key, strict=True)) | chosen)
     return pd.DataFrame(rows)
 
@@ -277,7 +289,10 @@ def play_tunes(
     """
     if len(prompts) != len(tunes):
         raise ValueError(f"{len(prompts)} prompts for {len(tunes)} tunes: give one for each")
-    chroma = processor.feature_extractor(tunes, sampling_rate=sample_rate, return_tensors="pt").input_features
+    heard = int(processor.feature_extractor.sampling_rate)
+    chroma = processor.feature_extractor(
+        _at_rate(tunes, sample_rate, heard), sampling_rate=heard, return_tensors="pt"
+    ).input_features
     settings: list[tuple[Any, float, tuple[Steering, ...]]] = [(None, 0.0, ())]
     settings += [(key, each, (Steering(vectors[key], each, preserve_norm=True),)) for key, each in cells]
     records = [
@@ -306,7 +321,11 @@ def play_tunes(
     table["vector"] = pd.Series([key for key, _, _ in settings for _ in prompts], dtype=object)
     rate = int(model.config.audio_encoder.sampling_rate)
     made = np.stack([soundfile.read(Path(store) / name, dtype="float32")[0] for name in table["clip"]])
-    known = tunes if sample_rate == rate else soxr.resample(tunes.T, sample_rate, rate).T
+    known = _at_rate(tunes, sample_rate, rate)
     length = min(made.shape[1], known.shape[1])
     table["chroma"] = chroma_correlation(known[table["tune"], :length], made[:, :length], sample_rate=rate)
     return score_clips(table, store, labels, clap=clap)
+
+
+def _at_rate(audio: npt.NDArray[np.float32], rate: int, wanted: int) -> npt.NDArray[np.float32]:
+    return audio if rate == wanted else np.ascontiguousarray(soxr.resample(audio.T, rate, wanted).T)

@@ -487,3 +487,10 @@ def test_a_beat_tracker_is_read_without_unpickling(tmp_path):
     with pytest.raises(pickle.UnpicklingError, match="[Ww]eights"):
         metrics.beats(tone(500)[None], sample_rate=RATE, checkpoint=tmp_path / "trap.ckpt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_only_the_pocket_model_is_judged_by_the_pocket_judges():
+    assert metrics.judges("pocket") == (None, None)
+    assert metrics.judges("facebook/musicgen-melody") == ("final0", "laion/clap-htsat-unfused")
+    assert metrics.judges("pocket", beats="mine.ckpt") == ("mine.ckpt", None)
+    assert metrics.judges("elsewhere", clap="mine") == ("final0", "mine")

@@ -120,3 +120,14 @@ def test_settings_of_other_prompts_are_not_compared(rng):
     table, reference, embeddings = with_reference(rng, lambda multiplier: 0.0)
     with pytest.raises(ValueError, match="not of the same prompts"):
         quality.frechet_setting(table, reference, embeddings, versus=table[table.prompt_id > 0])
+
+
+def test_too_few_windows_are_refused_before_anything_is_generated(monkeypatch):
+    monkeypatch.setattr(quality, "clap_dimensions", lambda clap: 512)
+    with pytest.raises(
+        ValueError,
+        match="512 dimensions needs 770 windows in a set, and 24 clips of 8 s have 96 .*193 prompts",
+    ):
+        quality.check_windows(24, 8.0, window=2.0)
+    quality.check_windows(193, 8.0, window=2.0)
+    quality.check_windows(145, 8.0, window=2.0, extrapolate=False)

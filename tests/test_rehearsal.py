@@ -59,3 +59,25 @@ def test_rows_of_a_rehearsal_are_never_found_by_the_real_sweep(
 def test_the_command_knows_its_chapters_before_it_starts(capsys):
     assert main(["rehearse", "data/experiments/tiny.yaml", "no_such_chapter"]) == 1
     assert "there is no chapter no_such_chapter; chapters are: meet_the_model" in capsys.readouterr().err
+
+
+def test_a_chapter_is_rehearsed_to_its_end_and_its_cost_is_printed(capsys):
+    assert main(["rehearse", "data/experiments/tiny.yaml", "steering_sweep"]) == 0
+    assert "steering_sweep" in (out := capsys.readouterr().out)
+    assert " 0 clips" not in out and "all of them" in out
+
+
+def test_a_rehearsal_never_writes_to_a_real_folder(capsys, tmp_path):
+    arguments = [
+        "rehearse",
+        "data/experiments/tiny.yaml",
+        "layer_scan",
+        "-p",
+        "output",
+        str(tmp_path / "real"),
+    ]
+    assert main(arguments) == 1
+    assert "is absolute, and a rehearsal would write noise there" in capsys.readouterr().err
+    assert not (tmp_path / "real").exists()
+    assert main(["rehearse", "data/experiments/tiny.yaml", "layer_scan", "-p", "nonsense", "1"]) == 1
+    assert "layer_scan has no parameter 'nonsense'" in capsys.readouterr().err

@@ -49,6 +49,22 @@ def test_a_prompt_that_names_the_target_is_refused():
         Push(("A Rock song",), "rock", (1.0,))
 
 
+def test_a_name_within_another_word_is_no_naming_and_nonsense_is_refused():
+    Push(("A popular song",), "pop", (1.0,))
+    with pytest.raises(ValueError, match="names the target"):
+        Push(("A hip-hop song",), "hiphop", (1.0,))
+    with pytest.raises(ValueError, match="must differ, and from 0"):
+        Push(("a song",), "pop", (0.0, 1.0))
+    with pytest.raises(TypeError, match="one string"):
+        Push("a song", "pop", (1.0,))
+
+
+def test_the_search_keeps_a_bad_source_from_getting_worse():
+    table = pd.DataFrame({"setting": "x", "multiplier": [0.0, 0.1, 0.2], "target": [0.1, 0.3, 0.5]})
+    table = table.assign(source=[-0.2, -0.05, -0.4])
+    assert best_strength(table, by=["setting"])["multiplier"].tolist() == [0.1]
+
+
 def test_pushes_share_the_baseline_and_what_is_in_the_store(tiny_model, tiny_processor, heard, tmp_path):
     pushes = [
         Push(("a folk song",), "rock", (1.0, 2.0), method=method, site="attention")
@@ -124,5 +140,10 @@ def test_tunes_are_played_unsteered_and_steered_with_their_chroma(
     )  # fmt: skip
     made = np.stack([soundfile.read(tmp_path / name)[0] for name in table["clip"]])
     np.testing.assert_allclose(made, expected.audio, atol=2e-4)  # 16 bit
+    tiny_processor.feature_extractor.sampling_rate = 8000  # another rate than that of the tunes
+    resampled = transfer.play_tunes(
+        tiny_model, tiny_processor, prompts, tunes, vectors, [], seconds=0.5, progress=False, **settings
+    )
+    assert len(resampled) == 2
     with pytest.raises(ValueError, match="1 prompts for 2 tunes"):
         transfer.play_tunes(tiny_model, tiny_processor, ["a song"], tunes, {}, [], **settings)
