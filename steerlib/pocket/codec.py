@@ -58,7 +58,7 @@ class SpectralCodecConfig(PreTrainedConfig):
         latent_size: int = 320,
         decoder_size: int = 256,
         depth: int = 4,
-        phase_iterations: int = 3,
+        phase_iterations: int = 4,
         audio_channels: int = 1,
         **kwargs,
     ):
