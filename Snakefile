@@ -37,6 +37,8 @@ INPUTS = [
     for path in sorted(ROOT.glob(pattern))
     if path.is_file()
 ]
+# Of the chapters that show what somebody has measured or recorded: those reports.
+REPORTS = {"engine": "data/benchmarks/*", "scorecard": "data/scores/**/*.json"}
 IN_PLACE = Path.cwd() == ROOT
 
 # Chapters that read what other chapters leave in results/, and which: those run first.
@@ -62,7 +64,8 @@ rule all:
 rule chapter:
     input:
         notebook=f"{ROOT}/notebooks/{{chapter}}.ipynb",
-        uses=INPUTS,
+        uses=lambda wildcards: INPUTS
+        + [path.as_posix() for path in sorted(ROOT.glob(REPORTS.get(wildcards.chapter, "no such folder")))],
         before=lambda wildcards: [
             f"book/chapters/{name}.ipynb" for name in AFTER.get(wildcards.chapter, []) if name in CHAPTERS
         ],
