@@ -380,7 +380,7 @@ def agreement_curve(table: pd.DataFrame, ax: Axes, *, layer: int) -> None:
     _count_axis(ax, sorted(part["prompts"].unique()))
     ax.set(xlabel="prompts of each pole", ylabel="cosine similarity")
     ax.set_title(f"layer {layer}", loc="right")
-    _legend(ax)
+    ax.legend(loc="lower right", fontsize="small")  # where the curves have left room
 
 
 def effect_and_quality(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
@@ -536,6 +536,7 @@ def probe_accuracy(table: pd.DataFrame, ax: Axes, *, title: str = "") -> None:
         From `steerlib.probes.probe_accuracy`.
     ax : Axes
     title : str
+        Said beside the axis, for the legend takes the place above.
     """
     _need(table, ["layer", "loss", "labels", "accuracy", "low", "high", "chance"])
     colours = {"mse": "#D55E00", "bce": "#0072B2"}
@@ -549,7 +550,7 @@ def probe_accuracy(table: pd.DataFrame, ax: Axes, *, title: str = "") -> None:
     ax.axhline(
         table["chance"].iloc[0], color=PALETTE["baseline"], linestyle="--", linewidth=1, label="chance"
     )
-    ax.set(xlabel="layer", ylabel="held-out accuracy", ylim=(0, 1.02), title=title)
+    ax.set(xlabel=f"layer, {title}" if title else "layer", ylabel="held-out accuracy", ylim=(0, 1.02))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(ax)
 
