@@ -285,12 +285,12 @@ def stream(
     from steerlib import estimate, rehearsal  # here, because they build on this module
 
     plan = _Plan(model, processor, rows, seconds, sampling)  # raises whatever else there is to raise
+    if batch_size is None:
+        batch_size = estimate.fitting(model, processor, clips=len(rows), seconds=seconds, sampling=sampling)
     if os.environ.get(REHEARSAL):
         return rehearsal.noise(
             model, processor, rows, seconds=seconds, sampling=sampling, measure=measure, batch_size=batch_size
         )
-    if batch_size is None:
-        batch_size = estimate.fitting(model, processor, clips=len(rows), seconds=seconds, sampling=sampling)
     return _stream(plan, measure, batch_size, label if progress else None)
 
 
