@@ -135,7 +135,7 @@ def machine_limits(dtype: str, threads: int) -> dict[str, float]:
     kind = getattr(torch, dtype)
     a = torch.randn(1536, 1536).to(kind)
     rate = 2 * 1536**3 / _best(lambda: a @ a)
-    memory = torch.ones(2**28 if threads > 1 else 2**27, dtype=torch.uint8).view(torch.int64)
+    memory = torch.ones(2**30, dtype=torch.uint8).view(torch.int64)  # more than any cache holds
     return {"operations": rate, "bytes": memory.nbytes / _best(memory.sum)}
 
 

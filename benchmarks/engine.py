@@ -11,13 +11,14 @@ matrix-multiply rate and memory bandwidth of the machine allow.
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from common import PROMPTS, get_model, machine, machine_limits, measured, random_vector, summary
 
-from steerlib import Steering
+from steerlib import Steering, generation
 from steerlib.generation import Row, Sampling, _Plan, lanes_of, stream
 from steerlib.models import encode_prompts, text_length_of
 
@@ -67,28 +68,35 @@ def profile(seconds: float, **settings: Any) -> Callable[[], dict[str, float]]:
     clips = lanes_of(model) // 2
     rows = [Row((prompts * clips)[seed], seed, tuple(steerings[:1])) for seed in range(clips)]
     plan = _Plan(model, processor, rows, seconds, Sampling())
-    kinds = {
-        "matrix products": ("aten::mm", "aten::addmm", "aten::linear"),
-        "attention": ("aten::_scaled_dot_product_flash_attention_for_cpu",),
-        "choosing tokens": (
-            "aten::topk",
-            "aten::log",
-            "aten::bitwise_xor",
-            "aten::bitwise_and",
-            "aten::argmax",
-        ),
-        "convolutions and LSTM of the codec": ("aten::mkldnn_convolution", "aten::lstm", "aten::elu"),
-        "copies": ("aten::copy_", "aten::cat", "aten::clone"),
-    }
+    spent: dict[str, float] = {}
+
+    def watch(owner: Any, name: str, kind: str) -> None:
+        work = getattr(owner, name)
+
+        def timed(*args: Any, **options: Any) -> Any:
+            begin = time.perf_counter()
+            result = work(*args, **options)
+            spent[kind] = spent.get(kind, 0.0) + time.perf_counter() - begin
+            return result
+
+        setattr(owner, name, timed)
+
+    watch(generation, "_prefix_pass", "prefixes")
+    watch(generation, "_decode", "decode loop")
+    watch(generation._Matrix, "again", "matrix products")
+    watch(generation.KeyValues, "attend", "attention")
+    watch(generation, "choose", "choosing tokens")
+    watch(model.audio_encoder, "decode", "codec")
 
     def run() -> dict[str, float]:
         torch.set_num_threads(1)
         plan.run(list(range(len(rows))), lambda share: None)
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as watched:
-            plan.run(list(range(len(rows))), lambda share: None)
-        times = {event.key: event.self_cpu_time_total for event in watched.key_averages()}
-        total = sum(times.values())
-        shares = {kind: sum(times.get(name, 0) for name in names) / total for kind, names in kinds.items()}
+        spent.clear()
+        begin = time.perf_counter()
+        plan.run(list(range(len(rows))), lambda share: None)
+        total = time.perf_counter() - begin
+        kinds = ("matrix products", "attention", "choosing tokens", "codec", "prefixes")
+        shares = {kind: spent.get(kind, 0.0) / total for kind in kinds}
         return shares | {"everything else": 1 - sum(shares.values())}
 
     return run
@@ -111,8 +119,9 @@ def limit(model: str, dtype: str, clips: int, seconds: float, threads: int) -> d
     steps = round(seconds * loaded.config.audio_encoder.frame_rate) + config.num_codebooks - 2
     operations = clips * (2 * 2 * blocks * (steps + prefix) + 2 * heads * steps)
     weights = clips / (lanes_of(loaded) // 2) * steps * (blocks + heads) * width
-    positions = sum(prefix + step for step in range(steps))
-    cache = clips * 2 * 2 * config.num_hidden_layers * config.hidden_size * positions * width
+    # Each of the two branches reads what it wrote; the text is the clip's own, all else is shared.
+    positions = sum(2 * step + text_length_of(processor) + 1 for step in range(steps))
+    cache = clips * 2 * config.num_hidden_layers * config.hidden_size * positions * width
     products = max(operations / rate["operations"], weights / rate["bytes"])
     least = products + cache / rate["bytes"]
     return {"seconds": least, "operations": operations, "weight bytes": weights, "cache bytes": cache} | {

@@ -30,10 +30,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
-import torch.nn.functional as F
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
-from steerlib.generation import Clips, Row, Sampling, _frames, _Plan, lanes_of
+from steerlib.attention import KeyValues
+from steerlib.generation import _SMALL, Clips, Row, Sampling, _frames, _Plan, lanes_of
 from steerlib.models import decoder_stack, text_length_of
 from steerlib.store import AudioFormat
 
@@ -297,21 +297,24 @@ class _Shape:
         workers, size = self.tiling(clips, batch_size)
         lanes, layer = size * self.branches, 2 * self.hidden * self.width  # keys and values of a position
         fused = (3 * self.depth * self.hidden + 2 * self.codebooks * (self.vocabulary + 1)) * self.hidden
-        prefix = self.depth * layer * (self.chroma + self.text + 1)
-        own = self.depth * layer * (self.text + self.frames + self.codebooks)
-        shared = self.depth * layer * self.chroma
+        if self.hidden <= _SMALL:  # which the engine keeps in the order of the CPU too
+            fused += 13 * self.depth * self.hidden**2 + self.codebooks * self.vocabulary * self.hidden
+        own = self.depth * layer * (2 * self.text + self.frames + self.codebooks)
+        shared = 2 * self.depth * layer * self.chroma
         audio = 3 * 4 * size * self.samples + 4 * self.width * self.filters * self.samples
-        return fused * self.width + workers * (lanes * (prefix + own + shared) + audio)
+        return fused * self.width + workers * (lanes * own + shared + audio)
 
     def attention(self, model: Any, size: int) -> float:
         """Seconds that the keys and values of half a clip add to a decode step."""
-        shape = (size * self.branches, self.heads, max(self.frames // 2, 1), self.hidden // self.heads)
+        lanes, hidden = size * self.branches, self.hidden
         like = {"dtype": decoder_stack(model).layer_norm.weight.dtype, "device": model.device}
-        keys, query = torch.zeros(shape, **like), torch.zeros((*shape[:2], 1, shape[3]), **like)
-        times = []
+        nothing, everyone = torch.zeros(1, 2, 1, 0, hidden, **like), torch.zeros(lanes, dtype=torch.long)
+        past = KeyValues(nothing, everyone, nothing, everyone, self.heads, max(self.frames // 2, 1) + 3)
+        qkv, times = torch.zeros(lanes, 3 * hidden, **like), []
         for _ in range(3):
+            past.count = max(self.frames // 2, 1)
             begin = _now(model)
-            F.scaled_dot_product_attention(query, keys, keys)
+            past.attend(0, qkv)
             times.append(_now(model) - begin)
         return self.depth * min(times)
 

@@ -7,19 +7,18 @@ numbers*: effects are paired, and their confidence intervals shrink). Under gree
 those of transformers' ``generate``, steered through hooks or not; sampled tokens have the same distribution.
 
 Method. MusicGen's delay pattern and classifier-free guidance as transformers has them (model.generate);
-steering as in `steerlib.steering`. Sampling is by the Gumbel-max rule, whose noise is a hash of (prompt,
-seed, position, codebook, token): a token changes only where steering moved the probabilities far enough.
+steering as in `steerlib.steering`, sampling as in `steerlib.sampling`.
 
 What a row's tokens depend on: weights, prompt, melody, seed, steering and sampling settings; on the CPU also
 torch's kernels for that processor. Not on the other rows, their order or number, `batch_size`, or the number
-of threads. Floating-point matrix products do depend on their shape, hence three rules: every product of the
-decode loop has one fixed shape (`lanes_of` rows, padded), each prefix and each clip is computed on its own, and
-each tile of rows runs on one thread; the tiles run side by side.
+of threads. A row of a floating-point matrix product may depend on how many rows there are, hence three rules: the
+products of the decode loop have as many rows as are needed, 16 or more, where a test finds that to make no difference,
+bit for bit, and else one fixed number (`lanes_of`); each prefix and each clip is computed on its own; and each tile of
+rows runs on one thread, the tiles side by side.
 
 Units: seconds of audio, frames of the codec (``frame_rate`` per second), tokens (codebooks x frames).
 """
 
-import hashlib
 import math
 import os
 import threading
@@ -40,18 +39,22 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
+from steerlib.attention import KeyValues
 from steerlib.models import decoder_stack, encode_prompts, text_length_of
+from steerlib.sampling import Sampling, choose, noise_keys
 from steerlib.steering import Site, Steering, active_steering, add_direction
 
 __all__ = ["ENGINE_VERSION", "REHEARSAL", "Clips", "Row", "Sampling", "generate", "lanes_of", "stream"]
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Raised whenever the same row would get other tokens; part of the key of stored results."""
 
 
 REHEARSAL = "STEERLIB_REHEARSAL"
 """Environment variable: the file for the estimates of a rehearsal, see `steerlib.rehearsal`."""
 
+_SMALL = 512  # width of a model whose weights are small beside the keys and values of its clips
+_FEW = 16  # rows of the smallest product; of fewer, torch makes other sums
 _OWN_HOOKS = ("steerlib.steering", "transformers.utils.output_capturing")  # the second acts on request only
 
 
@@ -105,43 +108,6 @@ class Clips:
         for path, audio in zip(paths, self.audio, strict=True):
             soundfile.write(path, audio, self.sample_rate)
         return paths
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen. MusicGen's own defaults (audiocraft): guidance 3, temperature 1, top 250.
-
-    Attributes
-    ----------
-    guidance_scale : float
-        Weight of the prompt in classifier-free guidance; at 1 or below there is no unconditional branch.
-    temperature : float
-    top_k : int or None
-        Most probable tokens to choose among; None for all.
-    do_sample : bool
-        False chooses the most probable token (greedy), whatever temperature and top_k.
-    """
-
-    guidance_scale: float = 3.0
-    temperature: float = 1.0
-    top_k: int | None = 250
-    do_sample: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 < self.guidance_scale < math.inf:
-            raise ValueError(
-                "guidance_scale must be a positive number (MusicGen: 3; 1 for none), got "
-                f"{self.guidance_scale}"
-            )
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(
-                f"temperature must be a positive number, got {self.temperature}; for greedy decoding use "
-                "do_sample=False"
-            )
-        if self.top_k is not None and not (type(self.top_k) is int and self.top_k >= 1):
-            raise ValueError(
-                f"top_k must be a whole number from 1, or None for all tokens; got {self.top_k!r}"
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -434,6 +400,23 @@ class _Plan:
             states = self.model.audio_enc_to_dec_proj(states)
         return states.repeat(math.ceil(config.chroma_length / len(states)), 1)[: config.chroma_length]
 
+    def _read_melody(self, melody: Tensor | None, stages: list["_Stage"]) -> Tensor:
+        """Keys and values (layers, 2, positions, hidden) of a melody, or of the null one."""
+        weights = self.weights
+        nothing = weights.embeddings.new_empty(weights.depth, 2, 0, weights.hidden)
+        if not self.is_melody:
+            return nothing
+        return _prefix_pass(weights, self._melody(melody), nothing, stages).cached
+
+    def _read_text(self, prompt: str | None, melody: Tensor, stages: list["_Stage"]) -> "_Begin":
+        """What a lane starts from that has read a melody, a prompt or the null one, and the start token."""
+        weights = self.weights
+        text, mask = self.text(prompt)
+        start = torch.full((1, weights.codebooks), weights.start_token, device=self.device)
+        if not self.is_melody:
+            return _prefix_pass(weights, weights.embed(start), melody, stages, (text, mask))
+        return _prefix_pass(weights, torch.cat([text, weights.embed(start)]), melody, stages)
+
     @torch.inference_mode()
     def run(self, indices: list[int], tick: Callable[[float], None]) -> Clips:
         """Make the clips of one tile, on this thread alone."""
@@ -444,34 +427,37 @@ class _Plan:
             for row, index in zip(rows, indices, strict=True)
         ]
         weights = self.weights
+        melodies: dict[Any, Tensor] = {}
         begins: dict[Any, _Begin] = {}
-        order, melodies = [], []
+        group, prompt = [], []  # each lane's place among them
         for row, branch, steering in lanes:
             acting = tuple(id(each) for each in steering if each.branches in ("both", branch))
-            melodies.append((id(row.melody if row else None), acting))
-            key = (row and (row.prompt, id(row.melody)), branch, tuple(map(id, steering)))
-            if key not in begins:
-                text, mask = self.text(row and row.prompt)
-                prefix = (
-                    torch.cat([self._melody(row.melody if row else None), text])
-                    if self.is_melody
-                    else text[:0]
-                )
+            same_melody = (id(row.melody if row else None), acting)
+            same_prompt = (row.prompt if row else None, same_melody)
+            if same_prompt not in begins:
                 stages = _stages([(branch, steering)], {"all", "first"}, weights)
-                begins[key] = _prefix_pass(weights, prefix, stages, None if self.is_melody else (text, mask))
-            order.append(begins[key])
-        begins.clear()
+                if same_melody not in melodies:
+                    melodies[same_melody] = self._read_melody(row.melody if row else None, stages)
+                begins[same_prompt] = self._read_text(same_prompt[0], melodies[same_melody], stages)
+            group.append(list(melodies).index(same_melody))
+            prompt.append(list(begins).index(same_prompt))
+        past = KeyValues(
+            torch.stack(list(melodies.values()), dim=2),
+            torch.tensor(group, device=self.device),
+            torch.stack([begin.cached for begin in begins.values()], dim=2),
+            torch.tensor(prompt, device=self.device),
+            weights.num_heads,
+            weights.positions(self.frames) - 2,
+        )
         stages = _stages([lane[1:] for lane in lanes], {"all"}, weights)
         noise = None
         if self.sampling.do_sample:
             size = (weights.positions(self.frames), weights.codebooks)
-            keys = [_noise_keys(row.prompt, row.seed, *size) for row in rows]
+            keys = [noise_keys(row.prompt, row.seed, *size) for row in rows]
             noise = torch.from_numpy(np.stack(keys, axis=1)).to(self.device)
-        common = self.model.config.chroma_length if self.is_melody else 0
-        firsts = list(dict.fromkeys(melodies))
-        groups = torch.tensor([firsts.index(melody) for melody in melodies], device=self.device)
+        starts = [list(begins.values())[place] for place in prompt]
         tokens = _decode(
-            weights, order, common, groups, stages, self.sampling, noise, self.branches, self.frames, tick
+            weights, starts, past, stages, self.sampling, noise, self.branches, self.frames, tick
         )
         codes = tokens.view(len(rows), 1, 1, weights.codebooks, -1)
         audio = [self.model.audio_encoder.decode(clip, [None]).audio_values[0, 0] for clip in codes]
@@ -485,28 +471,65 @@ class _Plan:
 
 
 def lanes_of(model: PreTrainedModel) -> int:
-    """Rows of every matrix product in the decode loop: with guidance, twice the clips of a tile.
+    """Most rows of a matrix product in the decode loop: with guidance, twice the clips of a tile.
 
     More rows make better use of weights that were read once, fewer cost less when there are few clips. Measured on
-    the CPU: 64 rather than 32 save a small model a fifth of its time; a large one pays for each row.
+    the CPU: 128 rather than 64 save a small model a tenth of its time; a large one pays for each row.
     """
     stack = decoder_stack(model)
-    small = stack.config.hidden_size <= 512
-    return 64 if small or stack.layer_norm.weight.is_cuda else 16
+    if stack.layer_norm.weight.is_cuda:
+        return 64
+    return 128 if stack.config.hidden_size <= _SMALL else 16
 
 
 # --- the decoder as functions of its weights ----------------------------------------------------------------
 
 
+class _Matrix:
+    """A weight (out, in) to multiply states (rows, in) with, to (rows, out)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight, self.packed = weight, dict[int, Tensor]()
+        self.packs = (
+            hasattr(torch.ops.mkl, "_mkl_linear")
+            and (weight.device.type, weight.dtype) == ("cpu", torch.float32)
+            and weight.shape[1] <= 4 * _SMALL
+        )
+
+    def __call__(self, states: Tensor) -> Tensor:
+        return F.linear(states, self.weight)
+
+    def again(self, states: Tensor) -> Tensor:
+        """The same, for numbers of rows that come again and again.
+
+        A small model's weights are kept in the order in which the CPU's multiplication reads them too: otherwise
+        they are put in order each time. Sums may be rounded in other ways.
+        """
+        if not self.packs:
+            return self(states)
+        rows = len(states)
+        if rows not in self.packed:
+            self.packed[rows] = torch.ops.mkl._mkl_reorder_linear_weight(self.weight, rows)
+        return torch.ops.mkl._mkl_linear(states, self.packed[rows], self.weight, None, rows)
+
+    def is_fair(self, rows: int, most: int) -> bool:
+        """Whether a row comes out the same, bit for bit, in any place of a product of `rows` and of `most` rows."""
+        states = torch.randn(most, self.weight.shape[1]).to(self.weight)
+        moved = self.again(states.roll(7, dims=0)).roll(-7, dims=0)
+        if rows != most:
+            self.packed.pop(most, None)
+        return torch.equal(self.again(states[:rows]), moved[:rows])
+
+
 @dataclass(frozen=True, eq=False)
 class _Block:
     norm: Callable[[Tensor], Tensor]
-    qkv: Tensor  # (3 hidden, hidden)
-    out: Tensor
+    qkv: _Matrix  # (3 hidden, hidden)
+    out: _Matrix
     cross: Any  # the block itself, if it has cross-attention, or None
     ffn_norm: Callable[[Tensor], Tensor]
-    fc1: Tensor
-    fc2: Tensor
+    fc1: _Matrix
+    fc2: _Matrix
     activation: Callable[[Tensor], Tensor]
 
 
@@ -519,20 +542,21 @@ class _Weights:
             self.blocks = [
                 _Block(
                     block.self_attn_layer_norm,
-                    torch.cat([getattr(block.self_attn, f"{name}_proj").weight for name in "qkv"]),
-                    block.self_attn.out_proj.weight,
+                    _Matrix(torch.cat([getattr(block.self_attn, f"{name}_proj").weight for name in "qkv"])),
+                    _Matrix(block.self_attn.out_proj.weight),
                     block if hasattr(block, "encoder_attn") else None,
                     block.final_layer_norm,
-                    block.fc1.weight,
-                    block.fc2.weight,
+                    _Matrix(block.fc1.weight),
+                    _Matrix(block.fc2.weight),
                     block.activation_fn,
                 )
                 for block in stack.layers
             ]
             self.embeddings = torch.cat([table.weight for table in stack.embed_tokens])
-            self.heads = torch.cat([head.weight for head in model.decoder.lm_heads])
+            self.heads = _Matrix(torch.cat([head.weight for head in model.decoder.lm_heads]))
         self.norm = stack.layer_norm
         self.lanes = lanes_of(model)
+        self.fair = cache(self._is_fair)
         self.position_table = stack.embed_positions.weights.to(self.embeddings)
         self.depth, self.codebooks = len(self.blocks), len(stack.embed_tokens)
         self.hidden, self.num_heads = stack.config.hidden_size, stack.config.num_attention_heads
@@ -541,25 +565,37 @@ class _Weights:
             ids.bos_token_id if ids.decoder_start_token_id is None else ids.decoder_start_token_id
         )
 
+    def rows(self, lanes: int, clips: int) -> tuple[int, int]:
+        """Rows of the products of the blocks and of the heads, see the rules above."""
+        rows, head_rows = (max(_FEW, math.ceil(count / 4) * 4) for count in (lanes, clips))
+        if not self.fair(rows, head_rows):
+            rows, head_rows = self.lanes, self.lanes * clips // lanes
+        return rows, head_rows
+
+    def _is_fair(self, rows: int, head_rows: int) -> bool:
+        block, cpu = self.blocks[0], self.embeddings.device.type == "cpu"
+        parts = [(matrix, rows) for matrix in (block.qkv, block.out, block.fc1, block.fc2)]
+        return cpu and all(matrix.is_fair(count, self.lanes) for matrix, count in [*parts, (self.heads, head_rows)])
+
     def positions(self, frames: int) -> int:
         """Positions of the delay pattern: start token, frames, and one more for each delayed codebook."""
         return frames + self.codebooks
 
-    def embed(self, tokens: Tensor, position: int) -> Tensor:
-        """Tokens (n, codebooks) to states (n, hidden)."""
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Tokens (n, codebooks) to states (n, hidden), without their position."""
         first = torch.arange(self.codebooks, device=tokens.device) * (len(self.embeddings) // self.codebooks)
-        return F.embedding(tokens + first, self.embeddings).sum(1) + self.position_table[position]
+        return F.embedding(tokens + first, self.embeddings).sum(1)
 
     def split_heads(self, states: Tensor) -> Tensor:
-        """(..., n * hidden) to (..., n, heads, head size)."""
-        return states.unflatten(-1, (-1, self.num_heads, self.hidden // self.num_heads))
+        """(..., hidden) to (..., heads, head size)."""
+        return states.unflatten(-1, (self.num_heads, -1))
 
 
 @dataclass(frozen=True, eq=False)
 class _Begin:
     """What a lane starts from."""
 
-    cached: Tensor  # keys and values (layers, 2, heads, positions, head size)
+    cached: Tensor  # keys and values (layers, 2, positions, hidden)
     last: Tensor  # state from which the first frame is predicted (hidden,)
     cross: list[tuple[Tensor, Tensor]]  # keys and values of each block for its cross-attention
     mask: Tensor | None  # of the text (text,), with cross-attention only
@@ -587,37 +623,48 @@ def _run_blocks(
     attend: Callable[[int, Tensor], Tensor],
     attend_text: Callable[[int, Tensor], Tensor],
     steer: Callable[[Site, int, Tensor], Tensor],
+    multiply: Callable[[_Matrix, Tensor], Tensor],
 ) -> Tensor:
     """All blocks and the final normalisation, over states (rows, hidden); attention is the caller's."""
     for k, block in enumerate(weights.blocks):
-        attended = F.linear(attend(k, F.linear(block.norm(states), block.qkv)), block.out)
+        attended = multiply(block.out, attend(k, multiply(block.qkv, block.norm(states))))
         states = states + steer("attention", k, attended)
         if block.cross is not None:
             states = states + attend_text(k, block.cross.encoder_attn_layer_norm(states))
-        inner = block.activation(F.linear(block.ffn_norm(states), block.fc1))
-        states = steer("residual", k, states + F.linear(inner, block.fc2))
+        inner = block.activation(multiply(block.fc1, block.ffn_norm(states)))
+        states = steer("residual", k, states + multiply(block.fc2, inner))
     return weights.norm(states)
 
 
 def _prefix_pass(
-    weights: _Weights, prefix: Tensor, stages: list[_Stage], text: tuple[Tensor, Tensor] | None
+    weights: _Weights,
+    states: Tensor,
+    past: Tensor,
+    stages: list[_Stage],
+    text: tuple[Tensor, Tensor] | None = None,
 ) -> _Begin:
-    """Run one lane's prefix (positions, hidden) and the start token; `text` is for cross-attention."""
-    length = len(prefix)
-    start = torch.full((1, weights.codebooks), weights.start_token, device=weights.embeddings.device)
-    states = torch.cat([prefix + weights.position_table[:length], weights.embed(start, length)])
+    """Run one lane's next positions (positions, hidden) after `past`, keys and values (layers, 2, positions, hidden).
+
+    `text`, states and mask, is for cross-attention.
+    """
+    before, count = past.shape[2], len(states)
+    states = states + weights.position_table[before : before + count]
+    sees = torch.ones(count, before + count, dtype=torch.bool, device=states.device).tril(before)
     cached: list[Tensor] = []
 
     def attend(k: int, qkv: Tensor) -> Tensor:
-        query, key, value = weights.split_heads(qkv).permute(1, 2, 0, 3)[:, None]
-        cached.append(torch.stack([key[0], value[0]]))
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True)[0].transpose(0, 1).flatten(1)
+        query, new = qkv[:, : weights.hidden], qkv[:, weights.hidden :].unflatten(1, (2, -1)).transpose(0, 1)
+        cached.append(new)
+        both = torch.cat([past[k], new], dim=1)
+        query, key, value = (weights.split_heads(each).transpose(0, 1) for each in (query, *both))
+        attended = F.scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=sees)
+        return attended[0].transpose(0, 1).flatten(1)
 
     cross: list[tuple[Tensor, Tensor]] = []
     if text is not None:
         for block in weights.blocks:
             project = block.cross.encoder_attn.k_proj, block.cross.encoder_attn.v_proj
-            key, value = (weights.split_heads(each(text[0]))[:, 0].transpose(0, 1) for each in project)
+            key, value = (weights.split_heads(each(text[0])).transpose(0, 1) for each in project)
             cross.append((key, value))
     mask = None if text is None else text[1].bool()
 
@@ -631,7 +678,7 @@ def _prefix_pass(
                 states = stage.apply(k, states)
         return states
 
-    states = _run_blocks(weights, states, attend, attend_text, steer)
+    states = _run_blocks(weights, states, attend, attend_text, steer, _Matrix.__call__)
     return _Begin(torch.stack(cached), states[-1], cross, mask)
 
 
@@ -640,16 +687,15 @@ def _cross_attend(
 ) -> Tensor:
     """Cross-attention of block k: one query per lane, states (rows >= lanes, hidden) to the same shape."""
     attention, lanes = weights.blocks[k].cross.encoder_attn, len(key)
-    query = weights.split_heads(attention.q_proj(states))[:lanes].transpose(1, 2)
+    query = weights.split_heads(attention.q_proj(states))[:lanes, :, None]
     attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
     return attention.out_proj(_padded(attended.flatten(1), len(states)))
 
 
 def _decode(
     weights: _Weights,
-    begins: list[_Begin],
-    common: int,
-    groups: Tensor,
+    starts: list[_Begin],
+    past: KeyValues,
     stages: list[_Stage],
     sampling: Sampling,
     noise: Tensor | None,
@@ -657,50 +703,24 @@ def _decode(
     frames: int,
     tick: Callable[[float], None],
 ) -> Tensor:
-    """Decode a tile of lanes to tokens (rows, codebooks, frames).
+    """Decode a tile of lanes, a start each, to tokens (rows, codebooks, frames).
 
-    Every product has `lanes_of` rows, of which the last may be padding, or a branch's share in the heads. The
-    first `common` positions, the melody's, are the same in all lanes of one of `groups` (lanes,): each group
-    keeps their keys and values once, and all its lanes read them together.
+    The last rows of the products may be padding.
     """
-    lanes = len(begins)
+    lanes = len(starts)
     count = lanes // branches
-    past = begins[0].cached.shape[3] - common
+    rows, head_rows = weights.rows(lanes, count)
     steps = weights.positions(frames)
-    device, dtype = weights.embeddings.device, weights.embeddings.dtype
-    # Keys and values of (layer, key or value, lane, head, position, head size)
-    room, head_size = past + steps - 2, weights.hidden // weights.num_heads
-    shape = (weights.depth, 2, lanes, weights.num_heads, room, head_size)
-    cached = torch.empty(shape, device=device, dtype=dtype)
-    for lane, begin in enumerate(begins):
-        cached[:, :, lane, :, :past] = begin.cached[:, :, :, common:]
-    members = [begins[groups.tolist().index(group)] for group in range(int(groups.max()) + 1)]
-    shared = torch.stack([member.cached[:, :, :, :common] for member in members], dim=2)
-    spread = torch.zeros(len(members), weights.num_heads, weights.lanes, common, device=device, dtype=dtype)
-    every = torch.arange(lanes, device=device)
-    crosses = zip(*(begin.cross for begin in begins), strict=True)  # by block
+    device = weights.embeddings.device
+    crosses = zip(*(start.cross for start in starts), strict=True)  # by block
     text = [tuple(map(torch.stack, zip(*pairs, strict=True))) for pairs in crosses]
     masks = (
-        torch.stack([begin.mask for begin in begins if begin.mask is not None]) if text else torch.empty(0)
+        torch.stack([start.mask for start in starts if start.mask is not None]) if text else torch.empty(0)
     )
-    last = torch.stack([begin.last for begin in begins])
-    begins.clear()  # the caller's list too: what is copied need not be kept
-
+    last = torch.stack([start.last for start in starts])
     tokens = torch.full((count, weights.codebooks, steps), weights.start_token, device=device)
     delays = torch.arange(weights.codebooks, device=device)
-    position = 0
-
-    def attend(k: int, qkv: Tensor) -> Tensor:
-        query, key, value = weights.split_heads(qkv).unbind(1)
-        keys, values = cached[k, :, :, :, : past + position]
-        keys[:, :, -1], values[:, :, -1] = key[:lanes], value[:lanes]
-        attended, mass = _attend(query[:lanes], keys, values)
-        if common:
-            scores = (query.transpose(0, 1) * head_size**-0.5) @ shared[k, 0].transpose(-1, -2)
-            scores = torch.cat([mass, scores[groups, :, every].float()], -1).softmax(-1).to(dtype)
-            spread[groups, :, every] = scores[..., 1:]
-            attended = attended * scores[..., :1] + (spread @ shared[k, 1])[groups, :, every]
-        return _padded(attended.flatten(1), weights.lanes)
+    position, before = 0, past.melody.shape[3] + starts[0].cached.shape[2] - 1
 
     def attend_text(k: int, states: Tensor) -> Tensor:
         return _cross_attend(weights, k, states, text[k][0], text[k][1], masks)
@@ -712,36 +732,18 @@ def _decode(
         return states
 
     while True:
-        logits = _guided_logits(weights, last, sampling.guidance_scale, branches)
+        logits = _guided_logits(weights, last, sampling.guidance_scale, branches, head_rows)
         position += 1
-        chosen = _choose(logits, sampling, None if noise is None else noise[position])
+        chosen = choose(logits, sampling, None if noise is None else noise[position])
         valid = (position > delays) & (position <= frames + delays)
         tokens[:, :, position] = chosen.where(valid, weights.start_token)
         tick(position / (steps - 1))
         if position == steps - 1:
             break
-        states = weights.embed(tokens[:, :, position], common + past - 1 + position).repeat(branches, 1)
-        last = _run_blocks(weights, _padded(states, weights.lanes), attend, attend_text, steer)[:lanes]
+        states = weights.embed(tokens[:, :, position]) + weights.position_table[before + position]
+        states = _padded(states.repeat(branches, 1), rows)
+        last = _run_blocks(weights, states, past.attend, attend_text, steer, _Matrix.again)[:lanes]
     return torch.stack([tokens[:, k, k + 1 : k + 1 + frames] for k in range(weights.codebooks)], dim=1)
-
-
-def _attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention of one query per lane, and the logarithm of the sum of its exponentiated scores, float32.
-
-    Query (lanes, heads, head size), keys and values (lanes, heads, positions, head size); results (lanes, heads,
-    head size) and (lanes, heads, 1).
-    """
-    if query.device.type != "cpu":
-        return _attend_by_products(query, keys, values)
-    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # what F.scaled_dot_... calls
-    attended, mass = attend(query[:, :, None], keys, values)
-    return attended[:, :, 0], mass.view(*query.shape[:2], 1)
-
-
-def _attend_by_products(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    scores = ((query[:, :, None] * query.shape[-1] ** -0.5) @ keys.transpose(-1, -2)).float()
-    attended = scores.softmax(-1).to(values.dtype) @ values
-    return attended[:, :, 0], scores.logsumexp(-1)
 
 
 def _padded(states: Tensor, rows: int) -> Tensor:
@@ -791,7 +793,7 @@ def _chain(
 # --- choosing tokens ----------------------------------------------------------------------------------------
 
 
-def _guided_logits(weights: _Weights, last: Tensor, scale: float, branches: int) -> Tensor:
+def _guided_logits(weights: _Weights, last: Tensor, scale: float, branches: int, rows: int) -> Tensor:
     """Logits (rows, codebooks, vocabulary), float32, of states (lanes, hidden).
 
     Guidance is linear, and so are the heads: guiding the states spares half of the heads' work.
@@ -799,46 +801,8 @@ def _guided_logits(weights: _Weights, last: Tensor, scale: float, branches: int)
     if branches == 2:
         conditional, unconditional = last.float().chunk(2)
         last = (unconditional + (conditional - unconditional) * scale).to(last.dtype)
-    logits = F.linear(_padded(last, weights.lanes // branches), weights.heads)[: len(last)]
+    logits = weights.heads.again(_padded(last, rows))[: len(last)]
     return logits.float().unflatten(1, (weights.codebooks, -1))
-
-
-def _choose(logits: Tensor, sampling: Sampling, keys: Tensor | None) -> Tensor:
-    """Tokens (rows, codebooks) from logits (rows, codebooks, vocabulary) and keys (rows, codebooks, 2)."""
-    if keys is None:
-        return logits.argmax(-1)
-    vocabulary = logits.shape[-1]
-    if sampling.top_k is not None and sampling.top_k < vocabulary:
-        logits, candidates = logits.topk(sampling.top_k, sorted=False)
-    else:
-        candidates = torch.arange(vocabulary, device=logits.device).expand_as(logits)
-    best = (logits / sampling.temperature + _gumbel(keys, candidates)).argmax(-1, keepdim=True)
-    return candidates.gather(-1, best).squeeze(-1)
-
-
-def _noise_keys(prompt: str, seed: int, positions: int, codebooks: int) -> npt.NDArray[np.int64]:
-    """A row's random stream: two 32-bit numbers for each of (positions, codebooks), in the last axis.
-
-    From a Philox counter keyed by (prompt, seed): a longer clip has the stream of a shorter one, and more.
-    """
-    key = int.from_bytes(hashlib.sha256(f"{seed}\n{prompt}".encode()).digest()[:16], "little")
-    raw = np.random.Philox(key=key).random_raw(positions * codebooks)
-    halves = np.stack([raw >> np.uint64(32), raw & np.uint64(0xFFFFFFFF)], axis=-1)
-    return halves.astype(np.int64).reshape(positions, codebooks, 2)
-
-
-def _gumbel(keys: Tensor, tokens: Tensor) -> Tensor:
-    """Standard Gumbel noise for tokens (..., n) under keys (..., 2): -log(-log u) of a 32-bit hash."""
-    low = 0xFFFFFFFF
-    bits = (tokens * 0x1E35A7BD + keys[..., :1]) & low
-    for key in (keys[..., 1:], keys[..., :1]):
-        bits = bits ^ (bits >> 16)
-        bits = (bits * 0x7FEB352D) & low
-        bits = bits ^ (bits >> 15)
-        bits = (bits * 0x31848BAB) & low
-        bits = bits ^ (bits >> 16) ^ key
-    uniform = ((bits >> 9).float() + 0.5) * 2.0**-23  # 23 bits, never 0 or 1
-    return -torch.log(-torch.log(uniform))
 
 
 # --- arguments ----------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
+import numba
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -130,6 +132,7 @@ class SpectralCodec(PreTrainedModel):
             stage(c.decoder_size), nn.LayerNorm(c.decoder_size), nn.Linear(c.decoder_size, bins)
         )
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.weights: dict[int, torch.Tensor] = {}  # by number of frames, see `_weight`
         self.post_init()
 
     def _init_weights(self, module):
@@ -165,21 +168,25 @@ class SpectralCodec(PreTrainedModel):
     def istft(self, spectrum: torch.Tensor) -> torch.Tensor:
         """Overlap-add inverse of `stft`, shape (batch, frames * stft_hop)."""
         frames = torch.fft.irfft(spectrum, n=self.config.n_fft) * (self.window * (self.window.sum() / 2))
-        weight = self._overlap_add((self.window**2).expand(1, frames.shape[1], -1))
-        left = (self.config.n_fft - self.config.stft_hop) // 2
-        audio = self._overlap_add(frames) / weight.clamp_min(1e-3)
-        return audio[:, left : left + frames.shape[1] * self.config.stft_hop]
+        left, length = (self.config.n_fft - self.config.stft_hop) // 2, frames.shape[1] * self.config.stft_hop
+        return (self._overlap_add(frames) / self._weight(frames.shape[1]))[:, left : left + length]
+
+    def _weight(self, count: int) -> torch.Tensor:
+        """Sum of the squared windows of `count` frames."""
+        if count not in self.weights:
+            total = self._overlap_add((self.window**2).expand(1, count, -1)).clamp_min(1e-3)
+            self.weights = {count: total}
+        return self.weights[count].to(self.window.device)
 
     def _overlap_add(self, frames: torch.Tensor) -> torch.Tensor:
         """Sum of frames (batch, count, n_fft), each a hop after the one before; faster than `F.fold`."""
         batch, count, n = frames.shape
         hop = self.config.stft_hop
-        pieces = math.ceil(n / hop)
-        parts = F.pad(frames, (0, pieces * hop - n)).view(batch, count, pieces, hop)
-        total = frames.new_zeros(batch, count + pieces - 1, hop)
-        for i in range(pieces):
-            total[:, i : i + count] += parts[:, :, i]
-        return total.flatten(1)
+        total = frames.new_zeros(batch, (count - 1) * hop + math.ceil(n / hop) * hop)
+        for i in range(0, n, hop):
+            piece = frames[:, :, i : i + hop]
+            total[:, i : i + count * hop].view(batch, count, hop)[:, :, : piece.shape[2]] += piece
+        return total
 
     def decibels(self, audio: torch.Tensor) -> torch.Tensor:
         """Log-magnitude spectrogram in dB re full scale, floored at -110."""
@@ -220,11 +227,8 @@ class SpectralCodec(PreTrainedModel):
         before = None
         for _ in range(self.config.phase_iterations):
             consistent = self.stft(self.istft(spectrum))
-            ahead = consistent if before is None else consistent.lerp(before, -0.5)
+            spectrum = _with_magnitude(consistent, before, magnitude)
             before = consistent
-            parts = torch.view_as_real(ahead)
-            scale = magnitude * parts.square().sum(-1).clamp_min(1e-18).rsqrt()
-            spectrum = torch.view_as_complex(parts * scale[..., None])
         return self.istft(spectrum)
 
     # -- network -------------------------------------------------------------------------------------------
@@ -320,6 +324,31 @@ class SpectralCodec(PreTrainedModel):
     ) -> EncodecDecoderOutput:
         """A copy of the audio: `encode`, then `decode`."""
         return self.decode(cast(Any, self.encode(input_values).audio_codes))
+
+
+def _with_magnitude(
+    consistent: torch.Tensor, before: torch.Tensor | None, magnitude: torch.Tensor
+) -> torch.Tensor:
+    """The magnitude with the phases of a spectrum that momentum takes half a step ahead; in one pass on the CPU."""
+    before = consistent if before is None else before
+    if consistent.device.type != "cpu" or consistent.requires_grad:
+        parts = torch.view_as_real(consistent.lerp(before, -0.5))
+        scale = magnitude * parts.square().sum(-1).clamp_min(1e-18).rsqrt()
+        return torch.view_as_complex(parts * scale[..., None])
+    made = torch.empty(consistent.shape, dtype=consistent.dtype)
+    first, second, third = (torch.view_as_real(each).flatten().numpy() for each in (consistent, before, made))
+    _scale(first, second, third, magnitude.flatten().numpy())
+    return made
+
+
+@numba.njit(fastmath=True, nogil=True, cache=True)
+def _scale(consistent, before, made, magnitude):  # type: ignore[no-untyped-def]
+    half, least = np.float32(0.5), np.float32(1e-18)
+    for i in range(len(magnitude)):
+        real = consistent[2 * i] + half * (consistent[2 * i] - before[2 * i])
+        imaginary = consistent[2 * i + 1] + half * (consistent[2 * i + 1] - before[2 * i + 1])
+        scale = magnitude[i] / np.sqrt(max(real * real + imaginary * imaginary, least))
+        made[2 * i], made[2 * i + 1] = real * scale, imaginary * scale
 
 
 AutoConfig.register(SpectralCodecConfig.model_type, SpectralCodecConfig, exist_ok=True)
