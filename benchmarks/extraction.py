@@ -1,15 +1,17 @@
-"""Time and peak memory of `extract_activations` against ``output_hidden_states=True``, at full size.
+"""What recording costs: `extract_activations` against ``output_hidden_states=True``, at full size.
 
-The baseline runs all prompts through the model as one batch, and picks the EOS position of every layer from
-what transformers returns. Ours runs them in batches of `--batch-size`: it keeps nothing else between batches.
+Both must run the model over the prompts, which takes time and memory whoever records. So a third contender runs it and
+keeps nothing: what the others take beyond it, recording has added. All work on the same batches, and each has run
+the model once before it is measured, so that what torch and its libraries set up once does not count.
 
-    python benchmarks/extraction.py                       (48 layers, 1536 wide: needs about 8 GB)
+    python benchmarks/extraction.py                       (48 layers, 1536 wide: needs about 9 GB)
     python benchmarks/extraction.py --model 4x64 --prompts 4 --repeats 1      (a trial)
 """
 
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,67 +21,79 @@ from steerlib import extract_activations
 from steerlib.models import encode_prompts
 
 
-def ours(model: str, dtype: str, prompts: int, threads: int, batch_size: int | None) -> Callable[[], Any]:
+def contender(name: str, model: str, dtype: str, prompts: int, threads: int, batch_size: int) -> Callable[[], Any]:
     torch.set_num_threads(threads)
     loaded, processor = get_model(model, dtype)
-
-    def run() -> tuple[int, ...]:
-        acts = extract_activations(
-            loaded, processor, PROMPTS[:prompts], batch_size=batch_size, progress=False
-        )
-        return tuple(acts.values.shape)
-
-    return run
+    run = partial(CONTENDERS[name], loaded, processor, PROMPTS[:prompts], batch_size)
+    run_once = partial(_states, loaded, processor, PROMPTS[:batch_size], keep=False)
+    run_once()
+    return lambda: tuple(run().shape)
 
 
-def hidden_states(model: str, dtype: str, prompts: int, threads: int) -> Callable[[], Any]:
-    torch.set_num_threads(threads)
-    loaded, processor = get_model(model, dtype)
-    books, start = loaded.config.decoder.num_codebooks, loaded.generation_config.decoder_start_token_id
+@torch.inference_mode()
+def _states(model: Any, processor: Any, prompts: list[str], *, keep: bool) -> torch.Tensor:
+    """Run the model over one batch; the EOS position of every layer (prompts, layers, hidden), or of the last one."""
+    encoded = encode_prompts(model, processor, prompts)
+    books, start = model.config.decoder.num_codebooks, model.generation_config.decoder_start_token_id
+    codes = torch.full((len(prompts) * books, 1), start)
+    made = model(**encoded, decoder_input_ids=codes, output_hidden_states=keep, use_cache=False)
+    if not keep:
+        return torch.zeros(len(prompts), 1, 1)
+    where = model.config.chroma_length + encoded["attention_mask"].sum(1) - 1
+    rows = torch.arange(len(prompts))
+    return torch.stack([layer[rows, where] for layer in made.hidden_states[1:]], dim=1)
 
-    @torch.inference_mode()
-    def run() -> tuple[int, ...]:
-        encoded = encode_prompts(loaded, processor, PROMPTS[:prompts])
-        codes = torch.full((prompts * books, 1), start)
-        states = loaded(
-            **encoded, decoder_input_ids=codes, output_hidden_states=True, use_cache=False
-        ).hidden_states
-        where = loaded.config.chroma_length + encoded["attention_mask"].sum(1) - 1
-        return tuple(torch.stack([layer[torch.arange(prompts), where] for layer in states[1:]], dim=1).shape)
 
-    return run
+def batches(model: Any, processor: Any, prompts: list[str], size: int, *, keep: bool) -> torch.Tensor:
+    parts = [prompts[begin : begin + size] for begin in range(0, len(prompts), size)]
+    return torch.cat([_states(model, processor, part, keep=keep) for part in parts])
+
+
+def ours(model: Any, processor: Any, prompts: list[str], size: int | None) -> torch.Tensor:
+    return extract_activations(model, processor, prompts, batch_size=size, progress=False).values
+
+
+CONTENDERS: dict[str, Callable[..., torch.Tensor]] = {
+    "forward pass alone": partial(batches, keep=False),
+    "output_hidden_states": partial(batches, keep=True),
+    "steerlib": ours,
+    "steerlib, its own batches": lambda model, processor, prompts, size: ours(model, processor, prompts, None),
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="48x1536")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--batch-size", type=int, help="default: that of extract_activations")
+    parser.add_argument("--batch-size", type=int, help="prompts per pass of all contenders; default: all at once")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", help="JSON file for the figures")
     args = parser.parse_args()
     settings = {name: getattr(args, name) for name in ("model", "dtype", "prompts", "threads")}
-    results: dict[str, list[dict[str, Any]]] = {"steerlib": [], "output_hidden_states": []}
+    settings["batch_size"] = args.batch_size or args.prompts
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
     for _ in range(args.repeats):
-        results["steerlib"].append(measured(ours, batch_size=args.batch_size, **settings))
-        results["output_hidden_states"].append(measured(hidden_states, **settings))
-    print(f"{args.model}, {args.dtype}, {args.prompts} prompts; {machine()}")
+        for name in CONTENDERS:
+            results[name].append(measured(contender, name=name, **settings))
+    print(f"{args.model}, {args.dtype}, {args.prompts} prompts, {settings['batch_size']} at once; {machine()}")
+    _, _, alone = summary(results["forward pass alone"])
+    figures = {}
     for name, each in results.items():
         seconds, spread, peak = summary(each)
-        shape = each[0]["value"]
-        print(f"{name:21}: {seconds:.2f} s (spread {spread:.2f}), shape {shape}, peak +{1000 * peak:.0f} MB")
-    (fast, _, small), (slow, _, large) = (
-        summary(results["steerlib"]),
-        summary(results["output_hidden_states"]),
-    )
-    ratios = {"time ratio": slow / fast, "memory ratio": large / small}
-    print(", ".join(f"{name} {value:.2f}" for name, value in ratios.items()))
+        figures[name] = {"seconds": seconds, "peak MB": 1000 * peak, "recording MB": 1000 * (peak - alone)}
+        added = f"recording adds {1000 * (peak - alone):+.1f} MB"
+        print(f"{name:26}: {seconds:.2f} s (spread {spread:.2f}), peak +{1000 * peak:.0f} MB, {added}", flush=True)
+    theirs, mine = figures["output_hidden_states"], figures["steerlib"]
+    ratios = {
+        "time ratio": theirs["seconds"] / mine["seconds"],
+        "recording ratio": mine["recording MB"] / theirs["recording MB"],
+        "peak ratio": figures["steerlib, its own batches"]["peak MB"] / theirs["peak MB"],
+    }
+    print(", ".join(f"{name} {value:.3f}" for name, value in ratios.items()))
     if args.out:
-        report = {**vars(args), "machine": machine(), "results": results, **ratios}
+        report = {**vars(args), "machine": machine(), "results": results, "figures": figures, **ratios}
         with open(args.out, "w", encoding="utf-8") as file:
             json.dump(report, file, indent=1)
 

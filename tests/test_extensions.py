@@ -51,23 +51,23 @@ def test_in_githubs_own_actions_the_repository_is_known_without_a_remote(launch,
 @pytest.mark.parametrize(
     ("name", "page", "links"),
     [
-        ("someone/a-book", "book/chapters/explorer", 1),
+        ("someone/a-book", "book/chapters/explorer", 2),
         ("someone/a-book", "book/intro", 0),
         (None, "book/chapters/explorer", 0),
     ],
 )
-def test_chapters_get_a_link_to_their_notebook_and_only_where_the_repository_is_known(
-    launch, name, page, links
-):
+def test_chapters_get_links_to_notebooks_and_only_where_the_repository_is_known(launch, name, page, links):
     context = {"header_buttons": []}
-    launch.add_launch_button(
+    launch.add_launch_buttons(
         SimpleNamespace(config=SimpleNamespace(launch_repository=name)), page, "page.html", context, None
     )
-    assert len(context["header_buttons"]) == links
-    for button in context["header_buttons"]:
-        assert button["url"].startswith("https://mybinder.org/v2/gh/someone/a-book/HEAD")
-        assert button["url"].endswith("notebooks/explorer.ipynb")
-        assert (ROOT / "notebooks" / "explorer.ipynb").is_file()
+    addresses = [button["url"] for button in context["header_buttons"]]
+    assert len(addresses) == links
+    starts = ("mybinder.org/v2/gh/someone/a-book/HEAD?", "colab.research.google.com/github/someone/a-book/blob/HEAD/")
+    notebooks = ("notebooks/explorer.ipynb", "book/colab.ipynb")
+    for address, start, notebook in zip(addresses, starts, notebooks, strict=False):
+        assert address.startswith(f"https://{start}") and address.endswith(notebook)
+        assert (ROOT / notebook).is_file()
 
 
 def printing(*arguments, **environment):

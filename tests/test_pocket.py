@@ -150,7 +150,16 @@ def test_a_saved_codec_loads_through_auto_model_and_decodes_the_same(codec, tmp_
     codec.save_pretrained(tmp_path)
     loaded = AutoModel.from_pretrained(tmp_path)
     codes = torch.randint(16, (1, 1, 3, 5), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(loaded.decode(codes, None).audio_values, codec.decode(codes, None).audio_values)
+    with torch.inference_mode():
+        assert torch.equal(loaded.decode(codes, None).audio_values, codec.decode(codes, None).audio_values)
+
+
+def test_rebuilding_phases_in_one_pass_is_what_torch_does_step_by_step(codec):
+    codes = torch.randint(16, (1, 2, 3, 5), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        compiled = codec.decode(codes, None).audio_values
+    codec.requires_grad_(True)
+    assert torch.allclose(codec.decode(codes, None).audio_values, compiled, atol=1e-5)
 
 
 # -- language model

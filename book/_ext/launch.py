@@ -1,4 +1,4 @@
-"""Sphinx extension: a Binder link on every chapter, once it is known where the repository is.
+"""Sphinx extension: links to Binder and Colab on every chapter, once it is known where the repository is.
 
 The address is that of the repository that the pages are built from: `GITHUB_REPOSITORY` in GitHub's actions, or the
 remote `origin` of the checkout. Where it is not on GitHub there is no link, rather than one that leads nowhere.
@@ -15,6 +15,7 @@ from urllib.parse import quote
 from sphinx.application import Sphinx
 
 _CHAPTERS = "book/chapters/"
+_COLAB = "book/colab.ipynb"
 _GITHUB = re.compile(r"github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
 
 
@@ -33,22 +34,22 @@ def repository(folder: Path) -> str | None:
     return found[1] if found else None
 
 
-def add_launch_button(app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: object) -> None:
-    """Put the link among the buttons at the head of the page."""
-    if app.config.launch_repository and page.startswith(_CHAPTERS) and "header_buttons" in context:
-        notebook = quote(f"notebooks/{page.removeprefix(_CHAPTERS)}.ipynb")
-        context["header_buttons"].append(
-            {
-                "type": "link",
-                "text": "Binder",
-                "tooltip": "Run this chapter on Binder",
-                "icon": "fas fa-rocket",
-                "url": f"https://mybinder.org/v2/gh/{app.config.launch_repository}/HEAD?urlpath=lab/tree/{notebook}",
-            }
-        )
+def add_launch_buttons(app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: object) -> None:
+    """Put the links among the buttons at the head of the page."""
+    name = app.config.launch_repository
+    if not name or not page.startswith(_CHAPTERS) or "header_buttons" not in context:
+        return
+    notebook = quote(f"notebooks/{page.removeprefix(_CHAPTERS)}.ipynb")
+    for place, tooltip, icon, url in (
+        ("Binder", "Run this chapter there", "rocket", f"mybinder.org/v2/gh/{name}/HEAD?urlpath=lab/tree/{notebook}"),
+        # Colab opens a notebook without its repository: this one fetches it, and runs any chapter.
+        ("Colab", "Run a chapter there", "cloud", f"colab.research.google.com/github/{name}/blob/HEAD/{_COLAB}"),
+    ):
+        button = {"type": "link", "text": place, "tooltip": tooltip, "icon": f"fas fa-{icon}"}
+        context["header_buttons"].append(button | {"url": f"https://{url}"})
 
 
 def setup(app: Sphinx) -> dict[str, object]:
     app.add_config_value("launch_repository", repository(Path(__file__).resolve().parent), "html")
-    app.connect("html-page-context", add_launch_button, priority=502)
+    app.connect("html-page-context", add_launch_buttons, priority=502)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -185,7 +185,7 @@ class SpectralCodec(PreTrainedModel):
         total = frames.new_zeros(batch, (count - 1) * hop + math.ceil(n / hop) * hop)
         for i in range(0, n, hop):
             piece = frames[:, :, i : i + hop]
-            total[:, i : i + count * hop].view(batch, count, hop)[:, :, : piece.shape[2]] += piece
+            total[:, i : i + count * hop].view(batch, count, hop)[:, :, : piece.shape[2]].add_(piece)
         return total
 
     def decibels(self, audio: torch.Tensor) -> torch.Tensor:
