@@ -4,6 +4,8 @@ Cost does not depend on what the weights are, so random ones serve. Every measur
 own, so that neither memory nor warm caches of one contender count for the other.
 """
 
+import contextlib
+import ctypes
 import multiprocessing
 import platform
 import statistics
@@ -102,6 +104,8 @@ def measured(task: Callable[..., Callable[[], Any]], **settings: Any) -> dict[st
 
 def _measure(task: Callable[..., Callable[[], Any]], settings: dict[str, Any]) -> dict[str, Any]:
     run = task(**settings)
+    with contextlib.suppress(OSError, AttributeError):  # what was freed before is not to be had for nothing
+        ctypes.CDLL(None).malloc_trim(0)
     before = _reset_peak()
     begin = time.perf_counter()
     value = run()

@@ -40,7 +40,7 @@ __all__ = ["Activations", "AudioPosition", "Position", "extract_activations", "e
 Position = Literal["eos", "start"]
 AudioPosition = Literal["last", "mean"]
 
-_PASS_BYTES = 2**24  # of the widest intermediate, float32, in one pass
+_PASS_BYTES = 2**23  # of the widest intermediate, float32, in one pass
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,6 +124,12 @@ def test_audio_is_what_the_codec_makes_of_the_tokens(tiny_model, make):
 # --- a row depends on itself alone --------------------------------------------------------------------------
 
 
+def test_the_random_stream_of_the_caller_is_left_alone(make):
+    before = torch.get_rng_state()
+    make()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_products_are_fair_where_sizes_make_no_difference_and_only_there(monkeypatch):
     torch.manual_seed(0)
     matrix = _Matrix(torch.randn(24, 16))
