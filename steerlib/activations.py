@@ -154,7 +154,7 @@ def extract_activations(
             "the tokenizer does not end prompts with its end-of-sequence token, as MusicGen's (T5) does"
         )
 
-    values = torch.empty(len(prompts), len(stack.layers), stack.config.hidden_size)
+    values = torch.zeros(len(prompts), len(stack.layers), stack.config.hidden_size)
     with (
         torch.inference_mode(),
         tqdm(total=len(prompts), desc="activations", unit="prompt", disable=not progress) as bar,
@@ -169,7 +169,7 @@ def extract_activations(
                 else torch.full_like(last[rows], start)
             )
             tokens = torch.full((len(prefix), stack.num_codebooks, 1), _start_token(model))
-            values[rows] = _record(model, prefix, mask[rows], tokens, partial(_at, where=where), site)
+            _record(model, prefix, mask[rows], tokens, partial(_at, where=where), site, into=values[rows])
             bar.update(len(prefix))
 
     metadata = {
@@ -266,7 +266,7 @@ def extract_audio_activations(
             f"{config.decoder.max_position_embeddings - taken - 1}: give shorter or longer clips"
         )
 
-    values = torch.empty(len(samples), len(stack.layers), stack.config.hidden_size)
+    values = torch.zeros(len(samples), len(stack.layers), stack.config.hidden_size)
     digest = hashlib.sha256()
     with (
         torch.inference_mode(),
@@ -282,7 +282,7 @@ def extract_audio_activations(
             length = codes.shape[2]
             reduce = partial(_of_last, count=1 if position == "last" else length)
             tokens = _delayed(codes, _start_token(model))
-            values[rows] = _record(model, prefix, None, tokens, reduce, site)
+            _record(model, prefix, None, tokens, reduce, site, into=values[rows])
             bar.update(len(codes))
 
     prompts = getattr(audio, "prompts", None) or [f"clip {index}" for index in range(len(samples))]
@@ -326,15 +326,17 @@ def _record(
     tokens: Tensor,
     reduce: Callable[[Tensor], Tensor],
     site: Site,
-) -> Tensor:
-    """Run the decoder over prefix and tokens; (rows, layers, hidden) of what `reduce` keeps of a sequence."""
+    into: Tensor,
+) -> None:
+    """Run the decoder over prefix and tokens; put what `reduce` keeps of a sequence into (rows, layers, hidden).
+
+    That is there before: small things made between large ones that are freed would leave holes in memory.
+    """
     stack = decoder_stack(model)
-    kept: list[Tensor] = [torch.empty(0)] * len(stack.layers)
 
     def keep(layer: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            hidden = output[0] if isinstance(output, tuple) else output
-            kept[layer] = reduce(hidden).float().cpu()
+            into[:, layer] = reduce(output[0] if isinstance(output, tuple) else output)
 
         return hook
 
@@ -346,7 +348,6 @@ def _record(
             target = block if site == "residual" else block.self_attn
             hooks.callback(target.register_forward_hook(keep(layer)).remove)
         stack(input_ids=tokens.to(prefix.device), encoder_hidden_states=prefix, use_cache=False, **text_mask)
-    return torch.stack(kept, dim=1)
 
 
 def _at(hidden: Tensor, where: Tensor) -> Tensor:
