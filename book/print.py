@@ -13,6 +13,7 @@ from pathlib import Path
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 UNFOLD = """async () => {
   document.documentElement.dataset.theme = 'light';
+  document.querySelector('h1').style.breakBefore = 'auto';
   document.querySelectorAll('details').forEach(details => { details.open = true; });
   document.querySelectorAll('.toggle-hidden').forEach(part => part.classList.remove('toggle-hidden'));
   document.querySelectorAll('img[loading=lazy]').forEach(image => { image.loading = 'eager'; });
@@ -53,6 +54,7 @@ def main() -> int:
         tab.pdf(
             path=pdf.with_suffix(".part"),
             format="A4",
+            scale=0.8,
             margin={"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"},
             display_header_footer=True,
             header_template="<span></span>",
