@@ -56,8 +56,8 @@ class KeyValues:
         if self.compiled:
             self.weigh, self.add_up = _loops(size)
             # From numpy, which asks for large pages where there are any
-            own = np.empty(shape, np.float32)
-            self.arrays: Any = (*(each.numpy() for each in (melody, group, text, prompt)), own)
+            self.own = torch.from_numpy(np.empty(shape, np.float32))
+            self.arrays: Any = [each.numpy() for each in (melody, group, text, prompt, self.own)]
         else:
             self.own = text.new_empty(shape)
             self.own[:, :, :past] = text[:, :, prompt].transpose(2, 3)
