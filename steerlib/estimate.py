@@ -308,9 +308,8 @@ class _Shape:
         """Seconds that the keys and values of half a clip add to a decode step."""
         lanes, hidden, depth = size * self.branches, self.hidden, min(self.depth, 4)
         like = {"dtype": decoder_stack(model).layer_norm.weight.dtype, "device": model.device}
-        nothing, everyone = torch.zeros(depth, 2, 1, 0, hidden, **like), torch.zeros(
-            lanes, dtype=torch.long, device=model.device
-        )
+        nothing = torch.zeros(depth, 2, 1, 0, hidden, **like)
+        everyone = torch.zeros(lanes, dtype=torch.long, device=model.device)
         past = KeyValues(nothing, everyone, nothing, everyone, self.heads, self.frames // 2 + 2)
         past.own.zero_()  # memory that nobody has written to is faster than any
         past.count = self.frames // 2
