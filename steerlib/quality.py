@@ -22,7 +22,15 @@ import soundfile
 from steerlib.metrics import clap_dimensions, clap_embeddings, frechet_distance, frechet_infinity
 from steerlib.stats import Interval, jackknife_interval
 
-__all__ = ["check_windows", "embed_clips", "frechet_bend", "frechet_setting", "frechet_table", "read_clips"]
+__all__ = [
+    "check_multipliers",
+    "check_windows",
+    "embed_clips",
+    "frechet_bend",
+    "frechet_setting",
+    "frechet_table",
+    "read_clips",
+]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -100,6 +108,27 @@ def check_windows(
             f"clips of {seconds:g} s have {rows} of {window:g} s: take "
             f"{math.ceil(needed / max(int(seconds / window), 1))} prompts, or windows of "
             f"{clips * seconds / needed:.2g} s"
+        )
+
+
+def check_multipliers(multipliers: Sequence[float]) -> None:
+    """Raise before anything is generated if `frechet_bend` would have too few points on a side.
+
+    Parameters
+    ----------
+    multipliers : sequence of float
+        Of a sweep. Used in the chapter *Steering sweep*.
+
+    Raises
+    ------
+    ValueError
+        Without 0, or without two sizes on a side of which one is at most half the other.
+    """
+    sides = [[abs(factor) for factor in multipliers if factor * sign > 0] for sign in (1, -1)]
+    if 0 not in multipliers or any(not side or 2 * min(side) > max(side) for side in sides):
+        raise ValueError(
+            "whether the Fréchet distance bends is asked of 0 and, on each side of it, of two sizes of λ, one at most "
+            f"half the other: take for instance [-0.1, -0.05, 0.0, 0.05, 0.1] instead of {list(multipliers)}"
         )
 
 

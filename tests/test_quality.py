@@ -131,3 +131,15 @@ def test_too_few_windows_are_refused_before_anything_is_generated(monkeypatch):
         quality.check_windows(24, 8.0, window=2.0)
     quality.check_windows(193, 8.0, window=2.0)
     quality.check_windows(145, 8.0, window=2.0, extrapolate=False)
+
+
+@pytest.mark.parametrize(
+    "multipliers", [[-0.1, 0.0, 0.1], [-0.1, -0.05, 0.05, 0.1], [0.0, 0.05, 0.1], [-2, -1.5, 0, 1, 2]]
+)
+def test_multipliers_that_cannot_show_a_bend_are_refused_before_anything_is_made(multipliers):
+    with pytest.raises(ValueError, match="one at most half the other"):
+        quality.check_multipliers(multipliers)
+
+
+def test_multipliers_with_two_sizes_on_each_side_will_do():
+    quality.check_multipliers([-0.1, -0.05, 0.0, 0.05, 0.1])
