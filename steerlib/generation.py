@@ -568,17 +568,17 @@ class _Weights:
 
     def rows(self, lanes: int, clips: int) -> tuple[int, int]:
         """Rows of the products of the blocks and of the heads, see the rules above."""
-        rows, head_rows = (max(_FEW, math.ceil(count / 4) * 4) for count in (lanes, clips))
-        if not self.fair(rows, head_rows):
-            rows, head_rows = self.lanes, self.lanes * clips // lanes
-        return rows, head_rows
+        needed = max(_FEW, math.ceil(lanes / 4) * 4), max(_FEW, math.ceil(clips / 4) * 4)
+        most = self.lanes, max(_FEW, self.lanes * clips // lanes)
+        return needed if self.fair(needed, most) else most
 
-    def _is_fair(self, rows: int, head_rows: int) -> bool:
+    def _is_fair(self, needed: tuple[int, int], most: tuple[int, int]) -> bool:
         block = self.blocks[0]
         if self.embeddings.device.type != "cpu" or block.cross is not None:
             return False
-        parts = [(matrix, rows) for matrix in (block.qkv, block.out, block.fc1, block.fc2)]
-        return all(matrix.is_fair(count, self.lanes) for matrix, count in [*parts, (self.heads, head_rows)])
+        in_blocks = (block.qkv, block.out, block.fc1, block.fc2)
+        rows, head_rows = zip(needed, most, strict=True)
+        return all(matrix.is_fair(*rows) for matrix in in_blocks) and self.heads.is_fair(*head_rows)
 
     def positions(self, frames: int) -> int:
         """Positions of the delay pattern: start token, frames, and one more for each delayed codebook."""
