@@ -96,15 +96,29 @@ class KeyValues:
     def _by_products(self, layer: int, query: Tensor) -> Tensor:
         """The same for queries (lanes, heads, size), with whatever torch has for the device."""
         keys, values = self.own[layer, :, : self.count].permute(0, 2, 3, 1, 4)  # (lanes, heads, positions, size)
-        query = query * query.shape[-1] ** -0.5
-        scores = (query[:, :, None] @ keys.transpose(2, 3))[:, :, 0]
+        attended, mass = _attend(query, keys, values)
         early_keys, early_values = self.melody[layer].transpose(2, 3)  # (groups, heads, positions, size)
-        early = (query.transpose(0, 1) @ early_keys.transpose(2, 3))[self.group, :, self.every]
-        weights = torch.cat([early, scores], -1).float().softmax(-1).to(query.dtype)
-        spread = weights.new_zeros(len(early_keys), query.shape[1], self.lanes, early.shape[-1])
-        spread[self.group, :, self.every] = weights[..., : early.shape[-1]]
-        attended = weights[:, :, None, early.shape[-1] :] @ values
-        return attended[:, :, 0] + (spread @ early_values)[self.group, :, self.every]
+        if not early_keys.shape[2]:
+            return attended
+        scores = (query.transpose(0, 1) * query.shape[-1] ** -0.5) @ early_keys.transpose(2, 3)
+        weights = torch.cat([mass, scores[self.group, :, self.every].float()], -1).softmax(-1).to(query.dtype)
+        spread = weights.new_zeros(len(early_keys), query.shape[1], self.lanes, early_keys.shape[2])
+        spread[self.group, :, self.every] = weights[..., 1:]
+        return attended * weights[..., :1] + (spread @ early_values)[self.group, :, self.every]
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention of one query per lane, and the logarithm of the sum of its exponentiated scores (lanes, heads, 1)."""
+    if query.device.type == "cpu":
+        attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # what F.scaled_dot_... calls
+        attended, mass = attend(query[:, :, None], keys, values)
+        return attended[:, :, 0], mass.reshape(*query.shape[:2], 1)
+    return _attend_by_products(query, keys, values)
+
+
+def _attend_by_products(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    scores = ((query[:, :, None] * query.shape[-1] ** -0.5) @ keys.transpose(2, 3)).float()
+    return (scores.softmax(-1).to(values.dtype) @ values)[:, :, 0], scores.logsumexp(-1)
 
 
 @intrinsic

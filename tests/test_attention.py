@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from steerlib.attention import KeyValues
+from steerlib.attention import KeyValues, _attend, _attend_by_products
 
 LAYERS, HEADS, HIDDEN, STEPS = 2, 2, 16, 40
 
@@ -64,3 +64,10 @@ def test_a_lane_does_not_depend_on_the_others_or_on_padding(parts):
             qkv[:, :, place].contiguous(),
         )
         assert torch.equal(alone[:, :, 0], together[:, :, lane])
+
+
+def test_attention_by_plain_products_is_that_of_the_fused_kernel(rng):
+    query, keys, values = (torch.tensor(rng.normal(size=(3, 2, n, 8))).float() for n in (1, 7, 7))
+    query = query[:, :, 0]
+    for fused, plain in zip(_attend(query, keys, values), _attend_by_products(query, keys, values), strict=True):
+        assert fused.shape == plain.shape and torch.allclose(fused, plain, atol=1e-6)
