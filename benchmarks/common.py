@@ -9,10 +9,13 @@ import ctypes
 import multiprocessing
 import platform
 import statistics
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+import psutil
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -96,10 +99,11 @@ def measured(task: Callable[..., Callable[[], Any]], **settings: Any) -> dict[st
     Returns
     -------
     dict
-        ``seconds``, ``added_bytes`` of memory at the peak (None where /proc cannot tell), and ``value``.
+        ``seconds``, ``added_bytes`` of memory at the peak, workers and all (None where /proc cannot tell), and
+        ``value``.
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (task, settings))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:  # `Pool`'s may have no workers
+        return pool.submit(_measure, task, settings).result()
 
 
 def _measure(task: Callable[..., Callable[[], Any]], settings: dict[str, Any]) -> dict[str, Any]:
@@ -107,12 +111,27 @@ def _measure(task: Callable[..., Callable[[], Any]], settings: dict[str, Any]) -
     with contextlib.suppress(OSError, AttributeError):  # what was freed before is not to be had for nothing
         ctypes.CDLL(None).malloc_trim(0)
     before = _reset_peak()
+    done, shared = threading.Event(), [0]
+    watch = threading.Thread(target=_watch_family, args=(done, shared))
+    watch.start()
     begin = time.perf_counter()
     value = run()
     seconds = time.perf_counter() - begin
+    done.set()
+    watch.join()
     peak = _status("VmHWM")
-    added = None if before is None or peak is None else peak - before
+    added = None if before is None or peak is None else max(peak, *shared) - before
     return {"seconds": seconds, "added_bytes": added, "value": value}
+
+
+def _watch_family(done: threading.Event, shared: list[int]) -> None:
+    """Add up, twice a second, what this process and its workers hold; pages that several share count once."""
+    family = psutil.Process()
+    while not done.wait(0.5):
+        workers = family.children()
+        if workers:
+            with contextlib.suppress(psutil.Error, AttributeError):
+                shared.append(sum(each.memory_full_info().pss for each in (family, *workers)))
 
 
 def _status(name: str) -> int | None:

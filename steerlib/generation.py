@@ -14,19 +14,16 @@ torch's kernels for that processor. Not on the other rows, their order or number
 of threads. A row of a floating-point matrix product may depend on how many rows there are, hence three rules: the
 products of the decode loop have as many rows as are needed, 16 or more, where a test finds that to make no difference,
 bit for bit, and else one fixed number (`lanes_of`); each prefix and each clip is computed on its own; and each tile of
-rows runs on one thread, the tiles side by side.
+rows runs on one thread, the tiles side by side (`steerlib.side_by_side`).
 
 Units: seconds of audio, frames of the codec (``frame_rate`` per second), tokens (codebooks x frames).
 """
 
 import math
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -36,17 +33,17 @@ import soundfile
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
 from steerlib.attention import KeyValues
 from steerlib.models import decoder_stack, encode_prompts, text_length_of
 from steerlib.sampling import Sampling, choose, noise_keys
+from steerlib.side_by_side import side_by_side
 from steerlib.steering import Site, Steering, active_steering, add_direction
 
 __all__ = ["ENGINE_VERSION", "REHEARSAL", "Clips", "Row", "Sampling", "generate", "lanes_of", "stream"]
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Raised whenever the same row would get other tokens; part of the key of stored results."""
 
 
@@ -232,7 +229,8 @@ def stream(
     ----------
     rows : sequence of Row
     measure : callable, optional
-        Called with the Clips of each tile on the thread that made them.
+        Called with the Clips of each tile by the worker that made them, which may be another process: what it returns
+        must be picklable.
     label : str
         What the progress bar says.
     model, processor, seconds, sampling, batch_size, progress
@@ -271,35 +269,14 @@ def _stream(
     rounds = math.ceil(count / (workers * min(fit, batch_size // workers)))
     size = math.ceil(count / (workers * rounds))  # tiles of one size, as many for each worker
     tiles = [list(range(start, min(start + size, count))) for start in range(0, count, size)]
-    done = [0.0] * len(tiles)  # clips, in fractions
-    stop = threading.Event()
 
-    def run(number: int) -> tuple[list[int], Clips, Any]:
-        def tick(share: float) -> None:
-            done[number] = share * len(tiles[number])
-            if stop.is_set():
-                raise InterruptedError("generation was stopped")
-
+    def run(number: int, tick: Callable[[float], None]) -> tuple[list[int], Clips, Any]:
         clips = plan.run(tiles[number], tick)
         return tiles[number], clips, measure(clips) if measure else None
 
-    waiting = iter(range(len(tiles)))
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    layout = "{l_bar}{bar}| {n:.0f}/{total} clips [{elapsed}<{remaining}]"
-    bar = tqdm(total=count, desc=label, bar_format=layout, disable=label is None)
-    running: set[Future[tuple[list[int], Clips, Any]]] = set()
-    try:
-        running |= {pool.submit(run, number) for number in islice(waiting, workers)}
-        while running:
-            finished, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            results = [future.result() for future in finished]
-            running |= {pool.submit(run, number) for number in islice(waiting, len(results))}
-            bar.update(sum(done) - bar.n)
-            yield from results
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
-        bar.close()
+    if workers > 1:
+        plan.load(size)
+    yield from side_by_side(run, list(map(len, tiles)), workers=workers, label=label)
 
 
 class _Plan:
@@ -416,6 +393,18 @@ class _Plan:
         if not self.is_melody:
             return _prefix_pass(weights, weights.embed(start), melody, stages, (text, mask))
         return _prefix_pass(weights, torch.cat([text, weights.embed(start)]), melody, stages)
+
+    @torch.inference_mode()
+    def load(self, clips: int) -> None:
+        """Load compiled code and order weights for tiles of so many clips, so that workers find it done."""
+        weights, lane = self.weights, torch.zeros(1, dtype=torch.long, device=self.device)
+        weights.rows(clips * self.branches, clips)
+        nothing = weights.embeddings.new_empty(weights.depth, 2, 1, 0, weights.hidden)
+        past = KeyValues(nothing, lane, nothing, lane, weights.num_heads, 1)
+        past.attend(0, weights.embeddings.new_zeros(1, 3 * weights.hidden))
+        if self.sampling.do_sample:
+            choose(torch.zeros(1, 1, 2, device=self.device), self.sampling, lane.new_zeros(1, 1, 2))
+        self.model.audio_encoder.decode(lane.expand(1, 1, weights.codebooks, 1), [None])
 
     @torch.inference_mode()
     def run(self, indices: list[int], tick: Callable[[float], None]) -> Clips:

@@ -1,6 +1,7 @@
 """Sweeps: the right cells, each made once, whatever was killed, sharded, damaged or added since."""
 
 import importlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -174,12 +175,14 @@ def test_changed_weights_make_every_row_again(run, made, tiny_model):
 
 def test_a_sweep_that_broke_off_goes_on_to_the_same_table(run, made, monkeypatch):
     whole = run("whole")
-    metric, calls = sweep_module.METRICS["centroid"], []
+    metric = sweep_module.METRICS["centroid"]
+    calls = multiprocessing.Value("i")  # all workers count here
 
     def breaking(clips):
-        calls.append(1)
-        if len(calls) > 6:
-            raise KeyboardInterrupt
+        with calls:
+            calls.value += 1
+            if calls.value > 6:
+                raise KeyboardInterrupt
         return metric(clips)
 
     monkeypatch.setitem(sweep_module.METRICS, "centroid", breaking)

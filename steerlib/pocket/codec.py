@@ -97,7 +97,9 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         padded = F.pad(x, (0, 0, 3, 3))
-        mixed = sum(padded[:, i : i + x.shape[1]] * self.kernel[i] for i in range(7))
+        mixed = padded[:, : x.shape[1]] * self.kernel[0]
+        for i in range(1, 7):
+            mixed = torch.addcmul(mixed, padded[:, i : i + x.shape[1]], self.kernel[i])
         return x + self.down(F.gelu(self.up(self.norm(mixed)), approximate="tanh"))
 
 
@@ -204,21 +206,10 @@ class SpectralCodec(PreTrainedModel):
         Tensor of shape (batch, frames, bins)
             Radians.
         """
-        log = magnitude.clamp_min(1e-7).log()
-        left, centre, right = log[..., :-2], log[..., 1:-1], log[..., 2:]
-        peak = F.pad((centre >= left) & (centre > right), (1, 1))
-        curvature = (left - 2 * centre + right).clamp(max=-1e-6)
-        offset = F.pad((0.5 * (left - right) / curvature).clamp(-0.5, 0.5), (1, 1))
-        bins = torch.arange(magnitude.shape[-1], device=magnitude.device, dtype=torch.int32)
-        far = 10**6
-        before = torch.where(peak, bins, -far).cummax(-1).values
-        after = torch.where(peak, bins, far).flip(-1).cummin(-1).values.flip(-1)
-        nearest = torch.where(bins - before <= after - bins, before, after).clamp(0, len(bins) - 1).long()
-        frequency = nearest + offset.gather(-1, nearest)  # of the peak that rules each bin, in bins
-        advance = frequency * (self.config.stft_hop / self.config.n_fft)  # in cycles
-        advance = 0.5 * (advance + F.pad(advance, (0, 0, 1, 0))[:, :-1])
-        cycles = advance.double().cumsum(1).frac().to(magnitude.dtype)
-        return 2 * math.pi * cycles.gather(-1, nearest) + math.pi * (bins % 2)
+        log = magnitude.detach().float().clamp_min(1e-7).log().cpu().contiguous().numpy()
+        made = np.empty_like(log)
+        _lock_phases(log, self.config.stft_hop / self.config.n_fft, made)
+        return torch.from_numpy(made).to(magnitude)
 
     def vocode(self, decibels: torch.Tensor) -> torch.Tensor:
         """Audio of shape (batch, samples) from a log-magnitude spectrogram in dB."""
@@ -349,6 +340,39 @@ def _scale(consistent, before, made, magnitude):  # type: ignore[no-untyped-def]
         imaginary = consistent[2 * i + 1] + half * (consistent[2 * i + 1] - before[2 * i + 1])
         scale = magnitude[i] / np.sqrt(max(real * real + imaginary * imaginary, least))
         made[2 * i], made[2 * i + 1] = real * scale, imaginary * scale
+
+
+@numba.njit(nogil=True, cache=True)
+def _lock_phases(log, hop, phases):  # type: ignore[no-untyped-def]
+    """Phases of logarithms of magnitudes (clips, frames, bins), with a hop of so many windows."""
+    clips, frames, bins = log.shape
+    nearest = np.empty(bins, np.int64)
+    for clip in range(clips):
+        cycles, advance, before = np.zeros(bins), np.zeros(bins), np.zeros(bins)
+        for frame in range(frames):
+            here, last = log[clip, frame], -1
+            for k in range(bins):  # each bin's nearest peak, of two the lower: the last one, until a next one is nearer
+                if 0 < k < bins - 1 and here[k - 1] <= here[k] > here[k + 1]:
+                    for between in range((last + k) // 2 + 1 if last >= 0 else 0, k + 1):
+                        nearest[between] = k
+                    last = k
+                elif last >= 0:
+                    nearest[k] = last
+                else:
+                    nearest[k] = 0
+            for k in range(bins):  # each bin turns as fast as its peak, whose frequency a parabola finds
+                peak = nearest[k]
+                offset = 0.0
+                if 0 < peak < bins - 1:
+                    left, right = here[peak - 1], here[peak + 1]
+                    curvature = min(left - 2 * here[peak] + right, -1e-6)
+                    offset = min(max(0.5 * (left - right) / curvature, -0.5), 0.5)
+                advance[k] = (peak + offset) * hop
+                cycles[k] += 0.5 * (advance[k] + before[k])
+                cycles[k] -= np.floor(cycles[k])
+                before[k] = advance[k]
+            for k in range(bins):
+                phases[clip, frame, k] = 2 * np.pi * cycles[nearest[k]] + np.pi * (k % 2)
 
 
 AutoConfig.register(SpectralCodecConfig.model_type, SpectralCodecConfig, exist_ok=True)
