@@ -7,12 +7,14 @@ memory is read in one sweep. In single precision on the CPU, a compiled loop rea
 does not depend on its neighbours. Elsewhere, torch's products do the same.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import torch
 from llvmlite import ir
 from numba.extending import intrinsic
@@ -40,11 +42,16 @@ class KeyValues:
     heads : int
     steps : int
         Positions that will be added.
+    room : ndarray, optional
+        Attribute `room` of a tile that is done: memory that has been written to is faster than new memory.
     """
 
+    room: npt.NDArray[np.float32] | None = None
+
     def __init__(
-        self, melody: Tensor, group: Tensor, text: Tensor, prompt: Tensor, heads: int, steps: int
-    ) -> None:
+        self, melody: Tensor, group: Tensor, text: Tensor, prompt: Tensor, heads: int, steps: int,
+        room: npt.NDArray[np.float32] | None = None,
+    ) -> None:  # fmt: skip
         self.count, self.lanes = 0, len(group)
         melody, text = (each.unflatten(-1, (heads, -1)) for each in (melody, text))
         self.melody, self.group, self.past = melody, group, text.shape[3]
@@ -57,7 +64,9 @@ class KeyValues:
             self.weigh, self.add_up = _loops(size)
             # Arrays of numpy's, which asks for large pages where there are any. What is shared lies as one matrix for
             # each head: keys (..., size, positions) and values (..., positions, size).
-            self.own = torch.from_numpy(np.empty(shape, np.float32))
+            needed = math.prod(shape)
+            self.room = np.empty(needed, np.float32) if room is None or room.size < needed else room
+            self.own = torch.from_numpy(self.room[:needed].reshape(shape))
             both = melody.numpy(), text.numpy()
             self.keys = [np.ascontiguousarray(each[:, 0].transpose(0, 1, 3, 4, 2)) for each in both]
             self.values = [np.ascontiguousarray(each[:, 1].swapaxes(2, 3)) for each in both]

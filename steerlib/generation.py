@@ -310,6 +310,7 @@ class _Plan:
         }
         self.text = cache(self._text)  # of a prompt, or of None: the null prompt
         self.weights = _Weights(model)
+        self.rooms: list[npt.NDArray[np.float32]] = []  # memory of tiles that are done, for those to come
 
     def _check(self, stack: Any) -> None:
         model = self.model
@@ -437,6 +438,7 @@ class _Plan:
             torch.tensor(prompt, device=self.device),
             weights.num_heads,
             weights.positions(self.frames) - 2,
+            self.rooms.pop() if self.rooms else None,
         )
         stages = _stages([lane[1:] for lane in lanes], {"all"}, weights)
         noise = None
@@ -448,6 +450,8 @@ class _Plan:
         tokens = _decode(
             weights, starts, past, stages, self.sampling, noise, self.branches, self.frames, tick
         )
+        if past.room is not None:
+            self.rooms.append(past.room)
         codes = tokens.view(len(rows), 1, 1, weights.codebooks, -1)
         audio = [self.model.audio_encoder.decode(clip, [None]).audio_values[0, 0] for clip in codes]
         return Clips(

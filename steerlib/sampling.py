@@ -95,8 +95,9 @@ def choose(logits: Tensor, sampling: Sampling, keys: Tensor | None) -> Tensor:
     noise = torch.empty_like(logits)
     _uniform(keys.numpy(), noise.numpy())
     noise.log_().neg_().log_()  # minus the Gumbel noise
-    chosen = torch.empty(logits.shape[:-1], dtype=torch.int64)
-    _pick(logits.numpy(), noise.numpy(), np.float32(sampling.temperature), top_k, chosen.numpy())
+    noisy = torch.sub(logits / sampling.temperature, noise, out=noise)
+    chosen = noisy.argmax(-1)
+    _keep_to_top(logits.numpy(), noisy.numpy(), top_k, chosen.numpy())
     if (chosen < 0).any():
         raise FloatingPointError(
             "the model's logits are not numbers: its numbers overflow; load it in float32, or steer less"
@@ -145,25 +146,22 @@ def _uniform(keys, uniform):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _pick(logits, noise, temperature, top_k, chosen):  # type: ignore[no-untyped-def]
-    """The largest logit / temperature - noise among the top k, without sorting.
+def _keep_to_top(logits, noisy, top_k, chosen):  # type: ignore[no-untyped-def]
+    """Choose anew where what was chosen, the largest of noisy, is not among the top k; without sorting.
 
-    A winner that turns out not to be among the top k is out, with all that are less probable than it is. -1 where no
-    logit is a number.
+    A winner that is not among the top k is out, with all that are less probable than it is. -1 where it is no number.
     """
     for row in range(logits.shape[0]):
         for book in range(logits.shape[1]):
-            scores, floor = logits[row, book], np.float32(-np.inf)
-            while True:
-                best, value = -1, np.float32(-np.inf)
+            scores, best = logits[row, book], chosen[row, book]
+            while best >= 0:
+                floor, above = scores[best], 0
                 for token in range(len(scores)):
-                    here = scores[token] / temperature - noise[row, book, token]
-                    if scores[token] > floor and (here > value or best < 0):
-                        best, value = token, here
-                above = 0
-                for token in range(len(scores)):
-                    above += scores[token] > scores[best]
-                if above < top_k or best < 0:
+                    above += scores[token] > floor
+                if above < top_k and floor == floor:
                     break
-                floor = scores[best]
+                best = -1
+                for token in range(len(scores)):
+                    if scores[token] > floor and (best < 0 or noisy[row, book, token] > noisy[row, book, best]):
+                        best = token
             chosen[row, book] = best
