@@ -7,15 +7,16 @@ own, so that neither memory nor warm caches of one contender count for the other
 import contextlib
 import ctypes
 import multiprocessing
+import os
 import platform
 import statistics
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -111,8 +112,8 @@ def _measure(task: Callable[..., Callable[[], Any]], settings: dict[str, Any]) -
     with contextlib.suppress(OSError, AttributeError):  # what was freed before is not to be had for nothing
         ctypes.CDLL(None).malloc_trim(0)
     before = _reset_peak()
-    done, shared = threading.Event(), [0]
-    watch = threading.Thread(target=_watch_family, args=(done, shared))
+    done, grown = threading.Event(), [0]
+    watch = threading.Thread(target=_watch_workers, args=(done, grown))
     watch.start()
     begin = time.perf_counter()
     value = run()
@@ -120,18 +121,21 @@ def _measure(task: Callable[..., Callable[[], Any]], settings: dict[str, Any]) -
     done.set()
     watch.join()
     peak = _status("VmHWM")
-    added = None if before is None or peak is None else max(peak, *shared) - before
+    added = None if before is None or peak is None else peak - before + max(grown)
     return {"seconds": seconds, "added_bytes": added, "value": value}
 
 
-def _watch_family(done: threading.Event, shared: list[int]) -> None:
-    """Add up, twice a second, what this process and its workers hold; pages that several share count once."""
-    family = psutil.Process()
-    while not done.wait(0.5):
-        workers = family.children()
-        if workers:
-            with contextlib.suppress(psutil.Error, AttributeError):
-                shared.append(sum(each.memory_full_info().pss for each in (family, *workers)))
+def _watch_workers(done: threading.Event, grown: list[int]) -> None:
+    """Note now and then by how many bytes this process's workers have grown since they were first seen."""
+    page, main, begun = os.sysconf("SC_PAGE_SIZE"), os.getpid(), dict[str, int]()
+    while not done.wait(0.1):
+        with contextlib.suppress(OSError):  # of a worker that has just ended, or of a system without /proc
+            total = 0
+            for worker in Path(f"/proc/{main}/task/{main}/children").read_text(encoding="ascii").split():
+                resident, shared = Path(f"/proc/{worker}/statm").read_text(encoding="ascii").split()[1:3]
+                own = (int(resident) - int(shared)) * page
+                total += own - begun.setdefault(worker, own)
+            grown.append(total)
 
 
 def _status(name: str) -> int | None:
