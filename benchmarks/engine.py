@@ -146,7 +146,8 @@ def main() -> None:
     args = parser.parse_args()
     print(f"{args.model}, {args.dtype}, {args.prompts} prompts x {args.seconds:g} s; {machine()}")
     common = {name: getattr(args, name) for name in ("model", "dtype", "prompts", "seconds", "threads")}
-    report: dict[str, Any] = {"arguments": vars(args), "machine": machine()}
+    arguments = {name: value for name, value in vars(args).items() if name != "out"}
+    report: dict[str, Any] = {"arguments": arguments, "machine": machine()}
     for settings in args.settings:
         results: dict[str, list[dict[str, Any]]] = {"engine": [], "transformers": []}
         for _ in range(args.repeats):

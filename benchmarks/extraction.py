@@ -92,7 +92,8 @@ def main() -> None:
     }
     print(", ".join(f"{name} {value:.3f}" for name, value in ratios.items()))
     if args.out:
-        report = {**vars(args), "machine": machine(), "results": results, "figures": figures, **ratios}
+        arguments = {name: value for name, value in vars(args).items() if name != "out"}
+        report = {**arguments, "machine": machine(), "results": results, "figures": figures, **ratios}
         with open(args.out, "w", encoding="utf-8") as file:
             json.dump(report, file, indent=1)
 

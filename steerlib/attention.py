@@ -174,6 +174,8 @@ def _add_product(vector, matrix, total):  # type: ignore[no-untyped-def]
 def _loops(size: int) -> tuple[Callable[..., None], Callable[..., None]]:
     """The loops over keys and over values, for heads of one size: known to the compiler, they are far faster.
 
+    Neither holds the other or any compiled function but a global one: numba does not keep those on disk.
+
     Shapes: qkv (rows, 3 heads, size), where the queries become scaled ones; keys (entries, heads, size, positions) and
     values (entries, heads, positions, size) of the melody and the text, which lanes share, with the entry of each lane;
     own keys and values (2, positions, lanes, heads, size), of which `count` are there; scores and weights (lanes,

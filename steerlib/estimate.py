@@ -67,7 +67,8 @@ class Estimate:
     tiles : int
         Tiles side by side.
     memory_bytes, memory_free : int or None
-        Peak of this process, the model included, and what it can have. None where the system does not tell.
+        Peak of this process and its workers, the model included, and what it can have. None where the system does not
+        tell.
     disk_bytes, disk_free : int
         Of the missing clips and rows, and on the disk of the store.
     """

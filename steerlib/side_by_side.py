@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -108,10 +107,7 @@ def _pool(run: Callable[[int], Result], workers: int) -> tuple[Executor, Callabl
     may_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
     if workers > 1 and may_fork and not torch.cuda.is_initialized():
         fork = multiprocessing.get_context("fork")
-        with warnings.catch_warnings():  # of threads that a copy lacks; it uses none of them, nor their locks
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pool = ProcessPoolExecutor(workers, fork, initializer=_begin, initargs=(run, os.getpid()))
-            return pool, _run
+        return ProcessPoolExecutor(workers, fork, initializer=_begin, initargs=(run, os.getpid())), _run
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)), run
 
 

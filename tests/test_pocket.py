@@ -162,6 +162,18 @@ def test_rebuilding_phases_in_one_pass_is_what_torch_does_step_by_step(codec):
     assert torch.allclose(codec.decode(codes, None).audio_values, compiled, atol=1e-5)
 
 
+def test_phases_of_a_steady_tone_advance_at_its_frequency(codec):
+    hop, window = codec.config.stft_hop, codec.config.n_fft
+    tone = 40.3 * codec.config.sampling_rate / window  # Hz, between two bins
+    time = torch.arange(40 * hop) / codec.config.sampling_rate
+    magnitude = codec.stft(torch.sin(2 * torch.pi * tone * time)[None]).abs()
+    cycles = codec.phases(magnitude)[0, 10:30, 40] / (2 * torch.pi)
+    error = cycles.diff() - 40.3 * hop / window
+    assert (error - error.round()).abs().max() < 0.05  # of a turn
+    neighbours = (codec.phases(magnitude)[0, 10:30, 41] / (2 * torch.pi) - cycles) % 1
+    assert torch.allclose(neighbours, torch.full_like(neighbours, 0.5), atol=1e-3)  # locked, in opposite phase
+
+
 # -- language model
 
 
