@@ -2,7 +2,8 @@
 
 Where the system can copy a running process (Linux), each worker is such a copy, which has all that was loaded before
 and shares its memory: threads of one Python take turns at its lock, which costs two of them an eighth of their time
-and many of them most of it. Elsewhere, and on a graphics card, which one process feeds, workers are threads.
+and many of them most of it. Elsewhere, on a graphics card, which one process feeds, and beside threads of the caller
+that do not rest, workers are threads.
 """
 
 import mmap
@@ -22,7 +23,9 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -105,10 +108,32 @@ def side_by_side(
 def _pool(run: Callable[[int], Result], workers: int) -> tuple[Executor, Callable[[int], Result]]:
     """Workers, and what to submit to them."""
     may_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
-    if workers > 1 and may_fork and not torch.cuda.is_initialized():
+    if workers > 1 and may_fork and not torch.cuda.is_initialized() and _others_rest():
         fork = multiprocessing.get_context("fork")
         return ProcessPoolExecutor(workers, fork, initializer=_begin, initargs=(run, os.getpid())), _run
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)), run
+
+
+def _others_rest(patience: float = 2.0) -> bool:
+    """Whether all other threads of this process come to rest within so many seconds.
+
+    A copy of a process has one thread, and what the others had locked stays locked in it. A thread that torch lets end
+    (whenever it needs fewer than before) holds a lock of MKL for some microseconds: one copy in six made right then
+    hung in its first product.
+    """
+    own = str(threading.get_native_id())
+    give_up = time.monotonic() + patience
+    while True:
+        states = set()
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                if thread.name != own:
+                    states.add((thread / "stat").read_text().rpartition(")")[2].split()[0])
+        if states <= {"S"}:
+            return True
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.001)
 
 
 _task: Callable[[int], Any]  # of a worker process

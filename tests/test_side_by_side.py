@@ -1,17 +1,19 @@
 """Work side by side: every piece once, errors come through, and nothing goes on that nobody waits for."""
 
+import hashlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from steerlib.side_by_side import side_by_side
+from steerlib.side_by_side import _others_rest, side_by_side
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are threads there")
 
@@ -68,6 +70,29 @@ def squares():
 def test_a_process_that_may_have_no_children_uses_threads():
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(squares) == [0, 1, 4]
+
+
+@linux
+def test_workers_do_not_inherit_a_lock_of_a_thread_that_ends():
+    program = (
+        "import torch; from steerlib.side_by_side import side_by_side; square = torch.randn(300, 300)\n"
+        "for _ in range(40):\n"
+        "    for threads in (6, 2):  # of the six, four end soon after\n"
+        "        torch.set_num_threads(threads); square @ square\n"
+        "    list(side_by_side(lambda number, tick: float((square @ square)[0, 0]), [1, 1], workers=2, label=None))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)  # else it hangs
+
+
+@linux
+def test_workers_are_threads_beside_a_thread_that_does_not_rest():
+    busy = threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 20_000_000))
+    assert _others_rest()
+    busy.start()
+    assert not _others_rest(patience=0.1)
+    assert set(side_by_side(lambda number, tick: os.getpid(), [1, 1], workers=2, label=None)) == {os.getpid()}
+    assert busy.is_alive()
+    busy.join()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
