@@ -82,9 +82,9 @@ def side_by_side(
         return work(number, tick)
 
     waiting = iter(range(len(sizes)))
-    pool, call = _pool(run, workers)
     layout = "{l_bar}{bar}| {n:.0f}/{total} " + unit + " [{elapsed}<{remaining}]"
-    bar = tqdm(total=sum(sizes), desc=label, bar_format=layout, disable=label is None)
+    bar = tqdm(total=sum(sizes), desc=label, bar_format=layout, disable=label is None)  # it may begin a thread
+    pool, call = _pool(run, workers)
     running: set[Future[Result]] = set()
     try:
         running |= {pool.submit(call, number) for number in islice(waiting, workers)}
@@ -118,8 +118,8 @@ def _others_rest(patience: float = 2.0) -> bool:
     """Whether all other threads of this process come to rest within so many seconds.
 
     A copy of a process has one thread, and what the others had locked stays locked in it. A thread that torch lets end
-    (whenever it needs fewer than before) holds a lock of MKL for some microseconds: one copy in six made right then
-    hung in its first product.
+    (whenever it needs fewer than before) holds a lock of MKL for some microseconds: of copies made right then, one
+    in three hung in its first product.
     """
     own = str(threading.get_native_id())
     give_up = time.monotonic() + patience
