@@ -10,7 +10,6 @@ import mmap
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +34,8 @@ from tqdm.auto import tqdm
 __all__ = ["side_by_side"]
 
 Result = TypeVar("Result")
+
+_THREADS = Path("/proc/self/task")  # of this process, where Linux tells
 
 
 def side_by_side(
@@ -107,7 +108,7 @@ def side_by_side(
 
 def _pool(run: Callable[[int], Result], workers: int) -> tuple[Executor, Callable[[int], Result]]:
     """Workers, and what to submit to them."""
-    may_fork = sys.platform == "linux" and not multiprocessing.current_process().daemon
+    may_fork = _THREADS.is_dir() and not multiprocessing.current_process().daemon
     if workers > 1 and may_fork and not torch.cuda.is_initialized() and _others_rest():
         fork = multiprocessing.get_context("fork")
         return ProcessPoolExecutor(workers, fork, initializer=_begin, initargs=(run, os.getpid())), _run
@@ -118,14 +119,14 @@ def _others_rest(patience: float = 2.0) -> bool:
     """Whether all other threads of this process come to rest within so many seconds.
 
     A copy of a process has one thread, and what the others had locked stays locked in it. A thread that torch lets end
-    (whenever it needs fewer than before) holds a lock of MKL for some microseconds: of copies made right then, one
-    in three hung in its first product.
+    (whenever it needs fewer than before) holds a lock of MKL for a moment: of copies made right then, every third
+    hung in its first product.
     """
     own = str(threading.get_native_id())
     give_up = time.monotonic() + patience
     while True:
         states = set()
-        for thread in Path("/proc/self/task").iterdir():
+        for thread in _THREADS.iterdir():
             with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
                 if thread.name != own:
                     states.add((thread / "stat").read_text().rpartition(")")[2].split()[0])
