@@ -21,10 +21,10 @@ book: $(DONE)
 test: $(DONE)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest --ignore tests/test_built_book.py
+	$(BIN)/pytest --ignore tests/book/test_built_book.py
 	mkdir -p $(TEST)
 	$(BIN)/snakemake --directory $(TEST) --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=tiny $(LONGEST)
-	BOOK=$(TEST)/_build/html $(BIN)/pytest --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/test_built_book.py
+	BOOK=$(TEST)/_build/html $(BIN)/pytest --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/book/test_built_book.py
 
 # The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sharded sweeps that are killed midway.
 test-slow: $(DONE)

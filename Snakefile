@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
-# As a file, not as part of its package, which would import torch for nothing: a run with nothing to do is quick.
-sys.path.insert(0, str(ROOT / "steerlib"))
-from book import NotebookError, chapters, read_experiment
+# The runner imports nothing of the library: a run with nothing to do is quick.
+sys.path.insert(0, str(ROOT))
+from book.run import NotebookError, chapters, read_experiment
 
 sys.path.pop(0)
 EXPERIMENT = ROOT / "data" / "experiments" / f"{config.get('profile', 'quick')}.yaml"
@@ -33,7 +33,7 @@ PROSE = [
 ]
 INPUTS = [
     path.as_posix()
-    for pattern in ("steerlib/**/*.py", "steerlib/listen.*", "data/pocket/**/*", "data/prompts/*", "data/papers/*")
+    for pattern in ("steerlib/**/*.py", "steerlib/page/players.*", "data/pocket/**/*", "data/prompts/*", "data/papers/*")
     for path in sorted(ROOT.glob(pattern))
     if path.is_file()
 ]
@@ -76,7 +76,7 @@ rule chapter:
         parameters=lambda wildcards: PARAMETERS[wildcards.chapter],
     threads: 1
     shell:
-        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT} {sys.executable} -P {ROOT}/steerlib/book.py"
+        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT} {sys.executable} -P {ROOT}/book/run.py"
         " {input.notebook} {output} --experiment {EXPERIMENT}"
 
 

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from common import PROMPTS, get_model, machine, machine_limits, measured, random_vector, summary
 
-from steerlib import Steering, generation
-from steerlib.generation import Row, Sampling, _Plan, lanes_of, stream
-from steerlib.models import encode_prompts, text_length_of
+from steerlib import Steering
+from steerlib.engine import generation
+from steerlib.engine.generation import Row, Sampling, _Plan, lanes_of, stream
+from steerlib.model import encode_prompts, text_length_of
 
 
 def prepare(model: str, dtype: str, prompts: int, settings: int, seconds: float, threads: int) -> Any:

@@ -18,10 +18,12 @@ import torch
 from common import PROMPTS, get_model, machine, measured, summary
 
 from steerlib import extract_activations
-from steerlib.models import encode_prompts
+from steerlib.model import encode_prompts
 
 
-def contender(name: str, model: str, dtype: str, prompts: int, threads: int, batch_size: int) -> Callable[[], Any]:
+def contender(
+    name: str, model: str, dtype: str, prompts: int, threads: int, batch_size: int
+) -> Callable[[], Any]:
     torch.set_num_threads(threads)
     loaded, processor = get_model(model, dtype)
     run = partial(CONTENDERS[name], loaded, processor, PROMPTS[:prompts], batch_size)
@@ -56,16 +58,22 @@ CONTENDERS: dict[str, Callable[..., torch.Tensor]] = {
     "forward pass alone": partial(batches, keep=False),
     "output_hidden_states": partial(batches, keep=True),
     "steerlib": ours,
-    "steerlib, its own batches": lambda model, processor, prompts, size: ours(model, processor, prompts, None),
+    "steerlib, its own batches": lambda model, processor, prompts, size: ours(
+        model, processor, prompts, None
+    ),
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="48x1536")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--batch-size", type=int, help="prompts per pass of all contenders; default: all at once")
+    parser.add_argument(
+        "--batch-size", type=int, help="prompts per pass of all contenders; default: all at once"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", help="JSON file for the figures")
@@ -76,14 +84,19 @@ def main() -> None:
     for _ in range(args.repeats):
         for name in CONTENDERS:
             results[name].append(measured(contender, name=name, **settings))
-    print(f"{args.model}, {args.dtype}, {args.prompts} prompts, {settings['batch_size']} at once; {machine()}")
+    print(
+        f"{args.model}, {args.dtype}, {args.prompts} prompts, {settings['batch_size']} at once; {machine()}"
+    )
     _, _, alone = summary(results["forward pass alone"])
     figures = {}
     for name, each in results.items():
         seconds, spread, peak = summary(each)
         figures[name] = {"seconds": seconds, "peak MB": 1000 * peak, "recording MB": 1000 * (peak - alone)}
         added = f"recording adds {1000 * (peak - alone):+.1f} MB"
-        print(f"{name:26}: {seconds:.2f} s (spread {spread:.2f}), peak +{1000 * peak:.0f} MB, {added}", flush=True)
+        print(
+            f"{name:26}: {seconds:.2f} s (spread {spread:.2f}), peak +{1000 * peak:.0f} MB, {added}",
+            flush=True,
+        )
     theirs, mine = figures["output_hidden_states"], figures["steerlib"]
     ratios = {
         "time ratio": theirs["seconds"] / mine["seconds"],

@@ -10,18 +10,19 @@ The flow, and the modules in their order (each imports only from those before it
         clips = generate(model, processor, ["a folk song"])
     tempo(clips), spectral_centroid(clips)
 
-Figures, players, statistics and the result store are in `steerlib.figures`, `steerlib.listen`, `steerlib.stats`
-and `steerlib.store`; what trained the pocket model is in `steerlib.pocket`.
+The wings: `engine` (many clips, one batch), `sweeps` (settings x prompts x seeds, stored), `measure` (numbers
+from sound), `readout` (what can be read from activations), `evidence` (intervals, choices, verdicts), `page` (what
+a reader sees and hears), `music` (the music that we compose), `pocket` (the workshop that trained the pocket model).
 """
 
 from steerlib.activations import Activations, extract_activations
 from steerlib.directions import diff_mean
-from steerlib.generation import Clips, generate
-from steerlib.metrics import onset_rate, spectral_centroid, tempo
-from steerlib.models import load_model
+from steerlib.engine.generation import Clips, generate
+from steerlib.measure.metrics import onset_rate, spectral_centroid, tempo
+from steerlib.model import load_model
 from steerlib.prompts import load_attribute, load_prompts
 from steerlib.steering import Steering, SteeringVector
-from steerlib.sweep import sweep
+from steerlib.sweeps.grid import sweep
 
 __all__ = [
     "Activations",

@@ -28,12 +28,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
-from steerlib.models import decoder_stack, encode_prompts, model_id, text_length_of, versions
+from steerlib.model import decoder_stack, encode_prompts, model_id, text_length_of, versions
 from steerlib.prompts import Attribute, prompts_hash
 from steerlib.steering import Site
 
 if TYPE_CHECKING:
-    from steerlib.generation import Clips
+    from steerlib.engine.generation import Clips
 
 __all__ = ["Activations", "AudioPosition", "Position", "extract_activations", "extract_audio_activations"]
 

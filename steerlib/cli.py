@@ -22,13 +22,13 @@ import soundfile
 import transformers
 import yaml  # type: ignore[import-untyped]
 
-from steerlib import book
+from book import run as book
 from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
-from steerlib.estimate import DoesNotFit, Estimate
-from steerlib.export import save_table, save_vector
-from steerlib.generation import REHEARSAL, generate
-from steerlib.metrics import (
+from steerlib.engine.cost import DoesNotFit, Estimate
+from steerlib.engine.generation import REHEARSAL, generate
+from steerlib.engine.rehearsal import costs
+from steerlib.measure.metrics import (
     clap_embeddings,
     clap_scores,
     frechet_distance,
@@ -36,12 +36,12 @@ from steerlib.metrics import (
     spectral_centroid,
     tempo,
 )
-from steerlib.models import decoder_stack, load_model, model_id, text_length_of, versions
-from steerlib.plans import SweepPlan, read_plans
+from steerlib.model import decoder_stack, load_model, model_id, text_length_of, versions
 from steerlib.prompts import load_attribute
-from steerlib.rehearsal import costs
 from steerlib.steering import Steering, SteeringVector
-from steerlib.store import Store, merge
+from steerlib.sweeps.export import save_table, save_vector
+from steerlib.sweeps.plans import SweepPlan, read_plans
+from steerlib.sweeps.store import Store, merge
 
 __all__ = ["main"]
 

@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from steerlib.models import decoder_stack, model_id
+from steerlib.model import decoder_stack, model_id
 
 __all__ = ["Branches", "Site", "Steering", "SteeringVector", "Steps", "active_steering", "add_direction"]
 

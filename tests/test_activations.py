@@ -7,8 +7,8 @@ import torch
 
 from steerlib.activations import Activations, extract_activations, extract_audio_activations
 from steerlib.directions import diff_mean
-from steerlib.generation import Clips
-from steerlib.models import decoder_blocks, encode_prompts, model_id
+from steerlib.engine.generation import Clips
+from steerlib.model import decoder_blocks, encode_prompts, model_id
 from steerlib.prompts import Attribute, prompts_hash
 from steerlib.steering import SteeringVector
 

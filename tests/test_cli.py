@@ -12,9 +12,9 @@ import yaml
 
 from steerlib import SteeringVector, generate, load_model
 from steerlib.cli import main
-from steerlib.plans import read_plans
 from steerlib.steering import Steering
-from steerlib.store import Store
+from steerlib.sweeps.plans import read_plans
+from steerlib.sweeps.store import Store
 
 PAIRS = [["a fast rock song", "a slow rock song"], ["fast jazz with drums", "slow jazz with drums"]]
 
@@ -146,7 +146,7 @@ def test_a_dry_run_says_what_it_costs_and_makes_no_clip_and_no_vector(run, data,
 
 
 def test_a_sweep_that_does_not_fit_exits_with_3_and_says_what_would_fit(run, data, monkeypatch):
-    monkeypatch.setattr("steerlib.estimate._memory_free", lambda device: 1000)
+    monkeypatch.setattr("steerlib.engine.cost._memory_free", lambda device: 1000)
     code, _, error = run("sweep", data / "experiment.yaml", "--dry-run")
     assert code == 3 and "does not fit" in error and "batch_size=1" in error
     code, _, error = run("sweep", data / "experiment.yaml", "--quiet")

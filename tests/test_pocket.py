@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from transformers import AutoModel, T5Config, T5EncoderModel
 
-from steerlib import metrics
-from steerlib.pocket import captions, corpus, judges, lm
-from steerlib.pocket.codec import SpectralCodec, SpectralCodecConfig
+from steerlib.measure import metrics
+from steerlib.music import captions, corpus
+from steerlib.music.codec import SpectralCodec, SpectralCodecConfig
+from steerlib.pocket import judges, lm
 from steerlib.pocket.training import fit
 
 TINY = SpectralCodecConfig(
@@ -171,7 +172,9 @@ def test_phases_of_a_steady_tone_advance_at_its_frequency(codec):
     error = cycles.diff() - 40.3 * hop / window
     assert (error - error.round()).abs().max() < 0.05  # of a turn
     neighbours = (codec.phases(magnitude)[0, 10:30, 41] / (2 * torch.pi) - cycles) % 1
-    assert torch.allclose(neighbours, torch.full_like(neighbours, 0.5), atol=1e-3)  # locked, in opposite phase
+    assert torch.allclose(
+        neighbours, torch.full_like(neighbours, 0.5), atol=1e-3
+    )  # locked, in opposite phase
 
 
 # -- language model

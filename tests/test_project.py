@@ -6,7 +6,7 @@ import nbformat
 import pytest
 import yaml
 
-from steerlib.book import chapters, notebook_parameters, read_experiment
+from book.run import chapters, notebook_parameters, read_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;#]+)$")

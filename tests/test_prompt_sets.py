@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from steerlib.pocket.captions import _SCENES, ADJECTIVES, LEADS, STYLES, known_words, words
+from steerlib.music.captions import _SCENES, ADJECTIVES, LEADS, STYLES, known_words, words
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 
 PAIRS = {"tempo": 100, "timbre": 100, "loudness": 50, "mode": 50, "energy": 50}

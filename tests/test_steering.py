@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from steerlib.models import decoder_blocks, encode_prompts
+from steerlib.model import decoder_blocks, encode_prompts
 from steerlib.steering import Steering, SteeringVector, active_steering, add_direction
 
 PROMPTS = ["a fast rock song", "slow jazz"]

@@ -130,7 +130,7 @@ def greedy(folder: Path) -> dict:
     import torch
 
     from steerlib import SteeringVector, generate, load_model
-    from steerlib.models import encode_prompts
+    from steerlib.model import encode_prompts
 
     model, processor = load_model(folder, dtype="float32")
     vector = SteeringVector(torch.randn(48, 1536, generator=torch.Generator().manual_seed(1)))

@@ -34,16 +34,28 @@ def repository(folder: Path) -> str | None:
     return found[1] if found else None
 
 
-def add_launch_buttons(app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: object) -> None:
+def add_launch_buttons(
+    app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: object
+) -> None:
     """Put the links among the buttons at the head of the page."""
     name = app.config.launch_repository
     if not name or not page.startswith(_CHAPTERS) or "header_buttons" not in context:
         return
     notebook = quote(f"notebooks/{page.removeprefix(_CHAPTERS)}.ipynb")
     for place, tooltip, icon, url in (
-        ("Binder", "Run this chapter there", "rocket", f"mybinder.org/v2/gh/{name}/HEAD?urlpath=lab/tree/{notebook}"),
+        (
+            "Binder",
+            "Run this chapter there",
+            "rocket",
+            f"mybinder.org/v2/gh/{name}/HEAD?urlpath=lab/tree/{notebook}",
+        ),
         # Colab opens a notebook without its repository: this one fetches it, and runs any chapter.
-        ("Colab", "Run a chapter there", "cloud", f"colab.research.google.com/github/{name}/blob/HEAD/{_COLAB}"),
+        (
+            "Colab",
+            "Run a chapter there",
+            "cloud",
+            f"colab.research.google.com/github/{name}/blob/HEAD/{_COLAB}",
+        ),
     ):
         button = {"type": "link", "text": place, "tooltip": tooltip, "icon": f"fas fa-{icon}"}
         context["header_buttons"].append(button | {"url": f"https://{url}"})

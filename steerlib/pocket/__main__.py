@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from steerlib.pocket import corpus
+from steerlib.music import corpus
 
 _WORK = Path("build/pocket")
 _FOLDER = Path(__file__).resolve().parents[2] / "data" / "pocket"

@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest, bootstrap
 
-from steerlib import metrics
-from steerlib.generation import generate
-from steerlib.models import load_model
-from steerlib.pocket import corpus
-from steerlib.pocket.captions import LEADS, STYLES
+from steerlib.engine.generation import generate
+from steerlib.evidence.stats import auc
+from steerlib.measure import metrics
+from steerlib.model import load_model
+from steerlib.music import corpus
+from steerlib.music.captions import LEADS, STYLES
 from steerlib.prompts import load_attribute
-from steerlib.stats import auc
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from transformers import MusicgenMelodyProcessor, T5EncoderModel
 
+from steerlib.music.captions import known_words
 from steerlib.pocket import lm, train_codec
-from steerlib.pocket.captions import known_words
 
 
 def export(work: Path, folder: Path) -> None:

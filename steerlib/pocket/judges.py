@@ -22,8 +22,9 @@ from beat_this.preprocessing import LogMelSpect
 from tqdm.auto import tqdm
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
-from steerlib.pocket import corpus, train_codec
-from steerlib.pocket.captions import LEADS, STYLES, known_words
+from steerlib.music import corpus
+from steerlib.music.captions import LEADS, STYLES, known_words
+from steerlib.pocket import train_codec
 from steerlib.pocket.lm import TEXT, make_tokenizer
 from steerlib.pocket.training import fit
 

@@ -44,9 +44,10 @@ from transformers import (
     T5EncoderModel,
 )
 
-from steerlib.pocket import corpus, train_codec
-from steerlib.pocket.captions import ADJECTIVES, KEYS, LEADS, STYLES, known_words
-from steerlib.pocket.codec import SpectralCodec
+from steerlib.music import corpus
+from steerlib.music.captions import ADJECTIVES, KEYS, LEADS, STYLES, known_words
+from steerlib.music.codec import SpectralCodec
+from steerlib.pocket import train_codec
 from steerlib.pocket.training import fit
 
 FRAMES = 200

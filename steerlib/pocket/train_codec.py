@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from steerlib.pocket import corpus
-from steerlib.pocket.codec import SpectralCodec, SpectralCodecConfig
+from steerlib.music import corpus
+from steerlib.music.codec import SpectralCodec, SpectralCodecConfig
 from steerlib.pocket.training import fit
 
 _SHARD = 500

@@ -1,0 +1,416 @@
+"""Load a model, encode prompts for it, and find the parts that the rest of the library hooks into.
+
+Everything works on transformers' own classes: `MusicgenMelodyForConditionalGeneration`, which paper A and
+paper B study (its text is a prefix of the decoder's sequence), and `MusicgenForConditionalGeneration`
+(text through cross-attention: no prefix). The pocket model in ``data/pocket`` is a small one of the first
+class, trained from scratch by this project.
+
+Layers are 0-based: layer k is the residual stream at the OUTPUT of decoder block k. In transformers that is
+``hidden_states[k + 1]``, but for the last layer: there transformers gives the stream after the final
+normalisation, and we the stream itself.
+
+The decoder's sequence is ``[chroma | text | codes]`` (paper A section 2.2): ``config.chroma_length``
+positions of melody, the prompt padded to one fixed length, then the codes, of which the first is the start
+token. Padding is zeroed but attended to: two prompts padded to different lengths are different inputs, so
+one experiment uses one length.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import (
+    MusicgenForConditionalGeneration,
+    MusicgenMelodyForConditionalGeneration,
+    MusicgenMelodyProcessor,
+    MusicgenProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.utils import cached_file
+
+from steerlib.prompts import DATA
+
+__all__ = [
+    "TEXT_LENGTH",
+    "decoder_blocks",
+    "decoder_stack",
+    "encode_prompts",
+    "load_model",
+    "model_id",
+    "text_length_of",
+    "versions",
+]
+
+# MusicGen's start and padding token is by design the first number after its vocabulary
+logging.getLogger("transformers.configuration_utils").addFilter(
+    lambda record: "_token_id must be `None` or an integer within the vocabulary" not in record.getMessage()
+)
+
+POCKET = DATA / "pocket"
+TEXT_LENGTH = 64
+"""Length in tokens to which prompts are padded, for models whose tokenizer states no shorter one."""
+
+_CLASSES: dict[str, tuple[Any, Any]] = {
+    "musicgen_melody": (MusicgenMelodyForConditionalGeneration, MusicgenMelodyProcessor),
+    "musicgen": (MusicgenForConditionalGeneration, MusicgenProcessor),
+}
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_BLOCK = re.compile(r"decoder\.model\.decoder\.layers\.(\d+)\.")
+_FOLDER_HINT = "Expected a folder written by save_pretrained of both model and processor"
+_POCKET_HINT = "The pocket model is part of the repository: use a complete clone and 'pip install -e .' in it"
+
+
+def load_model(
+    name: str | Path = "pocket",
+    *,
+    revision: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+) -> tuple[PreTrainedModel, MusicgenMelodyProcessor]:
+    """Load a model and its processor, ready for inference: in eval mode, without gradients.
+
+    Only safetensors are read: nothing is ever unpickled.
+
+    Parameters
+    ----------
+    name : str or Path, default "pocket"
+        "pocket" (comes with the project), a folder written by ``save_pretrained``, or the id of a model on
+        the Hugging Face Hub, such as "facebook/musicgen-melody". The Hub's cache and ``HF_HUB_OFFLINE=1``
+        work as they do in transformers.
+    revision : str, optional
+        Branch, tag or commit of a model on the Hub.
+    device : str or torch.device, default "auto"
+        "auto" is a CUDA device if there is one, else the CPU.
+    dtype : str or torch.dtype, default "auto"
+        Such as "float32" or "bfloat16". "auto" is float32 on the CPU and the stored type elsewhere.
+
+    Returns
+    -------
+    model : MusicgenMelodyForConditionalGeneration or MusicgenForConditionalGeneration
+    processor : MusicgenMelodyProcessor or MusicgenProcessor
+
+    Raises
+    ------
+    ValueError
+        If the name is neither "pocket" nor a folder nor a Hub id; if the folder lacks its configuration,
+        processor or weights, holds a model of another kind, or its weights do not fit its configuration.
+    OSError
+        If the Hub cannot be reached, or has no such model. The message says what to download and where to
+        put it.
+
+    Examples
+    --------
+    >>> model, processor = load_model("facebook/musicgen-melody", dtype="bfloat16")     # doctest: +SKIP
+    """
+    torch_device = _device(device)
+    torch_dtype = _dtype(dtype, torch_device)
+    source = _source(name)
+    if isinstance(source, Path):
+        _check_folder(source, name)
+        if revision is not None:
+            raise ValueError(f"revision={revision!r} means something on the Hub only, but {name} is a folder")
+
+    commit = None
+    try:
+        if isinstance(
+            source, str
+        ):  # one commit for all files, and for the metadata of what is made with them
+            file = cached_file(source, "config.json", revision=revision)
+            commit = Path(str(file)).parent.name
+            revision = commit
+        config, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
+        model_class, processor_class = _classes(config, name)
+        codec = (config.get("audio_encoder") or {}).get("model_type")
+        if codec not in CONFIG_MAPPING:
+            import steerlib.music.codec  # noqa: F401  (registers the pocket model's codec with transformers)
+        processor = processor_class.from_pretrained(source, revision=revision)
+        model, report = model_class.from_pretrained(
+            source,
+            revision=revision,
+            dtype=torch_dtype,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # _check_report raises, and names every shape
+            output_loading_info=True,
+        )
+    except OSError as error:
+        raise OSError(
+            f"cannot load {source}: {error}. {_FOLDER_HINT}"
+            if isinstance(source, Path)
+            else _help_hub(source, error)
+        ) from error
+    _check_report(report, name)
+    model.config._commit_hash = commit
+    model.requires_grad_(False)
+    model = model.to(torch_device).eval()
+    model.audio_encoder.float()  # the codec finds nearest codes: with 8 bits of mantissa it finds others
+    return model, processor
+
+
+def decoder_stack(model: Any) -> Any:
+    """The module that runs the decoder blocks (``MusicgenMelodyDecoder`` or ``MusicgenDecoder``).
+
+    Raises
+    ------
+    TypeError
+        If the model is not built like MusicGen.
+    """
+    try:
+        stack = model.decoder.model.decoder
+        _ = stack.layers[0].self_attn
+    except (AttributeError, IndexError, TypeError):
+        raise TypeError(
+            f"{type(model).__name__} has no blocks at model.decoder.model.decoder.layers: "
+            "expected a MusicGen or MusicGen-Melody model, as load_model returns"
+        ) from None
+    return stack
+
+
+def decoder_blocks(model: Any) -> nn.ModuleList:
+    """The decoder blocks of a model, of which block k writes layer k of the residual stream.
+
+    Raises
+    ------
+    TypeError
+        If the model is not built like MusicGen.
+    """
+    return decoder_stack(model).layers
+
+
+def text_length_of(processor: MusicgenMelodyProcessor) -> int:
+    """The length in tokens to which `encode_prompts` pads: the tokenizer's own, at most `TEXT_LENGTH`."""
+    return min(int(processor.tokenizer.model_max_length), TEXT_LENGTH)
+
+
+def encode_prompts(
+    model: PreTrainedModel,
+    processor: MusicgenMelodyProcessor,
+    prompts: Sequence[str],
+    *,
+    text_length: int | None = None,
+) -> dict[str, Tensor]:
+    """Tokenise prompts and pad them to one fixed length.
+
+    Parameters
+    ----------
+    model, processor
+        As `load_model` returns them.
+    prompts : sequence of str
+    text_length : int, optional
+        Tokens to pad to, the end-of-sequence token included; `text_length_of` the processor by default.
+
+    Returns
+    -------
+    dict
+        ``input_ids`` and ``attention_mask``, int64 of shape (prompts, text_length), on the model's device.
+
+    Raises
+    ------
+    TypeError
+        If `prompts` is one string, or holds something else than strings.
+    ValueError
+        If there are no prompts, or one is empty or longer than `text_length`.
+
+    Warns
+    -----
+    UserWarning
+        Once per call, if prompts have words that the model cannot know: words that are not in the model
+        folder's ``vocabulary.txt`` (where there is one: the pocket model was trained on few words), or that
+        the tokenizer does not know.
+    """
+    if isinstance(prompts, str):
+        raise TypeError(f"prompts must be a sequence of strings, got one string: write [{prompts!r}]")
+    prompts = list(prompts)
+    if not prompts:
+        raise ValueError("there are no prompts: give at least one")
+    for index, prompt in enumerate(prompts):
+        if not isinstance(prompt, str):
+            raise TypeError(f"prompts[{index}] must be a string, got {type(prompt).__name__}")
+        if not prompt.strip():
+            raise ValueError(f"prompts[{index}] is empty: describe some music, such as 'a folk song'")
+    length = text_length_of(processor) if text_length is None else text_length
+    tokenizer = processor.tokenizer
+    ids = tokenizer(prompts)["input_ids"]
+    longest = max(range(len(ids)), key=lambda index: len(ids[index]))
+    if len(ids[longest]) > length:
+        raise ValueError(
+            f"prompts[{longest}] has {len(ids[longest])} tokens, but prompts are padded to {length}: "
+            f"shorten {prompts[longest]!r}, or give a larger text_length (the same for the whole experiment)"
+        )
+    _warn_of_unknown_words(model, tokenizer, prompts, ids)
+    encoded = tokenizer(
+        prompts, padding="max_length", max_length=length, padding_side="right", return_tensors="pt"
+    ).to(model.device)
+    return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+
+def model_id(model: PreTrainedModel) -> dict[str, str]:
+    """Say which model this is, for the metadata of vectors and results.
+
+    Returns
+    -------
+    dict
+        ``model`` ("pocket", a Hub id, or the name of the folder), ``revision`` (commit on the Hub, or
+        "local") and ``weights``: the SHA-256 (first 16 hexadecimal digits) of every tensor's name, shape
+        and 32 evenly spaced values as float32. It takes milliseconds, does not depend on the device, and
+        changes with any training; it is no protection against someone who wants to deceive.
+    """
+    name = str(model.name_or_path) or "unnamed"
+    if Path(name).is_dir():
+        name = "pocket" if Path(name).resolve() == POCKET else Path(name).resolve().name
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        flat = tensor.flatten()
+        count = min(32, len(flat))  # whole numbers: float32 cannot count the weights of a large layer
+        sample = flat[torch.arange(count, device=flat.device) * (len(flat) - 1) // max(count - 1, 1)]
+        digest.update(f"{key} {tuple(tensor.shape)} ".encode() + sample.float().cpu().numpy().tobytes())
+    revision = getattr(model.config, "_commit_hash", None) or "local"
+    return {"model": name, "revision": revision, "weights": digest.hexdigest()[:16]}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the results, for metadata."""
+    try:
+        own = importlib.metadata.version("steerlib")
+    except importlib.metadata.PackageNotFoundError:
+        own = "not installed"
+    return {"steerlib": own, "torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def _source(name: str | Path) -> str | Path:
+    """The folder, or the Hub id, that a name means."""
+    if str(name) == "pocket":
+        return POCKET
+    if str(name) and Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    if isinstance(name, str) and _HUB_ID.fullmatch(name):
+        return name
+    raise ValueError(
+        f"unknown model {str(name)!r}: expected 'pocket', an existing folder, or a model on the Hugging Face "
+        "Hub as 'organisation/name', such as 'facebook/musicgen-melody'"
+    )
+
+
+def _check_folder(folder: Path, name: str | Path) -> None:
+    """Raise unless the folder has a configuration and all weights, for as many blocks as configured."""
+    hint = _POCKET_HINT if str(name) == "pocket" else _FOLDER_HINT
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} has no config.json. {hint}")
+    single, index = (folder / file for file in _WEIGHTS)
+    if single.is_file():
+        files = {single.name}
+    elif index.is_file():
+        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    else:
+        pickled = sorted(path.name for path in folder.glob("*.bin"))
+        refused = (
+            f"; {pickled[0]} is a pickle, which is not read: convert it to safetensors" if pickled else ""
+        )
+        raise ValueError(f"{folder} has no weights ({' or '.join(_WEIGHTS)}){refused}. {hint}")
+    missing = sorted(file for file in files if not (folder / file).is_file())
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {len(missing)} of {len(files)} shards of its weights: {', '.join(missing)}"
+        )
+    keys: list[str] = []
+    for file in sorted(files):
+        try:
+            with safe_open(folder / file, framework="pt") as weights:
+                keys += weights.keys()
+        except SafetensorError as error:
+            raise ValueError(f"{folder / file} is damaged ({error}): copy or download it again") from error
+    # transformers drops the weights of blocks that the configuration lacks, and says nothing
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    configured = config.get("decoder", {}).get("num_hidden_layers")
+    stored = 1 + max((int(match[1]) for match in map(_BLOCK.match, keys) if match), default=-1)
+    if configured is not None and stored > configured:
+        raise ValueError(
+            f"the weights of {name} have {stored} decoder blocks, its config.json {configured}: "
+            "take both from the same save_pretrained"
+        )
+
+
+def _classes(config: dict[str, Any], name: str | Path) -> tuple[Any, Any]:
+    kind = config.get("model_type")
+    if kind not in _CLASSES:
+        raise ValueError(f"{name} is a model of type {kind!r}: expected one of {', '.join(_CLASSES)}")
+    return _CLASSES[kind]
+
+
+def _check_report(report: dict[str, Any], name: str | Path) -> None:
+    """Raise if weights are missing or have another shape than the configuration says."""
+    problems = [
+        f"{key} has shape {tuple(stored)} in the file, {tuple(expected)} in the configuration"
+        for key, stored, expected in sorted(report["mismatched_keys"])
+    ]
+    problems += [f"{key} is not in the file" for key in sorted(report["missing_keys"])]
+    if problems:
+        more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
+        raise ValueError(
+            f"the weights of {name} do not fit its config.json: {'; '.join(problems[:4])}{more}. "
+            "Take config.json and weights from the same save_pretrained"
+        )
+
+
+def _help_hub(source: str, error: OSError) -> str:
+    return (
+        f"cannot get {source!r} from the Hugging Face Hub, and it is neither in the local cache nor a folder "
+        f"here. Where there is a network, run 'hf download {source} --local-dir FOLDER' (config.json, "
+        f"*.safetensors, processor and tokenizer files from https://huggingface.co/{source}), copy FOLDER to "
+        "this machine and load_model('FOLDER'); or copy the cache (HF_HOME) and set HF_HUB_OFFLINE=1, which "
+        f"also stops transformers from asking the network for what is cached. transformers said: {error}"
+    )
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}: expected 'auto', 'cpu', 'cuda' or 'cuda:0'") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={str(device)!r}, but torch sees no CUDA device here: use device='auto' or 'cpu'"
+        )
+    return chosen
+
+
+def _dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch.dtype:
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point:
+        raise ValueError(f"unknown dtype {dtype!r}: expected 'auto', 'float32', 'bfloat16' or 'float16'")
+    return chosen
+
+
+def _warn_of_unknown_words(
+    model: PreTrainedModel, tokenizer: Any, prompts: list[str], ids: list[list[int]]
+) -> None:
+    vocabulary = Path(str(model.name_or_path)) / "vocabulary.txt"
+    words = dict.fromkeys(word for prompt in prompts for word in _WORD.findall(prompt.lower()))
+    if model.name_or_path and vocabulary.is_file():
+        known = set(vocabulary.read_text(encoding="utf-8").lower().split())
+        unknown = [word for word in words if word not in known and not set(re.split("['’-]", word)) <= known]
+        why = "were never seen in training, so the model cannot follow them"
+    elif any(tokenizer.unk_token_id in row for row in ids):
+        unknown = [word for word in words if tokenizer.unk_token_id in tokenizer(word)["input_ids"]]
+        why = "are unknown to the tokenizer, so the model cannot follow them"
+    else:
+        return
+    if unknown:
+        warnings.warn(f"these words of the prompts {why}: {', '.join(unknown)}", UserWarning, stacklevel=3)

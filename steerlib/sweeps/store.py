@@ -1,0 +1,261 @@
+"""A folder of results that survives being killed, can be resumed, and can be merged with others.
+
+Layout of a store::
+
+    store.json                  format and version
+    parts/<name>.parquet        tidy rows, a batch to a file, each row with its ``key``
+    clips/<key>.mp3 or .flac    audio of the rows
+
+A row's key is the SHA-256 of everything that determines it (`row_key`): a changed setting is another row, and
+an unchanged one is never computed twice. Files are written beside their place, flushed to disk and then
+renamed, clips before the part that mentions them: at any moment a row is there whole or not at all. Several
+processes may append to one store. What is damaged is named in a warning and left out, so that whoever fills
+the store computes those rows again; no part is ever changed or deleted.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+from steerlib.model import versions
+
+__all__ = ["AudioFormat", "Store", "merge", "row_key"]
+
+AudioFormat = Literal["mp3", "flac"]
+
+_FORMAT = "steerlib.Store"
+_VERSION = 1
+_STALE = 3600  # seconds after which a half-written file is taken for the remains of a killed process
+
+
+def row_key(settings: Mapping[str, Any]) -> str:
+    """SHA-256 (hexadecimal) of all that determines a row, whatever the order of the settings."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Store:
+    """A folder of results, made if it does not exist.
+
+    Parameters
+    ----------
+    folder : str or Path
+
+    Raises
+    ------
+    ValueError
+        If the folder holds something else, or a store of another version; the message names the file.
+    OSError
+        If the folder cannot be made or written to.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        marker = self.folder / "store.json"
+        if marker.is_file():
+            _check_marker(marker)
+        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise ValueError(
+                f"{self.folder} is not a result store: it exists, but has no store.json. Name a new folder"
+            )
+        try:
+            for part in ("parts", "clips"):
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=self.folder / part).close()
+        except OSError as error:
+            raise OSError(
+                f"cannot write results to {self.folder}: {error}. Name a folder that can be made and written to"
+            ) from error
+        if not marker.is_file():
+            content = json.dumps({"format": _FORMAT, "version": _VERSION}, indent=2) + "\n"
+            _write(marker, lambda path: path.write_text(content, encoding="utf-8"))
+        for path in self.folder.rglob(".*.tmp"):
+            if time.time() - path.stat().st_mtime > _STALE:
+                path.unlink(missing_ok=True)
+
+    def read(self) -> pd.DataFrame:
+        """All rows that are whole, one per key, sorted by key.
+
+        Warns
+        -----
+        UserWarning
+            For each file that is damaged, missing or of another version; its rows are left out.
+        """
+        parts = sorted((self.folder / "parts").glob("*.parquet"))
+        tables = [table for table in map(_read, parts) if table is not None]
+        if not tables:
+            return pd.DataFrame({"key": pd.Series(dtype="str"), "clip": pd.Series(dtype="str")})
+        rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+        rows = rows[self._has_clip(rows)]
+        if "source_layer" in rows:
+            rows["source_layer"] = rows["source_layer"].astype("Int64")
+        return rows.drop_duplicates("key").sort_values("key", ignore_index=True)
+
+    def append(
+        self,
+        rows: pd.DataFrame,
+        audio: npt.NDArray[np.float32] | None = None,
+        *,
+        sample_rate: int = 0,
+        audio_format: AudioFormat = "mp3",
+    ) -> None:
+        """Add rows, and their clips if they have any.
+
+        Parameters
+        ----------
+        rows : DataFrame
+            With a column ``key``; ``clip`` (path within the store) and ``clip_bytes`` are filled in here.
+        audio : ndarray, shape (rows, samples), optional
+            Mono, in [-1, 1].
+        sample_rate : int
+            Hz; needed with `audio`.
+        audio_format : {"mp3", "flac"}, default "mp3"
+        """
+        clips: list[str | None] = [None] * len(rows)
+        sizes = [0] * len(rows)
+        if audio is not None:
+            for row, (key, samples) in enumerate(zip(rows["key"], audio, strict=True)):
+                path = self.folder / "clips" / f"{key}.{audio_format}"
+                _write(path, _encoder(samples, sample_rate, audio_format))
+                clips[row], sizes[row] = f"clips/{path.name}", path.stat().st_size
+        self._append(rows.assign(clip=pd.Series(clips, rows.index, dtype="str"), clip_bytes=sizes))
+
+    def _append(self, rows: pd.DataFrame) -> None:
+        about = {"format": _FORMAT, "version": _VERSION, "versions": versions()}
+        table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(
+            {_FORMAT: json.dumps(about)}
+        )
+        path = self.folder / "parts" / f"{uuid.uuid4().hex}.parquet"
+        _write(path, lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
+
+    def _has_clip(self, rows: pd.DataFrame) -> list[bool]:
+        """Whether the clip of each row, if it should have one, is there in its full size."""
+        sizes = {path.name: path.stat().st_size for path in (self.folder / "clips").iterdir()}
+        whole = [
+            not isinstance(clip, str) or sizes.get(Path(clip).name) == size
+            for clip, size in zip(rows["clip"], rows["clip_bytes"], strict=True)
+        ]
+        bad = [str(self.folder / clip) for clip, good in zip(rows["clip"], whole, strict=True) if not good]
+        if bad:
+            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+            warnings.warn(
+                f"missing or damaged: {', '.join(bad[:5])}{more}. Their rows are left out, and made again by "
+                "the next sweep",
+                stacklevel=3,
+            )
+        return whole
+
+
+def merge(target: str | Path, sources: Iterable[str | Path]) -> pd.DataFrame:
+    """Copy the rows of other stores into one, such as the shards of a sweep that ran on several machines.
+
+    Rows that the target has already are not copied; the sources stay as they are. Killed half-way, it can be
+    run again.
+
+    Parameters
+    ----------
+    target : str or Path
+        Made if it does not exist.
+    sources : paths of stores
+
+    Returns
+    -------
+    DataFrame
+        All rows of the target, as `Store.read` gives them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a source is not there, before anything is copied.
+    """
+    paths = [Path(source) for source in sources]
+    for path in paths:
+        if not (path / "store.json").is_file():
+            raise FileNotFoundError(f"no result store at {path}: it has no store.json")
+    into, stores = Store(target), [Store(path) for path in paths]
+    known = set(into.read()["key"])
+    for store in stores:
+        rows = store.read()
+        rows = rows[~rows["key"].isin(known)]
+        for clip in rows["clip"].dropna():
+            _write(into.folder / clip, partial(shutil.copyfile, store.folder / clip))
+        if len(rows):
+            into._append(rows)
+            known |= set(rows["key"])
+    return into.read()
+
+
+def _check_marker(marker: Path) -> None:
+    try:
+        content = json.loads(marker.read_text(encoding="utf-8"))
+        kind, version = content["format"], content["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{marker} is damaged ({error}): restore it from another store, or name a new folder"
+        ) from error
+    if (kind, version) != (_FORMAT, _VERSION):
+        raise ValueError(
+            f"{marker} says {kind} version {version}, but this steerlib reads {_FORMAT} version {_VERSION}: "
+            "use the steerlib that wrote it, or name a new folder"
+        )
+
+
+def _read(path: Path) -> pa.Table | None:
+    """The rows of a part, or None with a warning."""
+    try:
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        about = json.loads((table.schema.metadata or {}).get(_FORMAT.encode(), b"{}"))
+        if about.get("version") != _VERSION:
+            raise ValueError(f"it has version {about.get('version')}, not {_VERSION}")
+        if not {"key", "clip", "clip_bytes"} <= set(table.column_names):
+            raise ValueError("it lacks the columns of a store")
+        return table
+    except (OSError, ValueError, pa.ArrowException) as error:
+        warnings.warn(
+            f"{path} cannot be read ({error}): its rows are left out, and made again by the next sweep",
+            stacklevel=4,
+        )
+        return None
+
+
+def _encoder(
+    samples: npt.NDArray[np.float32], rate: int, audio_format: AudioFormat
+) -> Callable[[Path], None]:
+    return lambda path: soundfile.write(path, samples, rate, format=audio_format.upper())
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file whole or not at all: beside its place, flushed to disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        write(temporary)
+        _flush(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":
+        _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,331 @@
+"""Steer toward a genre or an instrument, and let CLAP say how much of it is there (paper B, sections IV-D and E).
+
+The rule is paper B's: a unit direction times a strength is added, and the sum scaled back to the norm before. The
+strength is given as a share of the usual norm of the activations at each layer (`probes.scaled`), because
+the paper's factor would mean something else at every layer and model. How the paper found its strengths it calls a
+"hyper-parameter search"; ours is stated in `best_strength`, and looks at other prompts than those reported.
+
+Scores are class probabilities of CLAP's zero-shot classification, between 0 and 1, and compare only within one
+list of labels.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import soundfile
+import soxr
+from transformers import MusicgenMelodyProcessor, PreTrainedModel
+
+from steerlib.activations import Activations
+from steerlib.measure.metrics import chroma_correlation, clap_scores
+from steerlib.readout.probes import Method, probe_directions, scaled
+from steerlib.steering import Site, Steering, SteeringVector
+from steerlib.sweeps.grid import sweep_rows
+
+__all__ = ["Push", "best_strength", "play_tunes", "score_clips", "steer_toward"]
+
+
+@dataclass(frozen=True)
+class Push:
+    """Prompts, a class to steer them toward, and how.
+
+    Attributes
+    ----------
+    prompts : tuple of str
+        None may name the target.
+    target, against, method
+        What the direction tells apart, see `probe_directions`.
+    strengths : tuple of float
+        Shares of the usual norm at each layer. The unsteered baseline is always made.
+    site : {"residual", "attention"}
+    layer : int, optional
+        Steer this block alone; by default every block, each with its own direction.
+
+    Raises
+    ------
+    ValueError
+        If a prompt names the target: its score would be the prompt's doing. If there is no prompt or strength, or
+        a strength is 0 or there twice.
+    """
+
+    prompts: tuple[str, ...]
+    target: str
+    strengths: tuple[float, ...]
+    against: str = "rest"
+    method: Method = "mse"
+    site: Site = "residual"
+    layer: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(cast(Any, self.prompts), str):
+            raise TypeError(f"prompts must be a tuple of strings, got one string: write ({self.prompts!r},)")
+        named = rf"\b{re.escape(self.target.lower().replace('-', ''))}\b"
+        naming = [prompt for prompt in self.prompts if re.search(named, prompt.lower().replace("-", ""))]
+        if naming:
+            raise ValueError(
+                f"the prompt {naming[0]!r} names the target {self.target!r}: take prompts that do not"
+            )
+        if not self.prompts or not self.strengths:
+            raise ValueError(f"a push toward {self.target!r} needs at least one prompt and one strength")
+        if 0 in self.strengths or len(set(self.strengths)) < len(self.strengths):
+            raise ValueError(f"strengths must differ, and from 0, which is always made; got {self.strengths}")
+
+
+def steer_toward(
+    model: PreTrainedModel,
+    processor: MusicgenMelodyProcessor,
+    activations: Mapping[Site, Activations],
+    labels: Sequence[str] | npt.NDArray[Any] | pd.Series,
+    pushes: Sequence[Push],
+    *,
+    store: str | Path,
+    penalty: float = 10.0,
+    seed: int = 0,
+    seconds: float = 8.0,
+    seeds: Sequence[int] = (0,),
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Generate from prompts, steered toward classes with paper B's rule. Chapters: *Probes*, *Genre fusion*.
+
+    Parameters
+    ----------
+    model, processor
+        As `load_model` returns them.
+    activations : mapping of site to Activations
+        What the directions are made of, at each site that is steered.
+    labels, penalty, seed
+        See `probe_directions`.
+    pushes : sequence of Push
+        All their clips are made together, those that are alike once.
+    store : str or Path
+        Folder of rows and clips, see `sweep`.
+    seconds, seeds, progress
+        See `sweep`.
+
+    Returns
+    -------
+    DataFrame
+        One row for each push, strength (``multiplier``; 0 is the baseline), prompt and seed, with ``target``,
+        ``against``, ``method``, ``site``, ``scope`` ("all" or "layer 7"), ``push`` (its number) and ``clip``.
+    """
+
+    @cache
+    def vector(target: str, against: str, method: Method, site: Site) -> SteeringVector:
+        if site not in activations:
+            raise ValueError(f"there are no activations of the site {site!r}: there are {list(activations)}")
+        heard = activations[site]
+        unit = probe_directions(
+            heard, labels, target, against=against, method=method, penalty=penalty, seed=seed
+        )
+        return scaled(unit, heard)
+
+    records = []
+    for number, push in enumerate(pushes):
+        direction = vector(push.target, push.against, push.method, push.site)
+        layers = None if push.layer is None else (push.layer,)
+        about = {
+            "push": number, "target": push.target, "against": push.against, "method": push.method,
+            "site": push.site, "scope": "all" if push.layer is None else f"layer {push.layer}",
+        }  # fmt: skip
+        for strength in (0.0, *push.strengths):
+            steering = Steering(
+                direction,
+                strength,
+                source_layer=push.layer,
+                layers=layers,
+                site=push.site,
+                preserve_norm=True,
+            )
+            acting = (steering,) if strength else ()
+            records += [
+                about
+                | {
+                    "multiplier": strength,
+                    "prompt_id": place,
+                    "prompt": prompt,
+                    "seed": seed,
+                    "steering": acting,
+                }
+                for place, prompt in enumerate(push.prompts)
+                for seed in seeds
+            ]
+    return sweep_rows(
+        model, processor, pd.DataFrame(records), store=store, seconds=seconds, metrics=(), keep_audio="flac",
+        progress=progress,
+    )  # fmt: skip
+
+
+def score_clips(
+    table: pd.DataFrame, store: str | Path, labels: Sequence[str], *, clap: str | Path | None = None
+) -> pd.DataFrame:
+    """The table of a sweep with CLAP's score of each label; a clip that stands in several rows is scored once.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``clip``, the path of each clip within the store.
+    store : str or Path
+    labels : sequence of str
+        See `clap_scores`.
+    clap : str or path, optional
+        Folder or name of the CLAP model; the pocket's by default.
+
+    Returns
+    -------
+    DataFrame
+        A column ``score <label>`` more for each label.
+    """
+    if "clip" not in table or table["clip"].isna().any():
+        raise ValueError("the table has rows without a clip: sweep with keep_audio=True")
+    names = list(dict.fromkeys(table["clip"]))
+    read = [soundfile.read(Path(store) / name, dtype="float32") for name in names]
+    scores = clap_scores(np.stack([audio for audio, _ in read]), labels, sample_rate=read[0][1], model=clap)
+    columns = pd.DataFrame(scores, index=names, columns=[f"score {label}" for label in labels])
+    return table.join(columns, on="clip")
+
+
+def best_strength(
+    table: pd.DataFrame,
+    *,
+    by: Sequence[str],
+    target: str = "target",
+    source: str | None = "source",
+    keep: float = 0.5,
+) -> pd.DataFrame:
+    """The strength that a search chose, for each setting: the rule where paper B states none.
+
+    Of the multipliers at which the mean `source` score is at least `keep` times its baseline, the one with the
+    highest mean `target` score; if there is none, the one that keeps most of the source. Search on other prompts
+    than those that are reported. Chapters: *Genre fusion*, *Timbre transfer*, *Probes*.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a clip: `by`, ``multiplier`` (0 is the baseline), `target` and `source`.
+    by : sequence of str
+        Columns that make a setting; the baseline must be in the rows of each.
+    target, source : str
+        Columns of scores. A `source` of None leaves the condition out.
+    keep : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    DataFrame
+        Columns `by`, ``multiplier``, `target` (its mean there) and `source` (the share of it that is kept).
+    """
+    needed = [*by, "multiplier", target, *([source] if source else [])]
+    missing = [name for name in needed if name not in table]
+    if missing:
+        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
+    rows = []
+    for key, part in table.groupby(list(by), sort=False, dropna=False):
+        means = part.groupby("multiplier")[[target, *([source] if source else [])]].mean()
+        steered = means.drop(index=0.0, errors="ignore")
+        if len(steered) == len(means) or steered.empty:
+            raise ValueError(f"the search for {key} needs the baseline (multiplier 0) and at least one other")
+        before = means.loc[0.0, source] if source else 0.0
+        good = steered[steered[source] >= keep * before] if source else steered
+        multiplier = good[target].idxmax() if len(good) else steered[source].idxmax()
+        chosen = {"multiplier": multiplier, target: steered.loc[multiplier, target]}
+        if source:
+            chosen[source] = steered.loc[multiplier, source] / before
+        rows.append(dict(zip(by, key, strict=True)) | chosen)
+    return pd.DataFrame(rows)
+
+
+def play_tunes(
+    model: PreTrainedModel,
+    processor: MusicgenMelodyProcessor,
+    prompts: Sequence[str],
+    tunes: npt.NDArray[np.float32],
+    vectors: Mapping[Any, SteeringVector],
+    cells: Sequence[tuple[Any, float]],
+    *,
+    labels: Sequence[str],
+    sample_rate: int,
+    store: str | Path,
+    seconds: float = 8.0,
+    seed: int = 0,
+    clap: str | Path | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Let the model play given tunes, unsteered and steered (paper B, table III). Chapter: *Timbre transfer*.
+
+    Parameters
+    ----------
+    model, processor
+        MusicGen-Melody, as `load_model` returns them.
+    prompts : sequence of str
+        One for each tune.
+    tunes : ndarray, shape (tunes, samples)
+        Audio, of which the model gets the chroma.
+    vectors : mapping to SteeringVector
+    cells : sequence of (key of a vector, strength)
+        Each steers every tune, at all blocks with its norm kept. The unsteered clips are always made.
+    labels : sequence of str
+        Instruments that CLAP chooses from.
+    sample_rate : int
+        Of the tunes, in Hz.
+    store : str or Path
+        Folder of rows and clips, see `sweep`.
+    seconds, seed, progress
+        See `generate`.
+    clap : str or path, optional
+        See `clap_scores`.
+
+    Returns
+    -------
+    DataFrame
+        One row a clip: ``tune`` (number), ``vector`` (key, None for unsteered), ``multiplier`` (strength, 0 for
+        unsteered), ``score <label>`` for each label, ``chroma``: correlation with the tune, and ``clip``.
+    """
+    if len(prompts) != len(tunes):
+        raise ValueError(f"{len(prompts)} prompts for {len(tunes)} tunes: give one for each")
+    heard = int(processor.feature_extractor.sampling_rate)
+    chroma = processor.feature_extractor(
+        _at_rate(tunes, sample_rate, heard), sampling_rate=heard, return_tensors="pt"
+    ).input_features
+    settings: list[tuple[Any, float, tuple[Steering, ...]]] = [(None, 0.0, ())]
+    settings += [(key, each, (Steering(vectors[key], each, preserve_norm=True),)) for key, each in cells]
+    records = [
+        {
+            "tune": tune,
+            "vector": None if key is None else str(key),
+            "multiplier": strength,
+            "prompt": prompt,
+            "seed": seed,
+            "steering": steering,
+            "melody": chroma[tune],
+        }
+        for key, strength, steering in settings
+        for tune, prompt in enumerate(prompts)
+    ]
+    table = sweep_rows(
+        model,
+        processor,
+        pd.DataFrame(records),
+        store=store,
+        seconds=seconds,
+        metrics=(),
+        keep_audio="flac",
+        progress=progress,
+    )
+    table["vector"] = pd.Series([key for key, _, _ in settings for _ in prompts], dtype=object)
+    rate = int(model.config.audio_encoder.sampling_rate)
+    made = np.stack([soundfile.read(Path(store) / name, dtype="float32")[0] for name in table["clip"]])
+    known = _at_rate(tunes, sample_rate, rate)
+    length = min(made.shape[1], known.shape[1])
+    table["chroma"] = chroma_correlation(known[table["tune"], :length], made[:, :length], sample_rate=rate)
+    return score_clips(table, store, labels, clap=clap)
+
+
+def _at_rate(audio: npt.NDArray[np.float32], rate: int, wanted: int) -> npt.NDArray[np.float32]:
+    return audio if rate == wanted else np.ascontiguousarray(soxr.resample(audio.T, rate, wanted).T)

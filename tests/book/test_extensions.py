@@ -1,0 +1,96 @@
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def launch():
+    spec = importlib.util.spec_from_file_location("launch", ROOT / "book" / "_ext" / "launch.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+
+    def with_remote(address):
+        subprocess.run(["git", "-C", str(tmp_path), "remote", "add", "origin", address], check=True)
+        return tmp_path
+
+    return with_remote
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://github.com/someone/a-book.git", "someone/a-book"),
+        ("git@github.com:someone/a-book.git", "someone/a-book"),
+        ("https://github.com/someone/a.book", "someone/a.book"),
+        ("https://example.org/someone/a-book.git", None),
+    ],
+)
+def test_the_repository_is_that_of_the_checkout_if_it_is_on_github(launch, checkout, address, name):
+    assert launch.repository(checkout(address)) == name
+
+
+def test_in_githubs_own_actions_the_repository_is_known_without_a_remote(launch, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/a-book")
+    assert launch.repository(tmp_path) == "someone/a-book"
+
+
+@pytest.mark.parametrize(
+    ("name", "page", "links"),
+    [
+        ("someone/a-book", "book/chapters/explorer", 2),
+        ("someone/a-book", "book/intro", 0),
+        (None, "book/chapters/explorer", 0),
+    ],
+)
+def test_chapters_get_links_to_notebooks_and_only_where_the_repository_is_known(launch, name, page, links):
+    context = {"header_buttons": []}
+    launch.add_launch_buttons(
+        SimpleNamespace(config=SimpleNamespace(launch_repository=name)), page, "page.html", context, None
+    )
+    addresses = [button["url"] for button in context["header_buttons"]]
+    assert len(addresses) == links
+    starts = (
+        "mybinder.org/v2/gh/someone/a-book/HEAD?",
+        "colab.research.google.com/github/someone/a-book/blob/HEAD/",
+    )
+    notebooks = ("notebooks/explorer.ipynb", "book/colab.ipynb")
+    for address, start, notebook in zip(addresses, starts, notebooks, strict=False):
+        assert address.startswith(f"https://{start}") and address.endswith(notebook)
+        assert (ROOT / notebook).is_file()
+
+
+def printing(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "book" / "print.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={key: value for key, value in os.environ.items() if key != "CHROMIUM"} | environment,
+    )
+
+
+def test_printing_without_a_browser_says_what_to_install(tmp_path):
+    (tmp_path / "index.html").write_text("<p>a page</p>")
+    made = printing(tmp_path / "index.html", tmp_path / "book.pdf", PATH=str(tmp_path))
+    assert made.returncode == 1
+    assert "apt install chromium" in made.stderr
+    assert not (tmp_path / "book.pdf").exists()
+
+
+def test_printing_a_page_that_is_not_there_says_so(tmp_path):
+    made = printing(tmp_path / "index.html", tmp_path / "book.pdf")
+    assert made.returncode == 1
+    assert "there is no page" in made.stderr

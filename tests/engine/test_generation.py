@@ -1,0 +1,297 @@
+"""Generation: equal to transformers' generate, and a row depends on nothing but itself."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from steerlib.engine.generation import Clips, _Matrix, generate
+from steerlib.model import decoder_blocks, encode_prompts
+from steerlib.steering import Steering, SteeringVector
+
+PROMPTS = ["a fast rock song", "slow jazz", "the dark piano piece with drums of rock"]
+SECONDS = 0.4  # 10 frames of 640 samples
+UNCONDITIONAL = Steering(SteeringVector(torch.ones(3, 32)), branches="unconditional")
+
+
+@pytest.fixture
+def vector(rng):
+    return SteeringVector(rng.normal(size=(3, 32)))
+
+
+@pytest.fixture
+def make(tiny_model, tiny_processor):
+    def make(prompts=PROMPTS, **options):
+        return generate(
+            tiny_model, tiny_processor, prompts, **{"seconds": SECONDS, "progress": False} | options
+        )
+
+    return make
+
+
+def transformers_tokens(model, processor, prompts=PROMPTS, **options):
+    """Codes (rows, codebooks, frames) by transformers' own greedy generate."""
+    codes = []
+    watched = model.audio_encoder.decode
+    model.audio_encoder.decode = lambda ids, **options: codes.append(ids.clone()) or watched(ids, **options)
+    try:
+        encoded = encode_prompts(model, processor, prompts)
+        model.generate(**encoded, max_new_tokens=10 + model.config.decoder.num_codebooks - 1, **options)
+    finally:
+        del model.audio_encoder.decode
+    return codes[0][0].numpy()
+
+
+# --- equal to transformers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_greedy_tokens_are_those_of_transformers(tiny_model, tiny_processor, make, guidance):
+    expected = transformers_tokens(tiny_model, tiny_processor, guidance_scale=guidance)
+    assert len(np.unique(expected)) > 4  # not one token over and over
+    assert np.array_equal(make(do_sample=False, guidance_scale=guidance).tokens, expected)
+
+
+def test_greedy_tokens_follow_a_melody_as_in_transformers(tiny_model, tiny_processor, make, rng):
+    melody = (
+        50 * torch.eye(12)[torch.as_tensor(rng.integers(12, size=(3, 3)))]
+    )  # loud: its projection is faint
+    expected = transformers_tokens(tiny_model, tiny_processor, input_features=melody)
+    clips = make(do_sample=False, melody=melody)
+    assert np.array_equal(clips.tokens, expected)
+    assert not np.array_equal(clips.tokens, make(do_sample=False).tokens)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"source_layer": 1},
+        {"layers": (0, 2)},
+        {"steps": "first"},
+        {"branches": "conditional"},
+        {"branches": "unconditional"},
+        {"site": "attention"},
+        {"preserve_norm": True},
+        {"site": "attention", "preserve_norm": True, "steps": "first", "branches": "conditional"},
+    ],
+    ids=str,
+)
+def test_steered_greedy_tokens_are_those_of_hooks_in_transformers(
+    tiny_model, tiny_processor, make, vector, settings
+):
+    plain = make(do_sample=False)
+    with vector.apply(tiny_model, 0.7, **settings):
+        expected = transformers_tokens(tiny_model, tiny_processor)
+        inside = make(do_sample=False)
+    row_by_row = make(do_sample=False, steering=Steering(vector, 0.7, **settings))
+    assert np.array_equal(inside.tokens, expected)
+    assert np.array_equal(row_by_row.tokens, expected)
+    assert not np.array_equal(expected, plain.tokens)
+
+
+def test_nested_steering_acts_as_nested_hooks_do(tiny_model, tiny_processor, make, vector, rng):
+    other = SteeringVector(rng.normal(size=(3, 32)))
+    with (
+        vector.apply(tiny_model, 0.5),
+        other.apply(tiny_model, 0.4, preserve_norm=True),
+        vector.apply(tiny_model, 0.3, source_layer=0),
+    ):
+        expected = transformers_tokens(tiny_model, tiny_processor)
+        assert np.array_equal(make(do_sample=False).tokens, expected)
+
+
+@pytest.mark.parametrize("branches", ["both", "conditional"])
+def test_a_model_with_cross_attention_gives_the_tokens_of_transformers(
+    tiny_musicgen, tiny_processor, vector, branches
+):
+    with vector.apply(tiny_musicgen, 0.7, branches=branches, site="attention"):
+        expected = transformers_tokens(tiny_musicgen, tiny_processor)
+        clips = generate(
+            tiny_musicgen, tiny_processor, PROMPTS, seconds=SECONDS, do_sample=False, progress=False
+        )
+    assert np.array_equal(clips.tokens, expected)
+
+
+def test_audio_is_what_the_codec_makes_of_the_tokens(tiny_model, make):
+    clips = make()
+    codes = torch.from_numpy(clips.tokens).long()[None]
+    audio = tiny_model.audio_encoder.decode(codes, [None] * len(clips)).audio_values[:, 0]
+    assert clips.audio.shape == (3, 6400) and clips.sample_rate == 16000
+    assert np.allclose(clips.audio, audio, atol=1e-6)
+
+
+# --- a row depends on itself alone --------------------------------------------------------------------------
+
+
+def test_the_random_stream_of_the_caller_is_left_alone(make):
+    before = torch.get_rng_state()
+    make()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_products_are_fair_where_sizes_make_no_difference_and_only_there(monkeypatch):
+    torch.manual_seed(0)
+    matrix = _Matrix(torch.randn(24, 16))
+    for rows in (16, 20, 64):
+        states = torch.randn(64, 16)
+        same = torch.equal(matrix.again(states[:rows]), matrix.again(states)[:rows])
+        assert same or not matrix.is_fair(rows, 64)
+    monkeypatch.setattr(_Matrix, "again", lambda self, states: states @ self.weight.T + len(states) * 1e-3)
+    assert not matrix.is_fair(16, 64)
+
+
+@pytest.fixture
+def crowd(vector):
+    """Forty rows of mixed prompts, seeds and settings."""
+    settings = [
+        None,
+        Steering(vector, 0.6),
+        Steering(-vector, 0.3, source_layer=2, branches="conditional"),
+        Steering(vector, 0.5, site="attention", preserve_norm=True),
+        (
+            Steering(vector, 0.2, steps="first"),
+            Steering(vector, 0.1, preserve_norm=True),
+            Steering(vector, 0.4),
+        ),
+    ]
+    rows = range(40)
+    return {
+        "prompts": [PROMPTS[row % 3] for row in rows],
+        "seed": [row // 3 for row in rows],
+        "steering": [settings[row % 5] for row in rows],
+    }
+
+
+def pick(crowd, rows):
+    return {name: [values[row] for row in rows] for name, values in crowd.items()}
+
+
+def test_a_batch_of_one_equals_its_row_in_a_batch_of_many(make, crowd):
+    many = make(**crowd)
+    for row in (0, 7, 13, 24, 39):
+        one = make(**pick(crowd, [row]))
+        assert np.array_equal(one.tokens[0], many.tokens[row])
+        assert np.array_equal(one.audio[0], many.audio[row])
+
+
+def test_order_batch_size_and_threads_do_not_change_a_row(make, crowd, rng):
+    many = make(**crowd)
+    order = rng.permutation(40)
+    threads = torch.get_num_threads()
+    try:
+        for count, batch_size in ((1, 5), (2, None), (3, 40)):
+            torch.set_num_threads(count)
+            assert np.array_equal(make(**pick(crowd, order), batch_size=batch_size).audio, many.audio[order])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_multiplier_zero_is_bit_identical_to_no_steering(tiny_model, make, vector):
+    plain = make()
+    for site in ("residual", "attention"):
+        for keep in (False, True):
+            zero = Steering(vector, 0.0, site=site, preserve_norm=keep)
+            assert np.array_equal(make(steering=zero).audio, plain.audio)
+            beside = make(
+                PROMPTS * 2, steering=[zero] * 3 + [Steering(vector, 0.8, site=site, preserve_norm=keep)] * 3
+            )
+            assert np.array_equal(beside.audio[:3], plain.audio)
+    with vector.apply(tiny_model, 0.0):
+        assert np.array_equal(make().audio, plain.audio)
+
+
+def test_the_minus_vector_is_the_opposite_pole(make, vector):
+    there, back = make(steering=Steering(vector, -0.6)), make(steering=Steering(vector * -1, 0.6))
+    assert np.array_equal(there.tokens, back.tokens)
+    assert not np.array_equal(there.tokens, make(steering=Steering(vector, 0.6)).tokens)
+
+
+def test_nested_contexts_add_to_a_rows_own_steering(tiny_model, make, vector):
+    with vector.apply(tiny_model, 0.5):
+        nested = make(steering=Steering(vector, 0.25))
+    assert np.array_equal(nested.tokens, make(steering=Steering(vector, 0.75)).tokens)
+    assert not np.array_equal(nested.tokens, make(steering=Steering(vector, 0.5)).tokens)
+
+
+def test_prompt_and_seed_make_the_random_stream(make):
+    clips = make(["slow jazz"] * 3, seed=[0, 1, 0])
+    assert np.array_equal(clips.tokens[0], clips.tokens[2])
+    assert not np.array_equal(clips.tokens[0], clips.tokens[1])
+    assert np.array_equal(make(["slow jazz"], seed=np.int64(1)).tokens[0], clips.tokens[1])
+
+
+def test_a_longer_clip_begins_with_the_shorter_one(make):
+    assert np.array_equal(make(seconds=0.8).tokens[:, :, :10], make().tokens)
+
+
+def test_a_prompt_keeps_most_of_its_tokens_under_weak_steering(make, vector):
+    plain = make(seconds=2).tokens
+    assert (make(seconds=2, steering=Steering(vector, 1e-4)).tokens == plain).mean() > 0.9
+
+
+# --- what is refused, and the clips -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seconds": 0}, "seconds must be positive"),
+        ({"seconds": float("nan")}, "seconds must be positive"),
+        ({"seconds": 60}, r"at most 9\.56 s"),
+        ({"prompts": []}, "no prompts"),
+        ({"prompts": ["slow jazz", " "]}, r"prompts\[1\] is empty"),
+        ({"seed": [1, 2]}, "2 entries for 3 prompts"),
+        ({"steering": [None]}, "1 entries for 3 prompts"),
+        ({"top_k": 0}, "top_k must be"),
+        ({"temperature": 0}, "do_sample=False"),
+        ({"guidance_scale": float("inf")}, "guidance_scale must be"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"melody": torch.zeros(3, 5)}, r"melody must have shape \(frames, 12\)"),
+        ({"melody": torch.zeros(2, 5, 12)}, "for 3 prompts"),
+        ({"steering": Steering(SteeringVector(torch.ones(3, 31)))}, r"needs \(layers, hidden\) = \(3, 32\)"),
+        ({"steering": UNCONDITIONAL, "guidance_scale": 1}, "branches='both'"),
+    ],
+)
+def test_nonsense_is_refused(make, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"prompts": "slow jazz"}, {"seed": True}, {"seed": ["a", "b", "c"]}, {"steering": [0.5] * 3}]
+)
+def test_things_of_another_kind_are_refused(make, options):
+    with pytest.raises(TypeError):
+        make(**options)
+
+
+def test_a_foreign_hook_is_refused_and_left_in_place(tiny_model, make):
+    block = decoder_blocks(tiny_model)[1]
+    hook = block.fc1.register_forward_hook(lambda *_: None)
+    try:
+        with pytest.raises(ValueError, match=r"layers\.1\.fc1 carries a forward hook .* model\.generate"):
+            make()
+        assert list(block.fc1._forward_hooks) == [hook.id]
+    finally:
+        hook.remove()
+
+
+def test_a_model_in_training_mode_is_refused(tiny_model, make):
+    tiny_model.train()
+    try:
+        with pytest.raises(ValueError, match=r"model\.eval\(\)"):
+            make()
+    finally:
+        tiny_model.eval()
+
+
+def test_clips_can_be_picked_walked_through_and_saved(make, tmp_path):
+    clips = make()
+    assert len(clips) == 3 and [clip.prompts[0] for clip in clips] == PROMPTS
+    assert isinstance(clips[-1], Clips) and clips[-1].prompts == (PROMPTS[2],)
+    assert np.array_equal(clips[[2, 0]].audio, clips.audio[[2, 0]])
+    paths = clips.save(tmp_path / "clips")
+    audio, rate = soundfile.read(paths[1])
+    assert [path.name for path in paths] == ["000.flac", "001.flac", "002.flac"] and rate == 16000
+    assert np.allclose(audio, clips.audio[1].clip(-1, 1), atol=2**-15)

@@ -1,0 +1,149 @@
+"""Steering toward a class: paper B's rule, prompts that do not name it, and a search that keeps the source."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from steerlib.activations import Activations
+from steerlib.engine.generation import generate
+from steerlib.readout.probes import probe_directions, scaled
+from steerlib.steering import Steering
+from steerlib.sweeps import transfer
+from steerlib.sweeps.transfer import Push, best_strength, score_clips, steer_toward
+
+LABELS = ["folk"] * 6 + ["rock"] * 6
+
+
+@pytest.fixture
+def heard(rng):
+    values = rng.normal(0, 1, (12, 3, 32)).astype(np.float32)
+    return Activations(
+        torch.from_numpy(values), None, tuple(map(str, range(12))), None, {"site": "attention"}
+    )
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+def test_clips_are_those_of_the_norm_keeping_rule_at_the_site_of_the_activations(
+    tiny_model, tiny_processor, heard, tmp_path, layer
+):
+    prompts = ["a folk song", "slow jazz"]
+    push = Push(tuple(prompts), "rock", (2.0,), against="folk", site="attention", layer=layer)
+    table = steer_toward(
+        tiny_model, tiny_processor, {"attention": heard}, LABELS, [push], seconds=0.5, store=tmp_path, progress=False
+    )  # fmt: skip
+    vector = scaled(probe_directions(heard, LABELS, "rock", against="folk"), heard)
+    layers = None if layer is None else (layer,)
+    steering = Steering(vector, 2.0, source_layer=layer, layers=layers, site="attention", preserve_norm=True)
+    clips = generate(tiny_model, tiny_processor, prompts, steering=steering, seconds=0.5, progress=False)
+    steered = table[table["multiplier"] == 2.0]
+    for audio, name in zip(clips.audio, steered["clip"], strict=True):
+        np.testing.assert_allclose(soundfile.read(tmp_path / name)[0], audio, atol=2e-4)  # 16 bit
+    assert set(table["multiplier"]) == {0.0, 2.0}
+    assert set(table["scope"]) == {"all" if layer is None else "layer 1"}
+
+
+def test_a_prompt_that_names_the_target_is_refused():
+    with pytest.raises(ValueError, match="'A Rock song' names the target 'rock'"):
+        Push(("A Rock song",), "rock", (1.0,))
+
+
+def test_a_name_within_another_word_is_no_naming_and_nonsense_is_refused():
+    Push(("A popular song",), "pop", (1.0,))
+    with pytest.raises(ValueError, match="names the target"):
+        Push(("A hip-hop song",), "hiphop", (1.0,))
+    with pytest.raises(ValueError, match="must differ, and from 0"):
+        Push(("a song",), "pop", (0.0, 1.0))
+    with pytest.raises(TypeError, match="one string"):
+        Push("a song", "pop", (1.0,))
+
+
+def test_the_search_keeps_a_bad_source_from_getting_worse():
+    table = pd.DataFrame({"setting": "x", "multiplier": [0.0, 0.1, 0.2], "target": [0.1, 0.3, 0.5]})
+    table = table.assign(source=[-0.2, -0.05, -0.4])
+    assert best_strength(table, by=["setting"])["multiplier"].tolist() == [0.1]
+
+
+def test_pushes_share_the_baseline_and_what_is_in_the_store(tiny_model, tiny_processor, heard, tmp_path):
+    pushes = [
+        Push(("a folk song",), "rock", (1.0, 2.0), method=method, site="attention")
+        for method in ("mse", "bce")
+    ]
+    settings = {"seconds": 0.5, "store": tmp_path, "progress": False}
+    table = steer_toward(tiny_model, tiny_processor, {"attention": heard}, LABELS, pushes, **settings)
+    assert table.groupby("push").multiplier.apply(list).tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert table.key.nunique() == 5
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("clips/*")}
+    again = steer_toward(tiny_model, tiny_processor, {"attention": heard}, LABELS, pushes[::-1], **settings)
+    assert set(again.key) == set(table.key)
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("clips/*")}
+
+
+def test_each_clip_is_scored_once_and_scores_reach_all_its_rows(tmp_path, monkeypatch):
+    for name, value in (("a.flac", 0.1), ("b.flac", 0.4)):
+        soundfile.write(tmp_path / name, np.full(100, value), 16000)
+    calls = []
+
+    def fake(audio, labels, *, sample_rate, model):
+        calls.append(audio.shape)
+        return np.stack([audio[:, 0], 1 - audio[:, 0]], axis=1)
+
+    monkeypatch.setattr(transfer, "clap_scores", fake)
+    table = score_clips(pd.DataFrame({"clip": ["a.flac", "b.flac", "a.flac"]}), tmp_path, ["rock", "pop"])
+    assert calls == [(2, 100)]
+    assert table["score rock"].tolist() == pytest.approx([0.1, 0.4, 0.1], abs=1e-3)
+    assert table["score pop"].tolist() == pytest.approx([0.9, 0.6, 0.9], abs=1e-3)
+    with pytest.raises(ValueError, match="rows without a clip"):
+        score_clips(pd.DataFrame({"clip": [None]}), tmp_path, ["rock", "pop"])
+
+
+def test_the_search_takes_the_highest_target_that_keeps_the_source():
+    table = pd.DataFrame(
+        {
+            "setting": "x",
+            "multiplier": [0.0, 0.1, 0.2, 0.3],
+            "target": [0.1, 0.3, 0.5, 0.9],
+            "source": [0.8, 0.7, 0.4, 0.1],
+        }
+    )
+    assert best_strength(table, by=["setting"])["multiplier"].tolist() == [0.2]
+    assert best_strength(table, by=["setting"], source=None)["multiplier"].tolist() == [0.3]
+    assert best_strength(table, by=["setting"], keep=0.95)["multiplier"].tolist() == [0.1]
+    with pytest.raises(ValueError, match="needs the baseline"):
+        best_strength(table[1:], by=["setting"])
+
+
+def test_tunes_are_played_unsteered_and_steered_with_their_chroma(
+    tiny_model, tiny_processor, heard, monkeypatch, rng, tmp_path
+):
+    tunes = rng.normal(0, 0.2, (2, 8000)).astype(np.float32)
+    scores = lambda audio, labels, *, sample_rate, model: np.full((len(audio), len(labels)), 0.5)  # noqa: E731
+    monkeypatch.setattr(transfer, "clap_scores", scores)
+    vectors = {("a", "v"): scaled(probe_directions(heard, LABELS, "rock"), heard)}
+    prompts = ["a folk song", "slow jazz"]
+    settings = {"labels": ["flute", "violin"], "sample_rate": 16000, "store": tmp_path}
+    table = transfer.play_tunes(
+        tiny_model, tiny_processor, prompts, tunes, vectors, [(("a", "v"), 1.0)],
+        seconds=0.5, progress=False, **settings,
+    )  # fmt: skip
+    assert table["multiplier"].tolist() == [0, 0, 1, 1]
+    assert table["tune"].tolist() == [0, 1, 0, 1]
+    assert table["vector"].tolist() == [None, None, ("a", "v"), ("a", "v")]
+    assert table["chroma"].between(-1, 1).all()
+    assert (table[["score flute", "score violin"]] == 0.5).all(axis=None)
+    chroma = tiny_processor.feature_extractor(tunes, sampling_rate=16000, return_tensors="pt").input_features
+    steering = Steering(vectors["a", "v"], 1.0, preserve_norm=True)
+    expected = generate(
+        tiny_model, tiny_processor, 2 * prompts, melody=chroma.repeat(2, 1, 1),
+        steering=[None, None, steering, steering], seconds=0.5, progress=False,
+    )  # fmt: skip
+    made = np.stack([soundfile.read(tmp_path / name)[0] for name in table["clip"]])
+    np.testing.assert_allclose(made, expected.audio, atol=2e-4)  # 16 bit
+    tiny_processor.feature_extractor.sampling_rate = 8000  # another rate than that of the tunes
+    resampled = transfer.play_tunes(
+        tiny_model, tiny_processor, prompts, tunes, vectors, [], seconds=0.5, progress=False, **settings
+    )
+    assert len(resampled) == 2
+    with pytest.raises(ValueError, match="1 prompts for 2 tunes"):
+        transfer.play_tunes(tiny_model, tiny_processor, ["a song"], tunes, {}, [], **settings)
