@@ -57,7 +57,17 @@ _SHORT = "/tmp" if os.path.isdir("/tmp") else None
 
 
 class NotebookError(Exception):
-    """A notebook that cannot run, or that failed; the message says which, why, and what to do."""
+    """A notebook that cannot run, or that failed; the message says which, why, and what to do.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the error that a cell raised; empty if none did.
+    """
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def chapters(toc: str | Path) -> list[str]:
@@ -235,7 +245,8 @@ def run_notebook(
         part.replace(kept)
         raise NotebookError(
             f"{notebook} failed in cell {error.cell_index} with {error.ename}: {error.evalue}\n"
-            f"  as far as it got: {kept}\n  {output} was left as it was"
+            f"  as far as it got: {kept}\n  {output} was left as it was",
+            error.ename,
         ) from error
     except RuntimeError as error:
         raise NotebookError(f"{notebook} failed: its kernel stopped ({error}); short of memory?") from error

@@ -1,32 +1,48 @@
 """Activation steering of music models: the helper module of an open, reproducible companion to two papers.
 
-The flow, and the modules in their order (each imports only from those before it)::
-
-    prompts -> activations -> directions -> steering -> generation -> metrics -> statistics -> figures -> book
-
-    model, processor = load_model("pocket")
-    vector = diff_mean(extract_activations(model, processor, load_attribute("tempo")))
+    model = load_model("pocket")
+    vector = diff_mean(extract_activations(model, load_attribute("tempo")))
     with vector.apply(model, multiplier=0.1, source_layer=5):
-        clips = generate(model, processor, ["a folk song"])
+        clips = generate(model, ["a folk song"])
     tempo(clips), spectral_centroid(clips)
 
-The wings: `engine` (many clips, one batch), `sweeps` (settings x prompts x seeds, stored), `measure` (numbers
-from sound), `readout` (what can be read from activations), `evidence` (intervals, choices, verdicts), `page` (what
-a reader sees and hears), `music` (the music that we compose), `pocket` (the workshop that trained the pocket model).
+The house, from the ground up. A module imports from its own wing and from the lines above it, and from no other:
+
+    files       where data is; files written whole
+    evidence    intervals, choices and verdicts
+    music       the music that we compose and render, and the pocket model's codec
+    measure     numbers from sound
+    prompts     attributes and lists of prompts
+    model       a model, and what everybody asks of it
+    steering    a vector, and how it acts on a model
+    engine      many clips in one batch
+    activations what a model makes of prompts or of audio
+    directions  vectors from activations
+    readout     what can be read from activations: probes, clusters, structure
+    sweeps      settings x prompts x seeds, stored
+    page        what a reader sees and hears
+    study       one chapter's model, attributes, prompts, judges and store
+    chapters    figures, tables and checks that one chapter has
+    pocket      the workshop that trained the pocket model
+    cli         the command line
 """
 
-from steerlib.activations import Activations, extract_activations
+from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
-from steerlib.engine.generation import Clips, generate
-from steerlib.measure.metrics import onset_rate, spectral_centroid, tempo
+from steerlib.engine.clips import Clips
+from steerlib.engine.generation import Run, generate
+from steerlib.engine.sampling import Sampling
+from steerlib.measure.metrics import spectral_centroid, tempo
 from steerlib.model import load_model
 from steerlib.prompts import load_attribute, load_prompts
 from steerlib.steering import Steering, SteeringVector
-from steerlib.sweeps.grid import sweep
+from steerlib.sweeps.grid import Grid, sweep
 
 __all__ = [
-    "Activations",
     "Clips",
+    "Grid",
+    "Run",
+    "Sampling",
     "Steering",
     "SteeringVector",
     "diff_mean",
@@ -35,7 +51,6 @@ __all__ = [
     "load_attribute",
     "load_model",
     "load_prompts",
-    "onset_rate",
     "spectral_centroid",
     "sweep",
     "tempo",

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,8 @@ import soxr
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
-from steerlib.model import decoder_stack, encode_prompts, model_id, text_length_of, versions
+from steerlib.model import MusicModel, versions
 from steerlib.prompts import Attribute, prompts_hash
 from steerlib.steering import Site
 
@@ -79,8 +78,7 @@ class Activations:
 
 
 def extract_activations(
-    model: PreTrainedModel,
-    processor: MusicgenMelodyProcessor,
+    model: MusicModel,
     prompts: Sequence[str] | Attribute,
     *,
     position: Position = "eos",
@@ -95,8 +93,7 @@ def extract_activations(
 
     Parameters
     ----------
-    model, processor
-        As `load_model` returns them.
+    model : MusicModel
     prompts : sequence of str, or Attribute
         For an attribute: its positive prompts, then its negative ones.
     position : {"eos", "start"}
@@ -123,60 +120,59 @@ def extract_activations(
     for name, value, names in (("position", position, Position), ("site", site, Site)):
         if value not in get_args(names):
             raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
-    stack = decoder_stack(model)
-    text_is_prefix = not hasattr(stack.layers[0], "encoder_attn")
+    stack = model.stack
     if batch_size is None:
-        positions = model.config.chroma_length if text_is_prefix else 0
-        positions += text_length_of(processor) + 1
+        positions = (model.config.chroma_length if model.is_prefix else 0) + model.text_length + 1
         batch_size = min(32, max(1, _PASS_BYTES // (4 * positions * stack.config.ffn_dim)))
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if position == "eos" and not text_is_prefix:
+    if position == "eos" and not model.is_prefix:
         raise ValueError(
-            f"{type(model).__name__} reads its prompt through cross-attention: the prompt's EOS is not in "
+            f"{type(model.network).__name__} reads its prompt through cross-attention: the prompt's EOS is not in "
             "its decoder and has no activation there. Use a MusicGen-Melody model, or position='start'"
         )
-    if model.training:
-        raise ValueError(
-            "the model is in training mode, where dropout makes activations random: call model.eval()"
-        )
+    model.check_eval("activations")
 
     attribute = prompts if isinstance(prompts, Attribute) else None
     labels = None
     if isinstance(prompts, Attribute):
         prompts = prompts.positive_prompts + prompts.negative_prompts
         labels = torch.arange(len(prompts)) < len(prompts) // 2
-    encoded = encode_prompts(model, processor, prompts)
+    encoded = model.encode(prompts)
     input_ids, mask = encoded["input_ids"], encoded["attention_mask"]
     last = mask.sum(1) - 1
-    if position == "eos" and (input_ids.gather(1, last[:, None]) != processor.tokenizer.eos_token_id).any():
+    if (
+        position == "eos"
+        and (input_ids.gather(1, last[:, None]) != model.processor.tokenizer.eos_token_id).any()
+    ):
         raise ValueError(
             "the tokenizer does not end prompts with its end-of-sequence token, as MusicGen's (T5) does"
         )
 
-    values = torch.zeros(len(prompts), len(stack.layers), stack.config.hidden_size)
+    values = torch.zeros(len(prompts), model.depth, model.width)
     with (
         torch.inference_mode(),
         tqdm(total=len(prompts), desc="activations", unit="prompt", disable=not progress) as bar,
     ):
         for begin in range(0, len(prompts), batch_size):
             rows = slice(begin, begin + batch_size)
-            prefix = _prefix(model, input_ids[rows], mask[rows], text_is_prefix=text_is_prefix)
-            start = prefix.shape[1] if text_is_prefix else 0
+            prefix = model.read_text(input_ids[rows], mask[rows])
+            prefix = _with_null_melody(model, prefix) if model.is_prefix else prefix
+            start = prefix.shape[1] if model.is_prefix else 0
             where = (
                 model.config.chroma_length + last[rows]
                 if position == "eos"
                 else torch.full_like(last[rows], start)
             )
-            tokens = torch.full((len(prefix), stack.num_codebooks, 1), _start_token(model))
+            tokens = torch.full((len(prefix), model.codebooks, 1), model.start_token)
             _record(model, prefix, mask[rows], tokens, partial(_at, where=where), site, into=values[rows])
             bar.update(len(prefix))
 
     metadata = {
-        **model_id(model),
+        **model.identity,
         "position": position,
         "site": site,
-        "text_length": text_length_of(processor),
+        "text_length": model.text_length,
         "prompts_sha256": prompts_hash(prompts),
         "versions": versions(),
     }
@@ -184,8 +180,7 @@ def extract_activations(
 
 
 def extract_audio_activations(
-    model: PreTrainedModel,
-    processor: MusicgenMelodyProcessor,
+    model: MusicModel,
     audio: "npt.ArrayLike | Clips",
     *,
     sample_rate: int | None = None,
@@ -201,8 +196,7 @@ def extract_audio_activations(
 
     Parameters
     ----------
-    model, processor
-        As `load_model` returns them.
+    model : MusicModel
     audio : array_like, shape (clips, samples), or Clips
         In [-1, 1]; resampled to the codec's rate.
     sample_rate : int, optional
@@ -241,12 +235,9 @@ def extract_audio_activations(
             raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if model.training:
-        raise ValueError(
-            "the model is in training mode, where dropout makes activations random: call model.eval()"
-        )
-    stack, config, codec = decoder_stack(model), model.config, cast(Any, model).audio_encoder
-    samples = _clips_audio(audio, sample_rate, int(config.audio_encoder.sampling_rate))
+    model.check_eval("activations")
+    stack, config, codec = model.stack, model.config, model.network.audio_encoder
+    samples = _clips_audio(audio, sample_rate, model.sample_rate)
     if batch_size is None:
         channels = getattr(config.audio_encoder, "num_filters", 16)
         batch_size = max(1, min(16, 2**28 // (4 * samples.shape[1] * channels)))
@@ -256,17 +247,15 @@ def extract_audio_activations(
             f"labels must be {len(samples)} booleans, one for each clip, got {poles.dtype} of shape "
             f"{tuple(poles.shape)}"
         )
-    text_is_prefix = not hasattr(stack.layers[0], "encoder_attn")
-    text_length = text_length_of(processor)
-    frames = int(samples.shape[1] / config.audio_encoder.sampling_rate * config.audio_encoder.frame_rate)
-    taken = config.chroma_length + text_length if text_is_prefix else 0
-    if not 1 <= frames <= config.decoder.max_position_embeddings - taken - 1:
+    frames = int(samples.shape[1] / model.sample_rate * model.frame_rate)
+    most = config.decoder.max_position_embeddings - model.prefix_length - 1
+    if not 1 <= frames <= most:
         raise ValueError(
-            f"the clips have {frames} frames of the codec, but the model has positions for 1 to "
-            f"{config.decoder.max_position_embeddings - taken - 1}: give shorter or longer clips"
+            f"the clips have {frames} frames of the codec, but the model has positions for 1 to {most}: "
+            "give shorter or longer clips"
         )
 
-    values = torch.zeros(len(samples), len(stack.layers), stack.config.hidden_size)
+    values = torch.zeros(len(samples), model.depth, model.width)
     digest = hashlib.sha256()
     with (
         torch.inference_mode(),
@@ -277,20 +266,20 @@ def extract_audio_activations(
             batch = torch.from_numpy(samples[rows])[:, None].to(model.device, torch.float32)
             codes = codec.encode(batch).audio_codes[0]  # (clips, codebooks, frames)
             digest.update(codes.to(torch.int32).cpu().numpy().tobytes())
-            text = torch.zeros(len(codes), text_length, stack.config.hidden_size).to(stack.layer_norm.weight)
-            prefix = _with_null_melody(model, text) if text_is_prefix else text
+            text = torch.zeros(len(codes), model.text_length, model.width).to(stack.layer_norm.weight)
+            prefix = _with_null_melody(model, text) if model.is_prefix else text
             length = codes.shape[2]
             reduce = partial(_of_last, count=1 if position == "last" else length)
-            tokens = _delayed(codes, _start_token(model))
+            tokens = _delayed(codes, model.start_token)
             _record(model, prefix, None, tokens, reduce, site, into=values[rows])
             bar.update(len(codes))
 
     prompts = getattr(audio, "prompts", None) or [f"clip {index}" for index in range(len(samples))]
     metadata = {
-        **model_id(model),
+        **model.identity,
         "position": position,
         "site": site,
-        "text_length": text_length,
+        "text_length": model.text_length,
         "audio_tokens_sha256": digest.hexdigest(),
         "versions": versions(),
     }
@@ -302,25 +291,15 @@ def _of_last(hidden: Tensor, count: int) -> Tensor:
     return hidden[:, -count:].mean(dim=1, dtype=torch.float32)
 
 
-def _prefix(model: Any, input_ids: Tensor, mask: Tensor, *, text_is_prefix: bool) -> Tensor:
-    """What the decoder reads of prompts: [null melody | text], or the text alone for cross-attention."""
-    text = model.text_encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
-    if hasattr(model, "enc_to_dec_proj"):
-        text = model.enc_to_dec_proj(text)
-    text = text * mask[..., None]
-    return _with_null_melody(model, text) if text_is_prefix else text
-
-
-def _with_null_melody(model: Any, text: Tensor) -> Tensor:
+def _with_null_melody(model: MusicModel, text: Tensor) -> Tensor:
+    """What the decoder reads: [null melody | text]."""
     melody = torch.zeros(len(text), model.config.chroma_length, model.config.num_chroma).to(text)
     melody[:, :, 0] = 1
-    if hasattr(model, "audio_enc_to_dec_proj"):
-        melody = model.audio_enc_to_dec_proj(melody)
-    return torch.cat([melody, text], dim=1)
+    return torch.cat([model.read_melody(melody), text], dim=1)
 
 
 def _record(
-    model: Any,
+    model: MusicModel,
     prefix: Tensor,
     mask: Tensor | None,
     tokens: Tensor,
@@ -330,9 +309,9 @@ def _record(
 ) -> None:
     """Run the decoder over prefix and tokens; put what `reduce` keeps of a sequence into (rows, layers, hidden).
 
-    That is there before: small things made between large ones that are freed would leave holes in memory.
+    `into` is preallocated: allocating small results between large temporaries fragments the heap.
     """
-    stack = decoder_stack(model)
+    stack = model.stack
 
     def keep(layer: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -341,7 +320,7 @@ def _record(
         return hook
 
     text_mask = {}
-    if mask is not None and hasattr(stack.layers[0], "encoder_attn"):
+    if mask is not None and not model.is_prefix:
         text_mask = {"encoder_attention_mask": mask}
     with ExitStack() as hooks:
         for layer, block in enumerate(stack.layers):
@@ -353,11 +332,6 @@ def _record(
 def _at(hidden: Tensor, where: Tensor) -> Tensor:
     """The states (rows, hidden) at one position of each row's sequence (rows, positions, hidden)."""
     return hidden[torch.arange(len(hidden), device=hidden.device), where]
-
-
-def _start_token(model: Any) -> int:
-    start = model.generation_config.decoder_start_token_id
-    return int(model.generation_config.bos_token_id if start is None else start)
 
 
 def _delayed(codes: Tensor, start_token: int) -> Tensor:

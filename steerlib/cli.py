@@ -5,14 +5,9 @@ will not fit into memory or on the disk; 130 interrupted (what was stored stays,
 """
 
 import argparse
-import os
 import sys
-import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +17,11 @@ import soundfile
 import transformers
 import yaml  # type: ignore[import-untyped]
 
-from book import run as book
 from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
-from steerlib.engine.cost import DoesNotFit, Estimate
-from steerlib.engine.generation import REHEARSAL, generate
-from steerlib.engine.rehearsal import costs
+from steerlib.engine.fit import DoesNotFit
+from steerlib.engine.generation import Run, generate
+from steerlib.engine.sampling import Sampling
 from steerlib.measure.metrics import (
     clap_embeddings,
     clap_scores,
@@ -36,10 +30,11 @@ from steerlib.measure.metrics import (
     spectral_centroid,
     tempo,
 )
-from steerlib.model import decoder_stack, load_model, model_id, text_length_of, versions
+from steerlib.model import MusicModel, load_model, versions
 from steerlib.prompts import load_attribute
 from steerlib.steering import Steering, SteeringVector
 from steerlib.sweeps.export import save_table, save_vector
+from steerlib.sweeps.grid import cost, sweep
 from steerlib.sweeps.plans import SweepPlan, read_plans
 from steerlib.sweeps.store import Store, merge
 
@@ -99,23 +94,22 @@ def _info(args: argparse.Namespace) -> None:
             | counts
         )
     else:
-        model, processor = _load(args, args.what)
-        stack, config = decoder_stack(model), model.config
-        prefix = not hasattr(stack.layers[0], "encoder_attn")
+        model = _load(args, args.what)
+        config = model.config
         _show(
-            model_id(model)
+            model.identity
             | {
-                "class": type(model).__name__,
+                "class": type(model.network).__name__,
                 "text": "prefix of the decoder"
-                if prefix
+                if model.is_prefix
                 else "cross-attention: its EOS is not in the decoder",
-                "layers x width": f"{len(stack.layers)} x {config.decoder.hidden_size}",
-                "parameters": f"{sum(weight.numel() for weight in model.parameters()):,}",
-                "codebooks x codes": f"{config.decoder.num_codebooks} x {config.decoder.vocab_size}",
-                "frames per second": f"{config.audio_encoder.frame_rate:g}",
-                "sample rate": f"{config.audio_encoder.sampling_rate} Hz",
-                "chroma frames": config.chroma_length if prefix else 0,
-                "prompt length": f"{text_length_of(processor)} tokens",
+                "layers x width": f"{model.depth} x {model.width}",
+                "parameters": f"{sum(weight.numel() for weight in model.network.parameters()):,}",
+                "codebooks x codes": f"{model.codebooks} x {config.decoder.vocab_size}",
+                "frames per second": f"{model.frame_rate:g}",
+                "sample rate": f"{model.sample_rate} Hz",
+                "chroma frames": config.chroma_length if model.is_prefix else 0,
+                "prompt length": f"{model.text_length} tokens",
                 "device, dtype": f"{model.device}, {str(model.dtype).removeprefix('torch.')}",
             }
             | versions()
@@ -127,9 +121,8 @@ def _extract(args: argparse.Namespace) -> None:
         raise ValueError(f"--out must end in .safetensors, got {args.out}")
     attribute = load_attribute(args.attribute)
     attribute = attribute.first(args.pairs) if args.pairs else attribute
-    model, processor = _load(args)
     acts = extract_activations(
-        model, processor, attribute, position=args.position, site=args.site, progress=not args.quiet
+        _load(args), attribute, position=args.position, site=args.site, progress=not args.quiet
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     vector = diff_mean(acts)
@@ -138,7 +131,7 @@ def _extract(args: argparse.Namespace) -> None:
 
 
 def _steer(args: argparse.Namespace) -> None:
-    model, processor = _load(args)
+    model = _load(args)
     vector = SteeringVector.load(args.vector, model=model)
     settings = [(prompt, factor) for prompt in args.prompt for factor in args.multiplier]
     steering = [
@@ -150,13 +143,12 @@ def _steer(args: argparse.Namespace) -> None:
     ]  # fmt: skip
     clips = generate(
         model,
-        processor,
         [prompt for prompt, _ in settings],
         seconds=args.seconds,
         seed=args.seed,
         steering=steering,
-        guidance_scale=args.guidance,
-        progress=not args.quiet,
+        sampling=Sampling(args.guidance),
+        run=Run(progress=not args.quiet),
     )
     paths = clips.save(args.out)
     columns = {"prompt": [prompt for prompt, _ in settings], "multiplier": [factor for _, factor in settings]}
@@ -173,102 +165,39 @@ def _sweep(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.experiment} has no sweep {unknown[0]!r}; it has {', '.join(plans)}")
     changes = {name: yaml.safe_load(value) for name, value in args.parameter}
     chosen = [plans[name].changed(changes) for name in args.names or plans]
-    loaded: dict[Any, Any] = {}
+    loaded: dict[Any, MusicModel] = {}
     for plan in chosen:
         key = (plan.model, plan.revision, plan.device, plan.dtype)
         if key not in loaded:
             name, revision, device, dtype = key
             loaded = {key: load_model(name, revision=revision, device=device, dtype=dtype)}  # one at a time
-        model, processor = loaded[key]
-        _run_plan(plan, model, processor, args)
+        _run_plan(plan, loaded[key], args)
 
 
-def _run_plan(plan: SweepPlan, model: Any, processor: Any, args: argparse.Namespace) -> None:
+def _run_plan(plan: SweepPlan, model: MusicModel, args: argparse.Namespace) -> None:
     folder = args.output / plan.name
+    vectors = plan.vectors(model, folder / "vectors", stand_ins=args.dry_run)
+    arguments = plan.arguments(model, vectors, shard=args.shard, progress=not args.quiet)
     if args.dry_run:
-        vectors = plan.vectors(model, processor, folder / "vectors", dry_run=True)
-        table = plan.run(model, processor, vectors, folder / "store", shard=args.shard, dry_run=True)
-        print(f"sweep   {plan.name}\n{Estimate(**table.attrs)}\n", flush=True)
+        print(f"sweep   {plan.name}\n{cost(model, store=folder / 'store', **arguments)}\n", flush=True)
         return
-    vectors = plan.vectors(model, processor, folder / "vectors")
     if args.vectors:
         return
     if args.shard:
         store = folder / "shards" / args.shard.replace("/", "-of-")
-        table = plan.run(model, processor, vectors, store, shard=args.shard, progress=not args.quiet)
+        table = sweep(model, store=store, **arguments)
         print(f"{plan.name}: shard {args.shard} is done, {table['key'].nunique()} clips in {store}")
         return
     if args.merge:
         shards = sorted(path.parent for path in (folder / "shards").glob("*/store.json"))
         merge(folder / "store", shards)
-    table = plan.run(model, processor, vectors, folder / "store", progress=not args.quiet)
-    about = {"sweep": asdict(plan), "model": model_id(model), "versions": versions()}
+    table = sweep(model, store=folder / "store", **arguments)
+    about = {"sweep": dict(plan.given), "model": model.identity, "versions": versions()}
     for suffix in (".parquet", ".csv"):
         save_table(table, folder / f"table{suffix}", about=about)
     print(
         f"{plan.name}: {len(table)} rows in {folder / 'table.parquet'} and .csv, clips in {folder / 'store'}"
     )
-
-
-def _rehearse(args: argparse.Namespace) -> None:
-    names = book.chapters(book.ROOT / "_toc.yml")
-    notebooks = book.ROOT / "notebooks"
-    unknown = [name for name in args.names if name not in names]
-    if unknown:
-        raise ValueError(f"there is no chapter {', '.join(unknown)}; chapters are: {', '.join(names)}")
-    changes = {key: yaml.safe_load(value) for key, value in args.parameter}
-    rows: list[dict[str, Any]] = []
-    try:
-        parameters = {
-            name: _harmless(name, given | changes)
-            for name, given in book.read_experiment(args.experiment, notebooks, args.names or names).items()
-        }
-        for name, given in parameters.items():
-            book.check_parameters(notebooks / f"{name}.ipynb", given)
-        with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-            for name, given in parameters.items():
-                tally = Path(folder) / f"{name}.jsonl"
-                os.environ[REHEARSAL] = str(tally)
-                output = Path(folder) / "book" / "chapters" / f"{name}.ipynb"
-                began = time.monotonic()
-                with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-                    book.run_notebook(notebooks / output.name, output, given, progress=False)
-                cost = costs(tally) | {"rest": time.monotonic() - began}
-                written = sum(file.stat().st_size for file in Path(folder).rglob("clips/*"))
-                rows.append(
-                    {"chapter": name, **cost, "disk_bytes": written - sum(row["disk_bytes"] for row in rows)}
-                )
-                print(f"{name:20} {_cost(rows[-1])}", flush=True)
-    except book.NotebookError as error:
-        raise (DoesNotFit if " with DoesNotFit" in str(error) else ValueError)(str(error)) from error
-    finally:
-        os.environ.pop(REHEARSAL, None)
-    table = pd.DataFrame(rows).set_index("chapter")
-    print(f"{'all of them':20} {_cost(dict(table.sum()) | {'memory_bytes': table.memory_bytes.max()})}")
-
-
-def _cost(row: Any) -> str:
-    return (
-        f"{row['clips']:7,.0f} clips {row['tokens']:12,.0f} tokens {row['memory_bytes'] / 2**30:6.2f} GiB of memory "
-        f"{row['disk_bytes'] / 2**20:7,.0f} MiB of disk {row['seconds'] / 60:8,.1f} min and {row['rest'] / 60:.1f} min "
-        "for all else, as it took now"
-    )
-
-
-def _harmless(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters with which a notebook writes into the folder of the rehearsal, and reads what lies elsewhere."""
-    given = dict(parameters)
-    for key, value in parameters.items():
-        if not isinstance(value, str) or not value:
-            continue
-        if key in ("output", "scores") and Path(value).expanduser().is_absolute():
-            raise ValueError(
-                f"{name}: {key} = {value} is absolute, and a rehearsal would write noise there: make it relative"
-            )
-        read = book.ROOT / "book" / "chapters" / value
-        if key not in ("output", "scores") and not key.endswith("_from") and read.exists():
-            given[key] = str(read.resolve())
-    return given
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -427,18 +356,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     sweep.add_argument(
         "--shard", metavar="3/16", help="make the third of sixteen parts, in a store of its own"
-    )
-
-    rehearse = command(
-        "rehearse", _rehearse, "say what the notebooks of an experiment would cost, by running them on noise",
-        "  steerlib rehearse data/experiments/quick.yaml\n"
-        "  steerlib rehearse data/experiments/paper.yaml layer_scan steering_sweep\n"
-        "  steerlib rehearse data/experiments/paper.yaml layer_scan -p model facebook/musicgen-melody",
-    )  # fmt: skip
-    rehearse.add_argument("experiment", type=Path, help="YAML file with a section 'notebooks'")
-    rehearse.add_argument("names", nargs="*", metavar="CHAPTER", help="in the book's order; all by default")
-    rehearse.add_argument(
-        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="change one"
     )
 
     evaluate = command(

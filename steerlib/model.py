@@ -1,4 +1,4 @@
-"""Load a model, encode prompts for it, and find the parts that the rest of the library hooks into.
+"""Load a model, and say of it what the rest of the library asks: sizes, rates, prompts, parts to hook into.
 
 Everything works on transformers' own classes: `MusicgenMelodyForConditionalGeneration`, which paper A and
 paper B study (its text is a prefix of the decoder's sequence), and `MusicgenForConditionalGeneration`
@@ -19,9 +19,10 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,12 @@ from transformers.utils import cached_file
 from steerlib.prompts import DATA
 
 __all__ = [
-    "TEXT_LENGTH",
+    "MusicModel",
     "decoder_blocks",
     "decoder_stack",
-    "encode_prompts",
     "load_model",
     "model_id",
-    "text_length_of",
+    "network_of",
     "versions",
 ]
 
@@ -60,7 +60,7 @@ logging.getLogger("transformers.configuration_utils").addFilter(
 
 POCKET = DATA / "pocket"
 TEXT_LENGTH = 64
-"""Length in tokens to which prompts are padded, for models whose tokenizer states no shorter one."""
+"""Length in tokens to which prompts are padded, unless the tokenizer states a shorter one."""
 
 _CLASSES: dict[str, tuple[Any, Any]] = {
     "musicgen_melody": (MusicgenMelodyForConditionalGeneration, MusicgenMelodyProcessor),
@@ -74,13 +74,190 @@ _FOLDER_HINT = "Expected a folder written by save_pretrained of both model and p
 _POCKET_HINT = "The pocket model is part of the repository: use a complete clone and 'pip install -e .' in it"
 
 
+class MusicModel:
+    """A MusicGen and its processor. Unpacks into the two: ``network, processor = load_model()``.
+
+    Parameters
+    ----------
+    network : MusicgenMelodyForConditionalGeneration or MusicgenForConditionalGeneration
+    processor : MusicgenMelodyProcessor or MusicgenProcessor
+    name : str, optional
+        What `load_model` was asked for; by default the name in `identity`.
+
+    Attributes
+    ----------
+    network, processor, name
+    sample_rate : int
+        Hz, of the audio that it makes.
+    frame_rate : float
+        Frames of the codec a second.
+    depth, width, codebooks : int
+        Decoder blocks, numbers in a state, codebooks.
+    text_length : int
+        Tokens to which `encode` pads.
+    is_prefix : bool
+        Whether the text is part of the decoder's sequence (MusicGen-Melody), rather than read by cross-attention.
+    prefix_length : int
+        Positions of the decoder's sequence before the codes.
+    start_token : int
+
+    Raises
+    ------
+    TypeError
+        If the network is not built like MusicGen.
+    """
+
+    def __init__(self, network: Any, processor: MusicgenMelodyProcessor, *, name: str | None = None) -> None:
+        self.network, self.processor = network, processor
+        self.stack: Any = decoder_stack(network)
+        config, ids = network.config, network.generation_config
+        self.config: Any = config
+        self.sample_rate = int(config.audio_encoder.sampling_rate)
+        self.frame_rate = config.audio_encoder.frame_rate
+        self.depth, self.width = len(self.stack.layers), int(self.stack.config.hidden_size)
+        self.codebooks = int(config.decoder.num_codebooks)
+        self.text_length = min(int(processor.tokenizer.model_max_length), TEXT_LENGTH)
+        self.is_prefix = not hasattr(self.stack.layers[0], "encoder_attn")
+        self.prefix_length = config.chroma_length + self.text_length if self.is_prefix else 0
+        start = ids.decoder_start_token_id
+        self.start_token = int(ids.bos_token_id if start is None else start)
+        self.name = name or model_id(network)["model"]
+        self._digest: tuple[tuple[int, ...], str] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.network, self.processor))
+
+    def __repr__(self) -> str:
+        sizes = f"{self.depth} blocks x {self.width}, {self.codebooks} codebooks, {self.sample_rate} Hz"
+        return f"MusicModel({self.name!r}: {sizes}, {self.device.type})"
+
+    @property
+    def device(self) -> torch.device:
+        return self.stack.layer_norm.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the decoder."""
+        return self.stack.layer_norm.weight.dtype
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """See `model_id`."""
+        return model_id(self.network)
+
+    def frames(self, seconds: float) -> int:
+        """Frames of the codec in so many seconds.
+
+        Raises
+        ------
+        ValueError
+            If that is less than one frame, or more than the model has positions for after its prompt.
+        """
+        rate = self.frame_rate
+        most = self.config.decoder.max_position_embeddings - self.prefix_length - self.codebooks + 1
+        if not 0 < seconds < math.inf or round(seconds * rate) < 1:
+            raise ValueError(f"seconds must be positive, at least one frame of {1 / rate:g} s; got {seconds}")
+        if round(seconds * rate) > most:
+            raise ValueError(
+                f"seconds={seconds:g} is {round(seconds * rate)} frames, but this model has positions for {most} "
+                f"after its prompt: ask for at most {most / rate:g} s"
+            )
+        return round(seconds * rate)
+
+    def check_eval(self, what: str) -> None:
+        """Raise ValueError if the network is in training mode, where dropout makes `what` random."""
+        if self.network.training:
+            raise ValueError(
+                f"the model is in training mode, where dropout makes {what} random: call model.network.eval()"
+            )
+
+    def read_text(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """States (prompts, text, width) that the decoder reads of prompts; zero where the mask is."""
+        text = self.network.text_encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        if hasattr(self.network, "enc_to_dec_proj"):
+            text = self.network.enc_to_dec_proj(text)
+        return text * mask[..., None]
+
+    def read_melody(self, chroma: Tensor) -> Tensor:
+        """States (..., frames, width) that the decoder reads of chroma (..., frames, num_chroma)."""
+        if hasattr(self.network, "audio_enc_to_dec_proj"):
+            return self.network.audio_enc_to_dec_proj(chroma)
+        return chroma
+
+    def weights_digest(self) -> str:
+        """SHA-256 of every weight, in hexadecimal; computed anew only after a weight was changed in place."""
+        state = sorted(self.network.state_dict().items())
+        versions_now = tuple(number for _, tensor in state for number in (id(tensor), tensor._version))
+        if self._digest is None or self._digest[0] != versions_now:
+            digest = hashlib.sha256()
+            for name, tensor in state:
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+                digest.update(
+                    memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+                )
+            self._digest = versions_now, digest.hexdigest()
+        return self._digest[1]
+
+    def encode(self, prompts: Sequence[str], *, text_length: int | None = None) -> dict[str, Tensor]:
+        """Tokenise prompts and pad them to one fixed length.
+
+        Parameters
+        ----------
+        prompts : sequence of str
+        text_length : int, optional
+            Tokens to pad to, the end-of-sequence token included; the attribute by default.
+
+        Returns
+        -------
+        dict
+            ``input_ids`` and ``attention_mask``, int64 of shape (prompts, text_length), on the model's device.
+
+        Raises
+        ------
+        TypeError
+            If `prompts` is one string, or holds something else than strings.
+        ValueError
+            If there are no prompts, or one is empty or longer than `text_length`.
+
+        Warns
+        -----
+        UserWarning
+            Once per call, of words that the model cannot know: those missing from the model folder's
+            ``vocabulary.txt`` (the pocket model was trained on few words), or unknown to the tokenizer.
+        """
+        if isinstance(prompts, str):
+            raise TypeError(f"prompts must be a sequence of strings, got one string: write [{prompts!r}]")
+        prompts = list(prompts)
+        if not prompts:
+            raise ValueError("there are no prompts: give at least one")
+        for index, prompt in enumerate(prompts):
+            if not isinstance(prompt, str):
+                raise TypeError(f"prompts[{index}] must be a string, got {type(prompt).__name__}")
+            if not prompt.strip():
+                raise ValueError(f"prompts[{index}] is empty: describe some music, such as 'a folk song'")
+        length = self.text_length if text_length is None else text_length
+        tokenizer = self.processor.tokenizer
+        ids = tokenizer(prompts)["input_ids"]
+        longest = max(range(len(ids)), key=lambda index: len(ids[index]))
+        if len(ids[longest]) > length:
+            raise ValueError(
+                f"prompts[{longest}] has {len(ids[longest])} tokens, but prompts are padded to {length}: "
+                f"shorten {prompts[longest]!r}, or give a larger text_length (the same for the whole experiment)"
+            )
+        _warn_of_unknown_words(self.network, tokenizer, prompts, ids)
+        encoded = tokenizer(
+            prompts, padding="max_length", max_length=length, padding_side="right", return_tensors="pt"
+        ).to(self.network.device)
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+
 def load_model(
     name: str | Path = "pocket",
     *,
     revision: str | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
-) -> tuple[PreTrainedModel, MusicgenMelodyProcessor]:
+) -> MusicModel:
     """Load a model and its processor, ready for inference: in eval mode, without gradients.
 
     Only safetensors are read: nothing is ever unpickled.
@@ -100,8 +277,7 @@ def load_model(
 
     Returns
     -------
-    model : MusicgenMelodyForConditionalGeneration or MusicgenForConditionalGeneration
-    processor : MusicgenMelodyProcessor or MusicgenProcessor
+    MusicModel
 
     Raises
     ------
@@ -114,7 +290,7 @@ def load_model(
 
     Examples
     --------
-    >>> model, processor = load_model("facebook/musicgen-melody", dtype="bfloat16")     # doctest: +SKIP
+    >>> model = load_model("facebook/musicgen-melody", dtype="bfloat16")     # doctest: +SKIP
     """
     torch_device = _device(device)
     torch_dtype = _dtype(dtype, torch_device)
@@ -157,7 +333,12 @@ def load_model(
     model.requires_grad_(False)
     model = model.to(torch_device).eval()
     model.audio_encoder.float()  # the codec finds nearest codes: with 8 bits of mantissa it finds others
-    return model, processor
+    return MusicModel(model, processor, name=str(name))
+
+
+def network_of(model: Any) -> Any:
+    """The transformers model of a `MusicModel`; any other model is returned as it is."""
+    return model.network if isinstance(model, MusicModel) else model
 
 
 def decoder_stack(model: Any) -> Any:
@@ -169,7 +350,7 @@ def decoder_stack(model: Any) -> Any:
         If the model is not built like MusicGen.
     """
     try:
-        stack = model.decoder.model.decoder
+        stack = network_of(model).decoder.model.decoder
         _ = stack.layers[0].self_attn
     except (AttributeError, IndexError, TypeError):
         raise TypeError(
@@ -177,6 +358,17 @@ def decoder_stack(model: Any) -> Any:
             "expected a MusicGen or MusicGen-Melody model, as load_model returns"
         ) from None
     return stack
+
+
+def check_shape(model: Any, directions: Tensor, what: str) -> None:
+    """Raise ValueError unless `directions` has the model's shape (layers, hidden); `what` opens the message."""
+    stack = decoder_stack(model)
+    expected = (len(stack.layers), stack.config.hidden_size)
+    if tuple(directions.shape) != expected:
+        raise ValueError(
+            f"{what} has shape {tuple(directions.shape)}, but the model needs (layers, hidden) = {expected}: "
+            "take the vector from this model"
+        )
 
 
 def decoder_blocks(model: Any) -> nn.ModuleList:
@@ -190,74 +382,7 @@ def decoder_blocks(model: Any) -> nn.ModuleList:
     return decoder_stack(model).layers
 
 
-def text_length_of(processor: MusicgenMelodyProcessor) -> int:
-    """The length in tokens to which `encode_prompts` pads: the tokenizer's own, at most `TEXT_LENGTH`."""
-    return min(int(processor.tokenizer.model_max_length), TEXT_LENGTH)
-
-
-def encode_prompts(
-    model: PreTrainedModel,
-    processor: MusicgenMelodyProcessor,
-    prompts: Sequence[str],
-    *,
-    text_length: int | None = None,
-) -> dict[str, Tensor]:
-    """Tokenise prompts and pad them to one fixed length.
-
-    Parameters
-    ----------
-    model, processor
-        As `load_model` returns them.
-    prompts : sequence of str
-    text_length : int, optional
-        Tokens to pad to, the end-of-sequence token included; `text_length_of` the processor by default.
-
-    Returns
-    -------
-    dict
-        ``input_ids`` and ``attention_mask``, int64 of shape (prompts, text_length), on the model's device.
-
-    Raises
-    ------
-    TypeError
-        If `prompts` is one string, or holds something else than strings.
-    ValueError
-        If there are no prompts, or one is empty or longer than `text_length`.
-
-    Warns
-    -----
-    UserWarning
-        Once per call, if prompts have words that the model cannot know: words that are not in the model
-        folder's ``vocabulary.txt`` (where there is one: the pocket model was trained on few words), or that
-        the tokenizer does not know.
-    """
-    if isinstance(prompts, str):
-        raise TypeError(f"prompts must be a sequence of strings, got one string: write [{prompts!r}]")
-    prompts = list(prompts)
-    if not prompts:
-        raise ValueError("there are no prompts: give at least one")
-    for index, prompt in enumerate(prompts):
-        if not isinstance(prompt, str):
-            raise TypeError(f"prompts[{index}] must be a string, got {type(prompt).__name__}")
-        if not prompt.strip():
-            raise ValueError(f"prompts[{index}] is empty: describe some music, such as 'a folk song'")
-    length = text_length_of(processor) if text_length is None else text_length
-    tokenizer = processor.tokenizer
-    ids = tokenizer(prompts)["input_ids"]
-    longest = max(range(len(ids)), key=lambda index: len(ids[index]))
-    if len(ids[longest]) > length:
-        raise ValueError(
-            f"prompts[{longest}] has {len(ids[longest])} tokens, but prompts are padded to {length}: "
-            f"shorten {prompts[longest]!r}, or give a larger text_length (the same for the whole experiment)"
-        )
-    _warn_of_unknown_words(model, tokenizer, prompts, ids)
-    encoded = tokenizer(
-        prompts, padding="max_length", max_length=length, padding_side="right", return_tensors="pt"
-    ).to(model.device)
-    return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
-
-
-def model_id(model: PreTrainedModel) -> dict[str, str]:
+def model_id(model: Any) -> dict[str, str]:
     """Say which model this is, for the metadata of vectors and results.
 
     Returns
@@ -268,6 +393,7 @@ def model_id(model: PreTrainedModel) -> dict[str, str]:
         and 32 evenly spaced values as float32. It takes milliseconds, does not depend on the device, and
         changes with any training; it is no protection against someone who wants to deceive.
     """
+    model = network_of(model)
     name = str(model.name_or_path) or "unnamed"
     if Path(name).is_dir():
         name = "pocket" if Path(name).resolve() == POCKET else Path(name).resolve().name

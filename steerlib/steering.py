@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from steerlib.model import decoder_stack, model_id
+from steerlib.model import check_shape, decoder_stack, model_id, network_of
 
 __all__ = ["Branches", "Site", "Steering", "SteeringVector", "Steps", "active_steering", "add_direction"]
 
@@ -160,7 +160,7 @@ class SteeringVector:
 
     def apply(
         self,
-        model: nn.Module,
+        model: Any,
         multiplier: float = 1.0,
         *,
         source_layer: int | None = None,
@@ -213,13 +213,13 @@ class SteeringVector:
             temporary.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: str | Path, *, model: nn.Module | None = None) -> "SteeringVector":
+    def load(cls, path: str | Path, *, model: Any = None) -> "SteeringVector":
         """Read a vector that `save` wrote. Only safetensors are read: nothing is ever unpickled.
 
         Parameters
         ----------
         path : str or Path
-        model : MusicgenMelodyForConditionalGeneration or MusicgenForConditionalGeneration, optional
+        model : MusicModel, or a transformers MusicGen, optional
             The model it is meant for: a vector of another shape is refused now, and not when it is applied.
 
         Raises
@@ -271,13 +271,7 @@ class SteeringVector:
         return vector
 
     def _check_fit(self, model: Any, path: Path) -> None:
-        stack = decoder_stack(model)
-        expected = (len(stack.layers), stack.config.hidden_size)
-        if tuple(self.directions.shape) != expected:
-            raise ValueError(
-                f"{path} has shape {tuple(self.directions.shape)}, but the model needs (layers, hidden) = "
-                f"{expected}: take a vector from this model"
-            )
+        check_shape(model, self.directions, str(path))
         theirs, ours = self.metadata.get("weights"), model_id(model)["weights"]
         if theirs is not None and theirs != ours:
             warnings.warn(
@@ -380,7 +374,7 @@ class Steering:
         return directions * float(self.multiplier)
 
     @contextmanager
-    def applied(self, model: nn.Module) -> Iterator["Steering"]:
+    def applied(self, model: Any) -> Iterator["Steering"]:
         """Steer `model` inside a ``with`` block: its forward pass and transformers' ``generate``.
 
         The hooks act only while the model's decoder runs, come before any other hook on the same block, and
@@ -389,7 +383,7 @@ class Steering:
 
         Parameters
         ----------
-        model : MusicgenMelodyForConditionalGeneration or MusicgenForConditionalGeneration
+        model : MusicModel, or a transformers MusicGen
 
         Raises
         ------
@@ -398,14 +392,10 @@ class Steering:
         ValueError
             If the vector does not fit the model; during a pass, if `branches` cannot be told apart.
         """
-        stack = decoder_stack(model)
-        expected = (len(stack.layers), stack.config.hidden_size)
-        if tuple(self.vector.directions.shape) != expected:
-            raise ValueError(
-                f"the vector has shape {tuple(self.vector.directions.shape)}, but the model needs "
-                f"(layers, hidden) = {expected}: take the vector from this model"
-            )
-        current = _Pass(self, chroma_length=getattr(model.config, "chroma_length", 0))
+        network = network_of(model)
+        stack = decoder_stack(network)
+        check_shape(network, self.vector.directions, "the vector")
+        current = _Pass(self, chroma_length=getattr(network.config, "chroma_length", 0))
         with ExitStack() as hooks:
             hooks.callback(stack.register_forward_pre_hook(current.begin, with_kwargs=True).remove)
             hooks.callback(stack.register_forward_hook(current.end, always_call=True).remove)
@@ -413,18 +403,18 @@ class Steering:
                 if delta.any():
                     target = block if self.site == "residual" else block.self_attn
                     hooks.callback(target.register_forward_hook(current.editor(delta), prepend=True).remove)
-            opened = _ACTIVE.setdefault(model, [])
+            opened = _ACTIVE.setdefault(network, [])
             opened.append(current)
             hooks.callback(opened.remove, current)
             yield self
 
 
-def active_steering(model: nn.Module) -> tuple[Steering, ...]:
+def active_steering(model: Any) -> tuple[Steering, ...]:
     """The steerings of the contexts open on a model, in the order in which they act: innermost first.
 
     For decoders that do not run the model's own blocks, and therefore not their hooks.
     """
-    return tuple(current.steering for current in reversed(_ACTIVE.get(model, [])))
+    return tuple(current.steering for current in reversed(_ACTIVE.get(network_of(model), [])))
 
 
 def add_direction(hidden: Tensor, delta: Tensor, *, preserve_norm: bool = False) -> Tensor:

@@ -42,15 +42,15 @@ class KeyValues:
     heads : int
     steps : int
         Positions that will be added.
-    room : ndarray, optional
-        Attribute `room` of a tile that is done: memory that has been written to is faster than new memory.
+    buffer : ndarray, optional
+        Attribute `buffer` of a tile that is done: memory that has been written to is faster than new memory.
     """
 
-    room: npt.NDArray[np.float32] | None = None
+    buffer: npt.NDArray[np.float32] | None = None
 
     def __init__(
         self, melody: Tensor, group: Tensor, text: Tensor, prompt: Tensor, heads: int, steps: int,
-        room: npt.NDArray[np.float32] | None = None,
+        buffer: npt.NDArray[np.float32] | None = None,
     ) -> None:  # fmt: skip
         self.count, self.lanes = 0, len(group)
         melody, text = (each.unflatten(-1, (heads, -1)) for each in (melody, text))
@@ -61,12 +61,12 @@ class KeyValues:
             self.count, steps = self.past, self.past + steps
         shape = (depth, 2, steps, self.lanes, heads, size)
         if self.compiled:
-            self.weigh, self.add_up = _loops(size)
+            self.scores_kernel, self.values_kernel = _kernels(size)
             # Arrays of numpy's, which asks for large pages where there are any. What is shared lies as one matrix for
             # each head: keys (..., size, positions) and values (..., positions, size).
             needed = math.prod(shape)
-            self.room = np.empty(needed, np.float32) if room is None or room.size < needed else room
-            self.own = torch.from_numpy(self.room[:needed].reshape(shape))
+            self.buffer = np.empty(needed, np.float32) if buffer is None or buffer.size < needed else buffer
+            self.own = torch.from_numpy(self.buffer[:needed].reshape(shape))
             both = melody.numpy(), text.numpy()
             self.keys = [np.ascontiguousarray(each[:, 0].transpose(0, 1, 3, 4, 2)) for each in both]
             self.values = [np.ascontiguousarray(each[:, 1].swapaxes(2, 3)) for each in both]
@@ -98,8 +98,8 @@ class KeyValues:
             scores = qkv.new_empty(self.lanes, heads, self.melody.shape[3] + self.past + self.count)
             shared = ([each[layer] for each in kind] for kind in (self.keys, self.values))
             (keys, values), own = shared, (*self.which, self.own[layer].numpy(), self.count)
-            self.weigh(qkv.view(len(qkv), 3 * heads, size).numpy(), *keys, *own, scores.numpy())
-            self.add_up(scores.softmax(-1).numpy(), *values, *own, attended.numpy())
+            self.scores_kernel(qkv.view(len(qkv), 3 * heads, size).numpy(), *keys, *own, scores.numpy())
+            self.values_kernel(scores.softmax(-1).numpy(), *values, *own, attended.numpy())
         else:
             new = qkv[: self.lanes].unflatten(1, (3, heads, size))
             self.own[layer, :, self.count - 1] = new[:, 1:].transpose(0, 1)
@@ -137,7 +137,7 @@ def _attend_by_products(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Te
 
 
 @intrinsic
-def _fetch(context: Any, array: Any, index: Any) -> Any:
+def _prefetch(context: Any, array: Any, index: Any) -> Any:
     """Ask for the cache line of array[index], which need not exist."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -173,7 +173,7 @@ def _add_product(vector, matrix, total):  # type: ignore[no-untyped-def]
 
 
 @cache
-def _loops(size: int) -> tuple[Callable[..., None], Callable[..., None]]:
+def _kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]]:
     """The loops over keys and over values, for heads of one size: known to the compiler, they are far faster.
 
     Neither holds the other or any compiled function but a global one: numba does not keep those on disk.
@@ -185,7 +185,7 @@ def _loops(size: int) -> tuple[Callable[..., None], Callable[..., None]]:
     """
 
     @_compiled
-    def weigh(qkv, melody, text, group, prompt, own, count, scores):  # type: ignore[no-untyped-def]
+    def scores_kernel(qkv, melody, text, group, prompt, own, count, scores):  # type: ignore[no-untyped-def]
         lanes, heads, _ = scores.shape
         scale = np.float32(size**-0.5)
         for kind in range(2):
@@ -213,14 +213,14 @@ def _loops(size: int) -> tuple[Callable[..., None], Callable[..., None]]:
                 for head in range(heads):
                     for position in range(first, min(first + _STREAMS, count)):
                         for i in range(0, size, 16):
-                            _fetch(flat, ((position * lanes + lane) * heads + head) * size + i + _AHEAD)  # type: ignore[call-arg]
+                            _prefetch(flat, ((position * lanes + lane) * heads + head) * size + i + _AHEAD)  # type: ignore[call-arg]
                         score = np.float32(0)
                         for i in range(size):
                             score += qkv[lane, head, i] * keys[position, lane, head, i]
                         scores[lane, head, begin + position] = score
 
     @_compiled
-    def add_up(weights, melody, text, group, prompt, own, count, attended):  # type: ignore[no-untyped-def]
+    def values_kernel(weights, melody, text, group, prompt, own, count, attended):  # type: ignore[no-untyped-def]
         lanes, heads, _ = weights.shape
         first = melody.shape[2]
         begin = first + text.shape[2]
@@ -237,9 +237,9 @@ def _loops(size: int) -> tuple[Callable[..., None], Callable[..., None]]:
                 for head in range(heads):
                     for position in range(first, min(first + _STREAMS, count)):
                         for i in range(0, size, 16):
-                            _fetch(flat, ((position * lanes + lane) * heads + head) * size + i + _AHEAD)  # type: ignore[call-arg]
+                            _prefetch(flat, ((position * lanes + lane) * heads + head) * size + i + _AHEAD)  # type: ignore[call-arg]
                         weight = weights[lane, head, begin + position]
                         for i in range(size):
                             attended[lane, head, i] += weight * values[position, lane, head, i]
 
-    return weigh, add_up
+    return scores_kernel, values_kernel

@@ -1,9 +1,8 @@
 """Pieces of long work side by side, a core each, under one progress bar.
 
-Where the system can copy a running process (Linux), each worker is such a copy, which has all that was loaded before
-and shares its memory: threads of one Python take turns at its lock, which costs two of them an eighth of their time
-and many of them most of it. Elsewhere, on a graphics card, which one process feeds, and beside threads of the caller
-that do not rest, workers are threads.
+On Linux each worker is a fork: it has all that was loaded before, and shares its memory. Threads take turns at the
+GIL, which costs about 12 % with two workers and most of the time with many. Elsewhere, on a graphics card, which one
+process feeds, and beside busy threads of the caller, workers are threads.
 """
 
 import mmap
@@ -111,18 +110,17 @@ def side_by_side(
 def _pool(run: Callable[[int], Result], workers: int) -> tuple[Executor, Callable[[int], Result]]:
     """Workers, and what to submit to them."""
     may_fork = _THREADS.is_dir() and not multiprocessing.current_process().daemon
-    if workers > 1 and may_fork and not torch.cuda.is_initialized() and _others_rest():
+    if workers > 1 and may_fork and not torch.cuda.is_initialized() and _other_threads_sleep():
         fork = multiprocessing.get_context("fork")
         return ProcessPoolExecutor(workers, fork, initializer=_begin, initargs=(run, os.getpid())), _run
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)), run
 
 
-def _others_rest(patience: float = 2.0) -> bool:
-    """Whether all other threads of this process come to rest within so many seconds.
+def _other_threads_sleep(patience: float = 2.0) -> bool:
+    """Whether all other threads of this process fall asleep within so many seconds.
 
-    A copy of a process has one thread, and what the others had locked stays locked in it. A thread that torch lets end
-    (whenever it needs fewer than before) holds a lock of MKL for a moment: of copies made right then, every third
-    hung in its first product.
+    A fork has one thread, and locks that others held stay locked in it. A thread that torch lets end (whenever it
+    needs fewer than before) holds a lock of MKL for a moment: forking at that moment hung one run in three.
     """
     own = str(threading.get_native_id())
     give_up = time.monotonic() + patience

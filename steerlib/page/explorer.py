@@ -15,11 +15,12 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
-from steerlib.engine.generation import Clips, generate
+from steerlib.engine.clips import Clips
+from steerlib.engine.generation import Run, generate
+from steerlib.engine.sampling import Sampling
 from steerlib.measure.metrics import spectral_centroid, tempo
-from steerlib.model import decoder_blocks
+from steerlib.model import MusicModel, check_shape
 from steerlib.page import players as listen
 from steerlib.steering import Steering, SteeringVector
 
@@ -36,8 +37,7 @@ class Explorer:
 
     Parameters
     ----------
-    model, processor
-        As `load_model` returns them.
+    model : MusicModel
     vectors : mapping of str to SteeringVector
         The attributes that can be steered, by name.
     layer : int, optional
@@ -69,8 +69,7 @@ class Explorer:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        processor: MusicgenMelodyProcessor,
+        model: MusicModel,
         vectors: Mapping[str, SteeringVector],
         *,
         layer: int | None = None,
@@ -79,20 +78,16 @@ class Explorer:
         seconds: float = 8.0,
         measures: Mapping[str, Callable[[Clips], Any]] | None = None,
     ) -> None:
-        blocks = len(decoder_blocks(model))
+        blocks = model.depth
         if not vectors:
             raise ValueError("the explorer needs at least one steering vector: {'tempo': diff_mean(...)}")
         for name, vector in vectors.items():
-            if len(vector.directions) != blocks:
-                raise ValueError(
-                    f"vector {name!r} has {len(vector.directions)} layers, the model {blocks}: "
-                    "take it from the same model"
-                )
+            check_shape(model, vector.directions, f"the vector {name!r}")
         if layer is not None and not 0 <= layer < blocks:
             raise ValueError(f"layer is {layer}, but the model has the layers 0 to {blocks - 1}; None is all")
         if not (largest > 0 and math.isfinite(largest)):
             raise ValueError(f"largest is {largest}, but sliders need a positive number, such as 0.2")
-        self._model, self._processor, self._vectors = model, processor, dict(vectors)
+        self._model, self._vectors = model, dict(vectors)
         self._seconds = seconds
         self._measures = dict(measures or {"BPM": tempo, "Hz (spectral centroid)": spectral_centroid})
         self._made: _Settings | None = None
@@ -187,13 +182,12 @@ class Explorer:
             warnings.filterwarnings("always", message="these words of the prompts")
             clips = generate(
                 self._model,
-                self._processor,
                 [prompt] * len(wanted),
                 seconds=self._seconds,
                 seed=seed,
                 steering=wanted,
-                guidance_scale=guidance,
-                progress=False,
+                sampling=Sampling(guidance),
+                run=Run(progress=False),
             )
         measured = {unit: measure(clips) for unit, measure in self._measures.items()}
         named = " + ".join(

@@ -139,13 +139,13 @@ def tempo_figures(
     return [_mean(part, "beat F-measure", f, 0.95), _share(part, "BPM within 4 %", near, 0.95)]
 
 
-def prompt_figures(model, processor, *, prompts: int, seed: int) -> list[Figure]:
+def prompt_figures(model, *, prompts: int, seed: int) -> list[Figure]:
     """Whether generated clips follow opposite prompts: separation (AUC) and ratio of medians."""
     figures = []
     for name, measure, ratio in (("tempo", metrics.tempo, 1.6), ("timbre", metrics.spectral_centroid, 1.7)):
         attribute = load_attribute(name)
         texts = attribute.positive_prompts[:prompts] + attribute.negative_prompts[:prompts]
-        values = measure(generate(model, processor, list(texts), seed=seed))
+        values = measure(generate(model, list(texts), seed=seed))
         high, low = values[: len(values) // 2], values[len(values) // 2 :]
         high, low = high[np.isfinite(high)], low[np.isfinite(low)]
         separation = auc(high, low)
@@ -196,16 +196,16 @@ def clap_figures(
     return figures
 
 
-def named_figures(model, processor, judge: Path, *, seed: int) -> list[Figure]:
+def named_figures(model, judge: Path, *, seed: int) -> list[Figure]:
     """Whether generated clips have the style and the instrument that their prompt names."""
     pairs = [(style, lead) for style in STYLES for lead in LEADS] * 2
     texts = [f"A {style} song with a {lead}" for style, lead in pairs]
-    clips = generate(model, processor, texts, seed=[seed + i for i in range(len(texts))])
+    clips = generate(model, texts, seed=[seed + i for i in range(len(texts))])
     truths = {"style": [style for style, _ in pairs], "lead": [lead for _, lead in pairs]}
     return clap_figures("model, named in the prompt", clips, truths, judge, {"style": 0.7, "lead": 0.6})
 
 
-def melody_figures(model, processor, *, tunes: int, seed: int) -> list[Figure]:
+def melody_figures(model, *, tunes: int, seed: int) -> list[Figure]:
     """Chroma correlation of generated clips with the tune they were given, and with another clip's tune."""
     seeds = range(corpus.HELD_OUT + 2000, corpus.HELD_OUT + 2000 + tunes)
     composed = [corpus.compose(s) for s in seeds]
@@ -215,9 +215,9 @@ def melody_figures(model, processor, *, tunes: int, seed: int) -> list[Figure]:
             for t, parts in composed
         ]
     )
-    melody = processor.feature_extractor(audio, sampling_rate=corpus.SAMPLE_RATE, return_tensors="pt")
+    melody = model.processor.feature_extractor(audio, sampling_rate=corpus.SAMPLE_RATE, return_tensors="pt")
     texts = [f"A {truth.style} song with a {truth.lead}" for truth, _ in composed]
-    clips = generate(model, processor, texts, seed=seed, melody=melody.input_features)
+    clips = generate(model, texts, seed=seed, melody=melody.input_features)
     length = min(clips.audio.shape[1], audio.shape[1])
     made, rate = clips.audio[:, :length], corpus.SAMPLE_RATE
     own = metrics.chroma_correlation(audio[:, :length], made, sample_rate=rate)
@@ -251,10 +251,10 @@ def evaluate(
     -------
     list of Figure
     """
-    model, processor = load_model(folder)
+    model = load_model(folder)
     made = list(corpus.stream(range(corpus.HELD_OUT + 1000, corpus.HELD_OUT + 1000 + clips)))
     truths, audio = [t for t, _ in made], np.stack([x for _, x in made])
-    figures, copies = codec_figures(model.audio_encoder, audio)
+    figures, copies = codec_figures(model.network.audio_encoder, audio)
     checkpoint = folder / "beats.ckpt"
     figures += tempo_figures("tempo judge", audio, truths, checkpoint)
     figures += tempo_figures("tempo judge, through the codec", copies, truths, checkpoint)
@@ -263,9 +263,9 @@ def evaluate(
     wanted = {"style": 0.9, "lead": 0.8}
     figures += clap_figures("CLAP judge", audio, known, judge, wanted)
     figures += clap_figures("CLAP judge, through the codec", copies, known, judge, wanted)
-    figures += prompt_figures(model, processor, prompts=prompts, seed=seed)
-    figures += named_figures(model, processor, judge, seed=seed)
-    figures += melody_figures(model, processor, tunes=prompts, seed=seed)
+    figures += prompt_figures(model, prompts=prompts, seed=seed)
+    figures += named_figures(model, judge, seed=seed)
+    figures += melody_figures(model, tunes=prompts, seed=seed)
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e6
     figures.append(Figure("all weights", "size (MB)", size, size, size, 1, 60, higher=False))
     if write:

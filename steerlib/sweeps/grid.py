@@ -1,7 +1,7 @@
 """Sweeps: the same prompts and seeds under many steering settings, measured, stored and resumable.
 
 Method: paper A, section 4 (layers and multipliers; figures 4 and 5). Every setting is generated from the same
-random streams (`steerlib.engine.generation`), so that the effect on a clip is the difference to the baseline clip of
+random streams (`engine.generation`), so that the effect on a clip is the difference to the baseline clip of
 the same prompt and seed. The baseline, multiplier 0, is made once per prompt and seed, whatever the number of
 attributes and layers, and appears in the table under each of them.
 
@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -22,17 +22,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
-from steerlib.engine.cost import check_fit, estimate, fitting
-from steerlib.engine.generation import ENGINE_VERSION, REHEARSAL, Clips, Row, Sampling, stream
+from steerlib.engine.clips import Clips, Row
+from steerlib.engine.cost import Estimate, check_fit, estimate
+from steerlib.engine.fit import largest_batch
+from steerlib.engine.generation import BACKEND, ENGINE_VERSION, Run, stream
+from steerlib.engine.sampling import Sampling
 from steerlib.measure.metrics import band_level, checkpoint_path, mode, onset_rate, spectral_centroid, tempo
-from steerlib.model import decoder_blocks, text_length_of
+from steerlib.model import MusicModel, check_shape
 from steerlib.prompts import DATA
 from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering
 from steerlib.sweeps.store import AudioFormat, Store, row_key
 
-__all__ = ["METRICS", "Metric", "Strategy", "sweep", "sweep_rows"]
+__all__ = ["BASELINE", "METRICS", "Grid", "Metric", "Strategy", "cost", "sweep", "sweep_cells"]
 
 Strategy = Literal["one_to_all", "all_to_all", "one_to_one"]
 Metric = Callable[[Clips], npt.NDArray[Any]]
@@ -48,77 +50,137 @@ METRICS: dict[str, Metric] = {
 
 _JUDGES = {"bpm": DATA / "pocket" / "beats.ckpt"}  # files that a metric depends on
 
+_DEFAULT_METRICS = ("bpm", "centroid", "onset_rate")
+_COLUMNS = ["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site"]
 
-def sweep(
-    model: PreTrainedModel,
-    processor: MusicgenMelodyProcessor,
-    prompts: Sequence[str],
-    vectors: Mapping[str, SteeringVector],
-    *,
-    source_layers: Sequence[int] | None,
-    multipliers: Sequence[float],
-    store: str | Path,
-    seeds: Sequence[int] = (0,),
-    strategy: Strategy = "one_to_all",
-    steps: Steps = "all",
-    branches: Branches = "both",
-    site: Site = "residual",
-    preserve_norm: bool = False,
-    seconds: float = 8.0,
-    guidance_scale: float = 3.0,
-    temperature: float = 1.0,
-    top_k: int | None = 250,
-    metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
-    beats: str | Path | None = None,
-    keep_audio: bool | AudioFormat = True,
-    shard: str | None = None,
-    batch_size: int | None = None,
-    dry_run: bool = False,
-    progress: bool = True,
-) -> pd.DataFrame:
-    """Generate and measure every combination of vector, source layer, multiplier, prompt and seed.
 
-    Rows go to the store as they are done; a sweep that was killed goes on where it stopped, and one of which
-    a setting changed makes only the rows that it changes. Chapters: *Layer scan*, *Steering sweep*, *Where
-    and when to inject*.
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Which steerings to try: every combination of vector, source layer and multiplier.
 
-    Parameters
+    Attributes
     ----------
-    model, processor
-        As `load_model` returns them.
-    prompts : sequence of str
     vectors : mapping of str to SteeringVector
         By the name of their attribute.
-    source_layers : sequence of int, or None for "all_to_all"
-    multipliers : sequence of float
-        The baseline, 0, is always made.
-    store : str or Path
-        Folder of the results, see `steerlib.sweeps.store`. Several sweeps may share one.
-    seeds : sequence of int, default (0,)
+    multipliers : sequence of float, or mapping of names to such
+        The same for all vectors, or each its own. The baseline, 0, is always made.
+    layers : sequence of int, or mapping of names to int or such, optional
+        Source layers, the same for all vectors or each its own. None for "all_to_all" only.
     strategy : {"one_to_all", "all_to_all", "one_to_one"}
         The source layer's direction into every block, each block's own, or the source layer's into its own
         block alone (paper A section 3.3).
     steps, branches, site, preserve_norm
         See `Steering`.
-    seconds, guidance_scale, temperature, top_k, batch_size, progress
-        See `generate`.
+    """
+
+    vectors: Mapping[str, SteeringVector]
+    multipliers: Sequence[float] | Mapping[str, Sequence[float]]
+    layers: Sequence[int] | Mapping[str, int | Sequence[int]] | None = None
+    strategy: Strategy = "one_to_all"
+    steps: Steps = "all"
+    branches: Branches = "both"
+    site: Site = "residual"
+    preserve_norm: bool = False
+
+    def steerings(self, model: MusicModel) -> list[tuple[str | None, int | None, float, Steering | None]]:
+        """(attribute, source layer, multiplier, Steering or None for the baseline) for every setting.
+
+        Raises
+        ------
+        ValueError
+            If a setting makes no sense or occurs twice, or a vector does not fit the model.
+        """
+        if self is BASELINE:
+            return [(None, None, 0.0, None)]
+        if not self.vectors:
+            raise ValueError(
+                "there are no vectors: give at least one, such as {'tempo': diff_mean(activations)}"
+            )
+        if self.strategy not in get_args(Strategy):
+            raise ValueError(
+                f"strategy must be one of {', '.join(get_args(Strategy))}; got {self.strategy!r}"
+            )
+        if self.strategy != "all_to_all" and self.layers is None:
+            raise ValueError(f"strategy {self.strategy!r} needs layers, such as [8]")
+        if self.strategy == "all_to_all" and self.layers is not None:
+            raise ValueError("strategy 'all_to_all' takes each block's own direction: leave layers None")
+        settings: dict[str, Any] = {
+            name: getattr(self, name) for name in ("steps", "branches", "site", "preserve_norm")
+        }
+        steerings: list[tuple[str | None, int | None, float, Steering | None]] = []
+        for attribute, vector in self.vectors.items():
+            check_shape(model, vector.directions, f"the vector {attribute!r}")
+            factors = [float(each) for each in _of(self.multipliers, attribute, "multipliers")]
+            if not all(map(math.isfinite, factors)):
+                raise ValueError(f"multipliers must be finite numbers, got {factors}")
+            layers = [None] if self.layers is None else _of(self.layers, attribute, "layers")
+            for layer, factor in product(layers, sorted({0.0, *(each for each in factors if each)})):
+                only = (layer,) if self.strategy == "one_to_one" and layer is not None else None
+                steering = Steering(vector, factor, source_layer=layer, layers=only, **settings)
+                steerings.append((attribute, layer, factor, steering if factor else None))
+        return steerings
+
+    def cells(self, model: MusicModel, prompts: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
+        """One row for each steering, prompt and seed, for `sweep_cells`."""
+        prompts, seeds = _distinct("prompts", prompts), _distinct("seeds", seeds)
+        records = [
+            (attribute, layer, multiplier, prompt_id, prompt, seed, () if steering is None else (steering,))
+            for (attribute, layer, multiplier, steering), (prompt_id, prompt), seed in product(
+                self.steerings(model), enumerate(prompts), seeds
+            )
+        ]
+        names = ["attribute", "source_layer", "multiplier", "prompt_id", "prompt", "seed", "steering"]
+        table = pd.DataFrame(records, columns=names).astype({"source_layer": "Int64"})
+        return table.assign(strategy=self.strategy, steps=self.steps, branches=self.branches, site=self.site)
+
+
+BASELINE = Grid({}, ())
+"""No steering: a sweep of it makes the unsteered clips alone."""
+
+
+def sweep(
+    model: MusicModel,
+    prompts: Sequence[str],
+    grid: Grid | Sequence[Grid],
+    *,
+    store: str | Path,
+    seconds: float = 8.0,
+    seeds: Sequence[int] = (0,),
+    sampling: Sampling = Sampling(),
+    metrics: Sequence[str] = _DEFAULT_METRICS,
+    beats: str | Path | None = None,
+    keep: AudioFormat | None = "mp3",
+    run: Run = Run(),
+) -> pd.DataFrame:
+    """Generate and measure every steering of a grid (or several) with every prompt and seed.
+
+    Rows go to the store as they are done; a sweep that was killed goes on where it stopped, and one with a
+    changed setting makes only the rows that the setting changes. Chapters: *Layer scan*, *Steering sweep*,
+    *Where and when to inject*.
+
+    Parameters
+    ----------
+    model : MusicModel
+    prompts : sequence of str
+    grid : Grid, or sequence of Grid
+    store : str or Path
+        Folder of the results, see `sweeps.store`. Several sweeps may share one.
+    seconds : float, default 8
+    seeds : sequence of int, default (0,)
+    sampling : Sampling
     metrics : sequence of str
         Names in `METRICS`.
     beats : str or path, optional
-        The BeatThis checkpoint that "bpm" is measured with, such as "final0"; see `steerlib.measure.metrics.beats`.
-    keep_audio : bool, "mp3" or "flac", default True
-        Keep the clips in the store; True is MP3.
-    shard : str, optional
-        "3/16" makes and returns the third of sixteen parts, which `steerlib.sweeps.store.merge` brings together.
-    dry_run : bool, default False
-        Make nothing: return the table as the store has it, metrics NaN where a row is missing. Its ``attrs``
-        say what the rest would cost: ``Estimate(**table.attrs)`` of `steerlib.engine.cost`. Takes the time of one
-        prompt and a few decode steps.
+        The BeatThis checkpoint that "bpm" is measured with, such as "final0".
+    keep : {"mp3", "flac"} or None, default "mp3"
+        What the clips are kept as in the store; None keeps their measures only.
+    run : Run
+        Its ``shard``, "3/16", makes and returns the third of sixteen parts, which `sweeps.store.merge` joins.
 
     Returns
     -------
     DataFrame
-        One row per cell, in the order of vectors, source_layers, multipliers (ascending), prompts and seeds.
+        One row per cell, in the order of grids, vectors, layers, multipliers (ascending), prompts and seeds.
         Columns attribute, strategy, source_layer (Int64, NA for All-to-All), multiplier, steps, branches,
         site, prompt_id, prompt, seed, one for each metric, clip (path within the store, NA if not kept) and
         key. Rows of the baseline share their clip and key.
@@ -131,48 +193,44 @@ def sweep(
     FileNotFoundError
         If a metric lacks its checkpoint.
     """
-    settings = {"steps": steps, "branches": branches, "site": site, "preserve_norm": preserve_norm}
-    steerings = _steerings(model, vectors, source_layers, multipliers, strategy, settings)
-    cells = _cells(steerings, _distinct("prompts", prompts), _distinct("seeds", seeds))
-    where = {"strategy": strategy, "steps": steps, "branches": branches, "site": site}
-    table = sweep_rows(
-        model,
-        processor,
-        cells.assign(**where),
-        store=store,
-        seconds=seconds,
-        guidance_scale=guidance_scale,
-        temperature=temperature,
-        top_k=top_k,
-        metrics=metrics,
-        beats=beats,
-        keep_audio=keep_audio,
-        shard=shard,
-        batch_size=batch_size,
-        dry_run=dry_run,
-        progress=progress,
-    )
-    names = ["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site"]
-    return table[names + [name for name in table if name not in names]]
+    table = sweep_cells(
+        model, _cells(model, prompts, grid, seeds), store=store, seconds=seconds, sampling=sampling,
+        metrics=metrics, beats=beats, keep=keep, run=run,
+    )  # fmt: skip
+    return table[_COLUMNS + [name for name in table if name not in _COLUMNS]]
 
 
-def sweep_rows(
-    model: PreTrainedModel,
-    processor: MusicgenMelodyProcessor,
+def cost(
+    model: MusicModel,
+    prompts: Sequence[str],
+    grid: Grid | Sequence[Grid],
+    *,
+    store: str | Path,
+    seconds: float = 8.0,
+    seeds: Sequence[int] = (0,),
+    sampling: Sampling = Sampling(),
+    metrics: Sequence[str] = _DEFAULT_METRICS,
+    beats: str | Path | None = None,
+    keep: AudioFormat | None = "mp3",
+    run: Run = Run(),
+) -> Estimate:
+    """What `sweep` with these parameters would still cost. Takes the time of one prompt and a few decode steps."""
+    cells = _cells(model, prompts, grid, seeds)
+    work = _Work(model, cells, store, seconds, sampling, metrics, beats, keep, run)
+    return estimate(model, work.rows, clips=len(work.unique), metrics=work.metrics, **work.cost)
+
+
+def sweep_cells(
+    model: MusicModel,
     cells: pd.DataFrame,
     *,
     store: str | Path,
     seconds: float = 8.0,
-    guidance_scale: float = 3.0,
-    temperature: float = 1.0,
-    top_k: int | None = 250,
-    metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
+    sampling: Sampling = Sampling(),
+    metrics: Sequence[str] = _DEFAULT_METRICS,
     beats: str | Path | None = None,
-    keep_audio: bool | AudioFormat = True,
-    shard: str | None = None,
-    batch_size: int | None = None,
-    dry_run: bool = False,
-    progress: bool = True,
+    keep: AudioFormat | None = "mp3",
+    run: Run = Run(),
 ) -> pd.DataFrame:
     """`sweep` for settings that are no grid. Chapters: *Probes*, *Genre fusion*, *Timbre transfer*.
 
@@ -181,9 +239,8 @@ def sweep_rows(
     cells : DataFrame
         A row for each clip with ``prompt``, ``seed``, ``steering`` (a tuple of `Steering`, empty for none) and, if
         the model is to follow a tune, ``melody`` (chroma of shape (frames, num_chroma), or None). Other columns
-        say what a cell is, and do not change it: cells that are alike but for them are made once.
-    model, processor, store, seconds, guidance_scale, temperature, top_k, metrics, beats, keep_audio, shard, \
-batch_size, dry_run, progress
+        are labels: cells that differ only in labels share one clip.
+    model, store, seconds, sampling, metrics, beats, keep, run
         See `sweep`.
 
     Returns
@@ -196,111 +253,110 @@ batch_size, dry_run, progress
     ValueError, FileNotFoundError
         As `sweep`.
     """
-    needed = [name for name in ("prompt", "seed", "steering") if name not in cells]
-    if needed or cells.empty:
-        raise ValueError(f"cells must have rows, and columns prompt, seed and steering; missing: {needed}")
-    chosen = _metrics(metrics)
-    judge_files = dict(_JUDGES)
-    if beats is not None and "bpm" in chosen:
-        chosen["bpm"] = partial(tempo, checkpoint=beats)
-        judge_files["bpm"] = checkpoint_path(beats)
-    audio_format: AudioFormat | None = "mp3" if keep_audio is True else keep_audio or None
-    if audio_format not in (None, *get_args(AudioFormat)):
-        raise ValueError(f"keep_audio must be True, False, 'mp3' or 'flac', got {keep_audio!r}")
-    if active_steering(model):
-        raise ValueError(
-            "a steering context is open on the model, where a sweep has no baseline: close it first"
-        )
-    sampling = Sampling(guidance_scale, temperature, top_k)
-    judges = {
-        name: _sha256(judge_files[name].read_bytes())
-        for name in chosen
-        if name in judge_files and judge_files[name].is_file()
-    }
-    common = {
-        "engine": ENGINE_VERSION,
-        "weights": _weights_sha256(model),
-        "dtype": str(model.dtype),
-        "device": model.device.type,
-        "text_length": text_length_of(processor),
-        "seconds": float(seconds),
-        "sampling": asdict(sampling),
-        "metrics": sorted(chosen),
-        "judges": judges,
-        "audio": audio_format,
-    }
-    if os.environ.get(REHEARSAL):
-        common["rehearsal"] = True  # its rows are noise: nobody else may find them
-    cells = _with_keys(cells, common)
-    unique = cells.drop_duplicates("key")
-    if shard is not None:
-        unique = _shard(unique, shard)
-        cells = cells[cells["key"].isin(unique["key"])]
-    results = Store(store)
-    stored = results.read()
-    missing = unique[~unique["key"].isin(stored["key"])]
-    rows = [Row(cell.prompt, cell.seed, cell.steering, cell.melody) for cell in missing.itertuples()]
-    if batch_size is None:
-        batch_size = fitting(model, processor, clips=len(rows), seconds=seconds, sampling=sampling)
-    cost: dict[str, Any] = {
-        "seconds": seconds, "sampling": sampling, "batch_size": batch_size, "audio_format": audio_format,
-        "store": results.folder,
-    }  # fmt: skip
-    if dry_run:
-        table = _join(cells, stored, chosen)
-        table.attrs |= asdict(estimate(model, processor, rows, clips=len(unique), metrics=chosen, **cost))
-        return table
+    work = _Work(model, cells, store, seconds, sampling, metrics, beats, keep, run)
+    if work.rows:
+        work.make()
+    return _join(work.cells, work.store.read(), work.metrics)
 
-    if rows:
 
-        def measure(
-            clips: Clips,
-        ) -> dict[str, list[float]]:  # one by one: a clip's numbers depend on itself alone
-            return {name: [float(metric(clip)[0]) for clip in clips] for name, metric in chosen.items()}
+class _Work:
+    """What a sweep asks for, checked, and what of it the store lacks."""
 
-        check_fit(model, processor, clips=len(rows), **cost)
-        _try_out(chosen, int(model.config.audio_encoder.sampling_rate))
-        label = f"sweep ({len(unique) - len(missing)} of {len(unique)} in the store)"
+    def __init__(
+        self,
+        model: MusicModel,
+        cells: pd.DataFrame,
+        store: str | Path,
+        seconds: float,
+        sampling: Sampling,
+        metrics: Sequence[str],
+        beats: str | Path | None,
+        keep: AudioFormat | None,
+        run: Run,
+    ) -> None:
+        needed = [name for name in ("prompt", "seed", "steering") if name not in cells]
+        if needed or cells.empty:
+            raise ValueError(
+                f"cells must have rows, and columns prompt, seed and steering; missing: {needed}"
+            )
+        self.metrics, judges = _metrics(metrics, beats)
+        if keep not in (None, *get_args(AudioFormat)):
+            raise ValueError(f"keep must be 'mp3', 'flac' or None, got {keep!r}")
+        if active_steering(model):
+            raise ValueError(
+                "a steering context is open on the model, where a sweep has no baseline: close it first"
+            )
+        common = {
+            "engine": ENGINE_VERSION,
+            "weights": model.weights_digest(),
+            "dtype": str(model.dtype),
+            "device": model.device.type,
+            "text_length": model.text_length,
+            "seconds": float(seconds),
+            "sampling": asdict(sampling),
+            "metrics": sorted(self.metrics),
+            "judges": judges,
+            "audio": keep,
+        }
+        if os.environ.get(BACKEND):  # its rows are no music: nobody else may find them
+            common["backend"] = os.environ[BACKEND]
+        cells = _with_keys(cells, common)
+        self.unique = cells.drop_duplicates("key")
+        if run.shard is not None:
+            self.unique = _shard(self.unique, run.shard)
+            cells = cells[cells["key"].isin(self.unique["key"])]
+        self.cells, self.model, self.store = cells, model, Store(store)
+        self.missing = self.unique[~self.unique["key"].isin(self.store.read()["key"])]
+        self.rows = [
+            Row(cell.prompt, cell.seed, cell.steering, cell.melody) for cell in self.missing.itertuples()
+        ]
+        batch_size = run.batch_size
+        if batch_size is None:
+            batch_size = largest_batch(model, clips=len(self.rows), seconds=seconds, sampling=sampling)
+        self.run = replace(run, batch_size=batch_size)
+        self.cost: dict[str, Any] = {
+            "seconds": seconds, "sampling": sampling, "batch_size": batch_size, "audio_format": keep,
+            "store": self.store.folder,
+        }  # fmt: skip
+
+    def make(self) -> None:
+        """Generate, measure and store the missing rows."""
+        check_fit(self.model, clips=len(self.rows), **self.cost)
+        _try_out(self.metrics, self.model.sample_rate)
+        seconds, keep = self.cost["seconds"], self.cost["audio_format"]
+
+        def measure(clips: Clips) -> dict[str, list[float]]:  # one by one: each depends on its own clip alone
+            return {name: [float(metric(clip)[0]) for clip in clips] for name, metric in self.metrics.items()}
+
         tiles = stream(
-            model,
-            processor,
-            rows,
+            self.model,
+            self.rows,
             seconds=seconds,
-            sampling=sampling,
+            sampling=self.cost["sampling"],
             measure=measure,
-            batch_size=batch_size,
-            label=label,
-            progress=progress,
+            run=self.run,
+            label=f"sweep ({len(self.unique) - len(self.missing)} of {len(self.unique)} in the store)",
         )
         for indices, clips, measured in tiles:
-            cell = missing.iloc[indices]
+            cell = self.missing.iloc[indices]
             done = cell.drop(columns=["steering", "melody", "prompt_id"], errors="ignore")
             # a clip without steering belongs to the baseline of every setting, hence to none
             about = done.columns.difference(["prompt", "seed", "multiplier", "key"])
             done[about] = done[about].mask(cell["steering"].map(len) == 0)
             done = done.assign(seconds=float(seconds), **measured)
-            audio = clips.audio if audio_format else None
-            results.append(done, audio, sample_rate=clips.sample_rate, audio_format=audio_format or "mp3")
-        stored = results.read()
-    return _join(cells, stored, chosen)
+            audio = clips.audio if keep else None
+            self.store.append(done, audio, sample_rate=clips.sample_rate, audio_format=keep or "mp3")
 
 
 def _cells(
-    steerings: list[tuple[str, int | None, float, Steering | None]], prompts: list[str], seeds: list[int]
+    model: MusicModel, prompts: Sequence[str], grid: Grid | Sequence[Grid], seeds: Sequence[int]
 ) -> pd.DataFrame:
-    """One row for every combination."""
-    records = [
-        (attribute, layer, multiplier, prompt_id, prompt, seed, () if steering is None else (steering,))
-        for (attribute, layer, multiplier, steering), (prompt_id, prompt), seed in product(
-            steerings, enumerate(prompts), seeds
-        )
-    ]
-    names = ["attribute", "source_layer", "multiplier", "prompt_id", "prompt", "seed", "steering"]
-    return pd.DataFrame(records, columns=names).astype({"source_layer": "Int64"})
+    grids = [grid] if isinstance(grid, Grid) else list(grid)
+    return pd.concat([each.cells(model, prompts, seeds) for each in grids], ignore_index=True)
 
 
 def _with_keys(cells: pd.DataFrame, common: dict[str, Any]) -> pd.DataFrame:
-    """The cells with a melody, be it None, and the key of all that determines their clips."""
+    """Add a ``melody`` column (None if absent) and the content key of each cell."""
     content: Callable[[Steering], dict[str, Any]] = cache(_content)
     melodies = [m if isinstance(m, torch.Tensor) else None for m in cells.get("melody", [None] * len(cells))]
     keys = []
@@ -320,7 +376,7 @@ def _with_keys(cells: pd.DataFrame, common: dict[str, Any]) -> pd.DataFrame:
 
 
 def _content(steering: Steering) -> dict[str, Any]:
-    """What of a steering determines the tokens: what it adds, where and when."""
+    """What in a steering determines the tokens: what it adds, where and when."""
     deltas = steering.deltas(len(steering.vector.directions)) + 0.0  # no -0.0
     return {
         "deltas": _sha256(deltas.numpy().tobytes()),
@@ -345,45 +401,19 @@ def _join(cells: pd.DataFrame, stored: pd.DataFrame, metrics: Mapping[str, Metri
 # --- arguments ----------------------------------------------------------------------------------------------
 
 
-def _steerings(
-    model: PreTrainedModel,
-    vectors: Mapping[str, SteeringVector],
-    source_layers: Sequence[int] | None,
-    multipliers: Sequence[float],
-    strategy: Strategy,
-    settings: dict[str, Any],
-) -> list[tuple[str, int | None, float, Steering | None]]:
-    """(attribute, source layer, multiplier, Steering or None for the baseline) for every setting."""
-    if not vectors:
-        raise ValueError("there are no vectors: give at least one, such as {'tempo': diff_mean(activations)}")
-    if strategy not in get_args(Strategy):
-        raise ValueError(f"strategy must be one of {', '.join(get_args(Strategy))}; got {strategy!r}")
-    layers: list[int | None] = [None]
-    if strategy != "all_to_all":
-        if source_layers is None:
-            raise ValueError(f"strategy {strategy!r} needs source_layers, such as [8]")
-        layers = _distinct("source_layers", source_layers)
-    elif source_layers is not None:
-        raise ValueError("strategy 'all_to_all' takes each block's own direction: leave source_layers None")
-    factors = _distinct("multipliers", [float(each) for each in multipliers])
-    if not all(map(math.isfinite, factors)):
-        raise ValueError(f"multipliers must be finite numbers, got {factors}")
-    factors = sorted({0.0, *(each for each in factors if each)})
-    depth = len(decoder_blocks(model))
-    steerings: list[tuple[str, int | None, float, Steering | None]] = []
-    for (attribute, vector), layer, factor in product(vectors.items(), layers, factors):
-        if len(vector.directions) != depth:
+def _of(values: Any, name: str, what: str) -> list[Any]:
+    """What holds for one vector, from the same for all or a mapping of names."""
+    if isinstance(values, Mapping):
+        if name not in values:
             raise ValueError(
-                f"the vector {attribute!r} has {len(vector.directions)} layers, but the model has {depth}: "
-                "take the vector from this model"
+                f"{what} has nothing for the vector {name!r}: it has {', '.join(map(str, values))}"
             )
-        only = (layer,) if strategy == "one_to_one" and layer is not None else None
-        steering = Steering(vector, factor, source_layer=layer, layers=only, **settings)
-        steerings.append((attribute, layer, factor, steering if factor else None))
-    return steerings
+        values = values[name]
+    return _distinct(what, [values] if isinstance(values, int | float) else values)
 
 
-def _metrics(names: Sequence[str]) -> dict[str, Metric]:
+def _metrics(names: Sequence[str], beats: str | Path | None) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Metrics by name, and the hash of the checkpoint of each that has one."""
     if isinstance(names, str):
         raise TypeError(f"metrics must be a sequence of names, got one string: write ({names!r},)")
     unknown = [name for name in names if name not in METRICS]
@@ -391,7 +421,13 @@ def _metrics(names: Sequence[str]) -> dict[str, Metric]:
         raise ValueError(
             f"unknown metrics {', '.join(map(repr, unknown))}: expected some of {', '.join(METRICS)}"
         )
-    return {name: METRICS[name] for name in names}
+    chosen, files = {name: METRICS[name] for name in names}, dict(_JUDGES)
+    if beats is not None and "bpm" in chosen:
+        chosen["bpm"] = partial(tempo, checkpoint=beats)
+        files["bpm"] = checkpoint_path(beats)
+    return chosen, {
+        name: _sha256(files[name].read_bytes()) for name in chosen if name in files and files[name].is_file()
+    }
 
 
 def _distinct(name: str, values: Sequence[Any]) -> list[Any]:
@@ -420,20 +456,11 @@ def _shard(unique: pd.DataFrame, shard: str) -> pd.DataFrame:
 
 
 def _try_out(metrics: Mapping[str, Metric], rate: int) -> None:
-    """Call each metric once on noise: what it lacks is missed now, and loaded before threads share it."""
+    """Call each metric once on noise: fail early if a checkpoint is missing, and load it before workers start."""
     noise = np.random.default_rng(0).normal(0, 0.1, (1, 2 * rate)).astype(np.float32)
     clips = Clips(noise, rate, np.zeros((1, 1, 1), np.int16), ("noise",), (0,))
     for metric in metrics.values():
         metric(clips)
-
-
-def _weights_sha256(model: PreTrainedModel) -> str:
-    """Hash of every weight: the key of a row must change when any of them does."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
-    return digest.hexdigest()
 
 
 def _sha256(content: bytes) -> str:

@@ -7,33 +7,37 @@ An experiment is a YAML file in ``data/experiments``. Of its sections, this modu
         model: pocket
         attributes: [tempo, timbre]         # names in data/prompts, or paths of YAML files
         prompts: neutral                    # likewise
-        source_layers: all                  # or a list; left out for strategy all_to_all
+        layers: all                         # or a list; left out for strategy all_to_all
         multipliers: [-0.1, 0.1]
         seeds: 3                            # 0, 1 and 2; or a list
         shards: 8                           # jobs that it is cut into
 
-What is left out has the default of `SweepPlan`, whose other names are those of `steerlib.sweep`.
+What is left out has its default. Other settings are the fields of `SweepPlan`, of `Grid` (but ``vectors``) and of
+`Sampling`, and the ``batch_size`` of `Run`, all on one level.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 import yaml  # type: ignore[import-untyped]
-from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
 from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
-from steerlib.model import decoder_blocks, model_id
+from steerlib.engine.generation import Run
+from steerlib.engine.sampling import Sampling
+from steerlib.model import MusicModel
 from steerlib.prompts import load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.export import save_vector
-from steerlib.sweeps.grid import Strategy, sweep
+from steerlib.sweeps.grid import Grid
 
 __all__ = ["SweepPlan", "read_plans"]
+
+_GRID = [each.name for each in fields(Grid) if each.name != "vectors"]
+_SAMPLING = [each.name for each in fields(Sampling)]
 
 
 @dataclass(frozen=True)
@@ -43,28 +47,32 @@ class SweepPlan:
     Attributes
     ----------
     name : str
+    given : mapping
+        The settings as the file has them.
     attributes : tuple of str
         One vector each, DiffMean of its prompts (paper A equation 1).
-    multipliers : tuple of float
+    grid : mapping
+        Fields of `Grid`; its ``layers`` may be "all".
     pairs : int or None
         Pairs of prompts for each vector; all by default.
     prompts : str
         A prompt list, of which the first `prompt_count` are taken; all by default.
-    source_layers : "all", tuple of int, or None
     seeds : int or tuple of int
         A number n means 0 to n - 1.
     shards : int
         Parts that the Snakefile makes on their own.
     model, revision, device, dtype
         See `steerlib.load_model`.
-    strategy, steps, branches, site, preserve_norm, seconds, guidance_scale, temperature, top_k, metrics, beats,
-    keep_audio, batch_size
+    seconds, metrics, beats, keep, sampling, run
         See `steerlib.sweep`.
     """
 
     name: str
+    given: Mapping[str, Any]
     attributes: tuple[str, ...]
-    multipliers: tuple[float, ...]
+    grid: Mapping[str, Any]
+    sampling: Sampling
+    run: Run
     model: str = "pocket"
     revision: str | None = None
     device: str = "auto"
@@ -72,71 +80,74 @@ class SweepPlan:
     pairs: int | None = None
     prompts: str = "neutral"
     prompt_count: int | None = None
-    source_layers: str | tuple[int, ...] | None = "all"
     seeds: int | tuple[int, ...] = 1
     shards: int = 1
-    strategy: Strategy = "one_to_all"
-    steps: str = "all"
-    branches: str = "both"
-    site: str = "residual"
-    preserve_norm: bool = False
     seconds: float = 8.0
-    guidance_scale: float = 3.0
-    temperature: float = 1.0
-    top_k: int | None = 250
     metrics: tuple[str, ...] = ("bpm", "centroid", "onset_rate")
     beats: str | None = None
-    keep_audio: bool | str = True
-    batch_size: int | None = None
+    keep: str | None = "mp3"
 
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, list):
-                object.__setattr__(self, each.name, tuple(value))
-        for name in ("attributes", "multipliers", "metrics"):
-            if not isinstance(getattr(self, name), tuple) or not getattr(self, name):
-                raise ValueError(f"sweep {self.name!r}: {name} must be a list with something in it")
-        if isinstance(self.source_layers, str) and self.source_layers != "all":
-            raise ValueError(
-                f"sweep {self.name!r}: source_layers must be 'all', a list of layers, or null for all_to_all; got "
-                f"{self.source_layers!r}"
-            )
-        for name in ("pairs", "prompt_count", "shards", "seeds"):
-            value = getattr(self, name)
-            if (
-                isinstance(value, bool)
-                or isinstance(value, int)
-                and value < 1
-                or isinstance(value, float | str)
-            ):
-                raise ValueError(f"sweep {self.name!r}: {name} must be a whole number from 1, got {value!r}")
-
-    def changed(self, changes: Mapping[str, Any]) -> "SweepPlan":
-        """The plan with other settings.
+    @classmethod
+    def of(cls, name: str, given: Mapping[str, Any]) -> "SweepPlan":
+        """The plan that settings on one level mean.
 
         Raises
         ------
         ValueError
-            If there is no such setting, or its value makes no sense.
+            If there is no such setting, one is missing, or its value makes no sense.
         """
-        _check_names(self.name, changes)
-        return replace(self, **changes)
+        own = [
+            each.name for each in fields(cls) if each.name not in ("name", "given", "grid", "sampling", "run")
+        ]
+        known = [*own, *_GRID, *_SAMPLING, "batch_size"]
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise ValueError(
+                f"sweep {name!r} has unknown settings {', '.join(unknown)}; there are {', '.join(known)}"
+            )
+        lacking = {"attributes", "multipliers"} - set(given)
+        if lacking:
+            raise ValueError(f"sweep {name!r} lacks {', '.join(sorted(lacking))}")
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+        for key in ("attributes", "multipliers", "metrics"):
+            if key in values and not (isinstance(values[key], tuple) and values[key]):
+                raise ValueError(f"sweep {name!r}: {key} must be a list with something in it")
+        layers = values.setdefault("layers", None if values.get("strategy") == "all_to_all" else "all")
+        if isinstance(layers, str) and layers != "all":
+            raise ValueError(
+                f"sweep {name!r}: layers must be 'all', a list of layers, or null for all_to_all; got {layers!r}"
+            )
+        for key in ("pairs", "prompt_count", "shards", "seeds"):
+            value = values.get(key)
+            if isinstance(value, bool | float | str) or isinstance(value, int) and value < 1:
+                raise ValueError(f"sweep {name!r}: {key} must be a whole number from 1, got {value!r}")
+        parts = {"own": own, "grid": _GRID, "sampling": _SAMPLING, "run": ["batch_size"]}
+        part: dict[str, dict[str, Any]] = {
+            which: {key: values[key] for key in keys if key in values} for which, keys in parts.items()
+        }
+        return cls(
+            name, dict(given), grid=part["grid"], sampling=Sampling(**part["sampling"]), run=Run(**part["run"]),
+            **part["own"],
+        )  # fmt: skip
+
+    def changed(self, changes: Mapping[str, Any]) -> "SweepPlan":
+        """The plan with other settings; raises as `of`."""
+        return self.of(self.name, {**self.given, **changes})
 
     def vectors(
         self,
-        model: PreTrainedModel,
-        processor: MusicgenMelodyProcessor,
+        model: MusicModel,
         folder: Path,
         *,
-        dry_run: bool = False,
+        stand_ins: bool = False,
     ) -> dict[str, SteeringVector]:
         """The vectors of the attributes, from the folder, or made and put there with their cards.
 
-        All shards must steer with the same numbers: whoever cuts a sweep makes the vectors first. In a dry run,
-        one that is not there is stood in for by random numbers, which cost the same.
+        All shards must steer with the same numbers: whoever cuts a sweep makes the vectors first. With `stand_ins`,
+        a vector that is not there is replaced by random numbers, which cost the same.
         """
         found: dict[str, SteeringVector] = {}
+        site = self.grid.get("site", "residual")
         for name in self.attributes:
             attribute = load_attribute(name)
             attribute = attribute.first(self.pairs) if self.pairs else attribute
@@ -148,66 +159,46 @@ class SweepPlan:
                     vector.metadata.get("n_positive"),
                     vector.metadata.get("site"),
                 )
-                wanted = (model_id(model)["weights"], len(attribute.positive_prompts), self.site)
+                wanted = (model.identity["weights"], len(attribute.positive_prompts), site)
                 if made != wanted:
                     raise ValueError(
                         f"{path} was made with (weights, pairs, site) = {made}, but the sweep {self.name!r} asks for "
                         f"{wanted}: delete it, or name another output folder"
                     )
-            elif dry_run:
-                shape = len(decoder_blocks(model)), model.config.decoder.hidden_size
-                random = torch.Generator().manual_seed(len(found))  # equal directions would share their clips
-                vector = SteeringVector(torch.randn(shape, generator=random))
+            elif stand_ins:
+                # equal directions would share their clips
+                random = torch.Generator().manual_seed(len(found))
+                vector = SteeringVector(torch.randn(model.depth, model.width, generator=random))
             else:
                 folder.mkdir(parents=True, exist_ok=True)
-                vector = diff_mean(extract_activations(model, processor, attribute, site=self.site))  # type: ignore[arg-type]
+                vector = diff_mean(extract_activations(model, attribute, site=site))
                 save_vector(vector, path)
             found[attribute.name] = vector
         return found
 
-    def run(
+    def arguments(
         self,
-        model: PreTrainedModel,
-        processor: MusicgenMelodyProcessor,
+        model: MusicModel,
         vectors: Mapping[str, SteeringVector],
-        store: str | Path,
         *,
         shard: str | None = None,
-        dry_run: bool = False,
         progress: bool = True,
-    ) -> pd.DataFrame:
-        """`steerlib.sweep` with the settings of the plan."""
-        layers = self.source_layers
-        if self.strategy == "all_to_all":
-            layers = None
-        elif layers == "all":
-            layers = tuple(range(len(decoder_blocks(model))))
-        given = asdict(self)
-        names = (
-            "strategy",
-            "steps",
-            "branches",
-            "site",
-            "preserve_norm",
-            "seconds",
-            "guidance_scale",
-            "temperature",
-        )
-        names += ("top_k", "metrics", "beats", "keep_audio", "batch_size")  # type: ignore[assignment]
-        return sweep(
-            model,
-            processor,
-            load_prompts(self.prompts)[: self.prompt_count],
-            vectors,
-            source_layers=layers,  # type: ignore[arg-type]
-            multipliers=self.multipliers,
-            seeds=range(self.seeds) if isinstance(self.seeds, int) else self.seeds,
-            store=store,
-            shard=shard,
-            dry_run=dry_run,
-            progress=progress,
-            **{name: given[name] for name in names},
-        )
+    ) -> dict[str, Any]:
+        """Arguments of `steerlib.sweep` and `sweeps.cost`, but the model and the store."""
+        grid = dict(self.grid)
+        if grid["layers"] == "all":
+            grid["layers"] = tuple(range(model.depth))
+        return {
+            "prompts": load_prompts(self.prompts)[: self.prompt_count],
+            "grid": Grid(vectors, **grid),
+            "seconds": self.seconds,
+            "seeds": range(self.seeds) if isinstance(self.seeds, int) else self.seeds,
+            "sampling": self.sampling,
+            "metrics": self.metrics,
+            "beats": self.beats,
+            "keep": self.keep,
+            "run": replace(self.run, shard=shard, progress=progress),
+        }
 
 
 def read_plans(experiment: str | Path) -> dict[str, SweepPlan]:
@@ -216,7 +207,7 @@ def read_plans(experiment: str | Path) -> dict[str, SweepPlan]:
     Raises
     ------
     ValueError
-        If the file is missing, has no sweeps, or one of them has a setting that there is not.
+        If the file is missing, has no sweeps, or one of them contains an unknown setting.
     """
     path = Path(experiment)
     if not path.is_file():
@@ -234,18 +225,5 @@ def read_plans(experiment: str | Path) -> dict[str, SweepPlan]:
     for name, settings in given.items():
         if not isinstance(settings, Mapping):
             raise ValueError(f"{path}: sweep {name!r} must be a mapping of settings, got {settings!r}")
-        _check_names(str(name), settings)
-        lacking = {"attributes", "multipliers"} - set(settings)
-        if lacking:
-            raise ValueError(f"{path}: sweep {name!r} lacks {', '.join(sorted(lacking))}")
-        plans[str(name)] = SweepPlan(str(name), **settings)
+        plans[str(name)] = SweepPlan.of(str(name), settings)
     return plans
-
-
-def _check_names(name: str, settings: Mapping[str, Any]) -> None:
-    known = [each.name for each in fields(SweepPlan) if each.name != "name"]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise ValueError(
-            f"sweep {name!r} has unknown settings {', '.join(unknown)}; there are {', '.join(known)}"
-        )

@@ -21,13 +21,14 @@ import numpy.typing as npt
 import pandas as pd
 import soundfile
 import soxr
-from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
 from steerlib.activations import Activations
+from steerlib.engine.generation import Run
 from steerlib.measure.metrics import chroma_correlation, clap_scores
+from steerlib.model import MusicModel
 from steerlib.readout.probes import Method, probe_directions, scaled
 from steerlib.steering import Site, Steering, SteeringVector
-from steerlib.sweeps.grid import sweep_rows
+from steerlib.sweeps.grid import sweep_cells
 
 __all__ = ["Push", "best_strength", "play_tunes", "score_clips", "steer_toward"]
 
@@ -39,7 +40,7 @@ class Push:
     Attributes
     ----------
     prompts : tuple of str
-        None may name the target.
+        Must not mention the target class.
     target, against, method
         What the direction tells apart, see `probe_directions`.
     strengths : tuple of float
@@ -79,8 +80,7 @@ class Push:
 
 
 def steer_toward(
-    model: PreTrainedModel,
-    processor: MusicgenMelodyProcessor,
+    model: MusicModel,
     activations: Mapping[Site, Activations],
     labels: Sequence[str] | npt.NDArray[Any] | pd.Series,
     pushes: Sequence[Push],
@@ -96,8 +96,7 @@ def steer_toward(
 
     Parameters
     ----------
-    model, processor
-        As `load_model` returns them.
+    model : MusicModel
     activations : mapping of site to Activations
         What the directions are made of, at each site that is steered.
     labels, penalty, seed
@@ -156,9 +155,9 @@ def steer_toward(
                 for place, prompt in enumerate(push.prompts)
                 for seed in seeds
             ]
-    return sweep_rows(
-        model, processor, pd.DataFrame(records), store=store, seconds=seconds, metrics=(), keep_audio="flac",
-        progress=progress,
+    return sweep_cells(
+        model, pd.DataFrame(records), store=store, seconds=seconds, metrics=(), keep="flac",
+        run=Run(progress=progress),
     )  # fmt: skip
 
 
@@ -183,7 +182,7 @@ def score_clips(
         A column ``score <label>`` more for each label.
     """
     if "clip" not in table or table["clip"].isna().any():
-        raise ValueError("the table has rows without a clip: sweep with keep_audio=True")
+        raise ValueError("the table has rows without a clip: sweep with keep='mp3'")
     names = list(dict.fromkeys(table["clip"]))
     read = [soundfile.read(Path(store) / name, dtype="float32") for name in names]
     scores = clap_scores(np.stack([audio for audio, _ in read]), labels, sample_rate=read[0][1], model=clap)
@@ -242,8 +241,7 @@ def best_strength(
 
 
 def play_tunes(
-    model: PreTrainedModel,
-    processor: MusicgenMelodyProcessor,
+    model: MusicModel,
     prompts: Sequence[str],
     tunes: npt.NDArray[np.float32],
     vectors: Mapping[Any, SteeringVector],
@@ -261,8 +259,7 @@ def play_tunes(
 
     Parameters
     ----------
-    model, processor
-        MusicGen-Melody, as `load_model` returns them.
+    model : MusicModel
     prompts : sequence of str
         One for each tune.
     tunes : ndarray, shape (tunes, samples)
@@ -289,8 +286,8 @@ def play_tunes(
     """
     if len(prompts) != len(tunes):
         raise ValueError(f"{len(prompts)} prompts for {len(tunes)} tunes: give one for each")
-    heard = int(processor.feature_extractor.sampling_rate)
-    chroma = processor.feature_extractor(
+    heard = int(model.processor.feature_extractor.sampling_rate)
+    chroma = model.processor.feature_extractor(
         _at_rate(tunes, sample_rate, heard), sampling_rate=heard, return_tensors="pt"
     ).input_features
     settings: list[tuple[Any, float, tuple[Steering, ...]]] = [(None, 0.0, ())]
@@ -308,18 +305,12 @@ def play_tunes(
         for key, strength, steering in settings
         for tune, prompt in enumerate(prompts)
     ]
-    table = sweep_rows(
-        model,
-        processor,
-        pd.DataFrame(records),
-        store=store,
-        seconds=seconds,
-        metrics=(),
-        keep_audio="flac",
-        progress=progress,
-    )
+    table = sweep_cells(
+        model, pd.DataFrame(records), store=store, seconds=seconds, metrics=(), keep="flac",
+        run=Run(progress=progress),
+    )  # fmt: skip
     table["vector"] = pd.Series([key for key, _, _ in settings for _ in prompts], dtype=object)
-    rate = int(model.config.audio_encoder.sampling_rate)
+    rate = model.sample_rate
     made = np.stack([soundfile.read(Path(store) / name, dtype="float32")[0] for name in table["clip"]])
     known = _at_rate(tunes, sample_rate, rate)
     length = min(made.shape[1], known.shape[1])

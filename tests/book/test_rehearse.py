@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from steerlib.engine.rehearsal import costs
 
 from steerlib.cli import main
 from steerlib.engine.generation import REHEARSAL, generate
-from steerlib.engine.rehearsal import costs
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import sweep
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import steerlib.engine.workers as module
-from steerlib.engine.workers import _others_rest, side_by_side
+from steerlib.engine.workers import _other_threads_sleep, side_by_side
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are threads there")
 
@@ -92,10 +92,10 @@ def test_workers_do_not_inherit_a_lock_of_a_thread_that_ends():
 @linux
 def test_workers_are_threads_beside_a_thread_that_does_not_rest(monkeypatch):
     busy = threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 10_000_000))  # seconds
-    assert _others_rest()
-    monkeypatch.setattr(_others_rest, "__defaults__", (0.1,))
+    assert _other_threads_sleep()
+    monkeypatch.setattr(_other_threads_sleep, "__defaults__", (0.1,))
     busy.start()
-    assert not _others_rest()
+    assert not _other_threads_sleep()
     assert set(side_by_side(lambda number, tick: os.getpid(), [1, 1], workers=2, label=None)) == {os.getpid()}
     assert busy.is_alive()
     busy.join()

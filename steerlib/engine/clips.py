@@ -1,0 +1,88 @@
+"""What is asked for and what comes out: a row of settings, and clips of audio with their tokens.
+
+Units: seconds of audio, Hz, frames of the codec.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from torch import Tensor
+
+from steerlib.steering import Steering
+
+__all__ = ["Clips", "Row"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """Generated audio and where it came from. Indexing and iteration give `Clips` again.
+
+    Attributes
+    ----------
+    audio : ndarray, shape (N, samples), float32
+        Mono, in [-1, 1] but for overshoots of the codec.
+    sample_rate : int
+        Hz.
+    tokens : ndarray, shape (N, codebooks, frames), int16
+        The codec's codes, without the delay pattern.
+    prompts : tuple of str
+    seeds : tuple of int
+    """
+
+    audio: npt.NDArray[np.float32]
+    sample_rate: int
+    tokens: npt.NDArray[np.int16]
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.audio)
+
+    def __getitem__(self, which: int | slice | Sequence[int]) -> "Clips":
+        rows = np.atleast_1d(np.arange(len(self))[which])
+        return Clips(
+            self.audio[rows],
+            self.sample_rate,
+            self.tokens[rows],
+            tuple(self.prompts[row] for row in rows),
+            tuple(self.seeds[row] for row in rows),
+        )
+
+    def __iter__(self) -> Iterator["Clips"]:
+        return (self[row] for row in range(len(self)))
+
+    def __repr__(self) -> str:
+        seconds = self.audio.shape[1] / self.sample_rate
+        return f"Clips({len(self)} x {seconds:.1f} s at {self.sample_rate} Hz)"
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write one 16-bit FLAC file per clip, ``000.flac`` and on, into a folder (made if needed)."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{row:03d}.flac" for row in range(len(self))]
+        for path, audio in zip(paths, self.audio, strict=True):
+            soundfile.write(path, audio, self.sample_rate)
+        return paths
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One clip to be made.
+
+    Attributes
+    ----------
+    prompt : str
+    seed : int
+    steering : tuple of Steering
+        Acting one after the other; none by default.
+    melody : Tensor, shape (frames, num_chroma), optional
+    """
+
+    prompt: str
+    seed: int = 0
+    steering: tuple[Steering, ...] = ()
+    melody: Tensor | None = None

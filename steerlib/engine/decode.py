@@ -1,0 +1,227 @@
+"""The decoder as functions of its weights: reading a prefix, then one position a step, steered on the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from steerlib.engine.attention import KeyValues
+from steerlib.engine.sampling import Sampling, choose
+from steerlib.engine.weights import Matrix, Weights
+from steerlib.steering import Site, Steering, add_direction
+
+__all__ = ["Begin", "Stage", "decode", "prefix_pass", "stages_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Begin:
+    """What a lane starts from."""
+
+    cached: Tensor  # keys and values (layers, 2, positions, hidden)
+    last: Tensor  # state from which the first frame is predicted (hidden,)
+    cross: list[tuple[Tensor, Tensor]]  # keys and values of each block for its cross-attention
+    mask: Tensor | None  # of the text (text,), with cross-attention only
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One edit of the states of some lanes; see `stages_of`."""
+
+    site: Site
+    delta: Tensor  # (layers, lanes, hidden)
+    keep_norm: Tensor | None  # of which lanes to keep the norm (lanes, 1), or None for no lane
+    acts: list[bool]  # at which layers there is something to add
+
+    def apply(self, k: int, states: Tensor) -> Tensor:
+        moved = states + self.delta[k]
+        if self.keep_norm is None:
+            return moved
+        return add_direction(states, self.delta[k], preserve_norm=True).where(self.keep_norm, moved)
+
+
+def run_blocks(
+    weights: Weights,
+    states: Tensor,
+    attend: Callable[[int, Tensor], Tensor],
+    attend_text: Callable[[int, Tensor], Tensor],
+    steer: Callable[[Site, int, Tensor], Tensor],
+    multiply: Callable[[Matrix, Tensor], Tensor],
+) -> Tensor:
+    """All blocks and the final normalisation, over states (rows, hidden); attention is the caller's."""
+    for k, block in enumerate(weights.blocks):
+        attended = multiply(block.out, attend(k, multiply(block.qkv, block.norm(states))))
+        states = states + steer("attention", k, attended)
+        if block.cross is not None:
+            states = states + attend_text(k, block.cross.encoder_attn_layer_norm(states))
+        inner = block.activation(multiply(block.fc1, block.ffn_norm(states)))
+        states = steer("residual", k, states + multiply(block.fc2, inner))
+    return weights.norm(states)
+
+
+def prefix_pass(
+    weights: Weights,
+    states: Tensor,
+    past: Tensor,
+    stages: list[Stage],
+    text: tuple[Tensor, Tensor] | None = None,
+) -> Begin:
+    """Run one lane's next positions (positions, hidden) after `past`, keys and values (layers, 2, positions, hidden).
+
+    `text`, states and mask, is for cross-attention.
+    """
+    before, count = past.shape[2], len(states)
+    states = states + weights.position_table[before : before + count]
+    sees = torch.ones(count, before + count, dtype=torch.bool, device=states.device).tril(before)
+    cached: list[Tensor] = []
+
+    def attend(k: int, qkv: Tensor) -> Tensor:
+        query, new = qkv[:, : weights.hidden], qkv[:, weights.hidden :].unflatten(1, (2, -1)).transpose(0, 1)
+        cached.append(new)
+        both = torch.cat([past[k], new], dim=1)
+        query, key, value = (weights.split_heads(each).transpose(0, 1) for each in (query, *both))
+        attended = F.scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=sees)
+        return attended[0].transpose(0, 1).flatten(1)
+
+    cross: list[tuple[Tensor, Tensor]] = []
+    if text is not None:
+        for block in weights.blocks:
+            project = block.cross.encoder_attn.k_proj, block.cross.encoder_attn.v_proj
+            key, value = (weights.split_heads(each(text[0])).transpose(0, 1) for each in project)
+            cross.append((key, value))
+    mask = None if text is None else text[1].bool()
+
+    def attend_text(k: int, states: Tensor) -> Tensor:
+        assert mask is not None
+        return cross_attend(weights, k, states, cross[k][0][None], cross[k][1][None], mask[None])
+
+    def steer(site: Site, k: int, states: Tensor) -> Tensor:
+        for stage in stages:
+            if stage.site == site and stage.acts[k]:
+                states = stage.apply(k, states)
+        return states
+
+    states = run_blocks(weights, states, attend, attend_text, steer, Matrix.__call__)
+    return Begin(torch.stack(cached), states[-1], cross, mask)
+
+
+def cross_attend(
+    weights: Weights, k: int, states: Tensor, key: Tensor, value: Tensor, mask: Tensor
+) -> Tensor:
+    """Cross-attention of block k: one query per lane, states (rows >= lanes, hidden) to the same shape."""
+    attention, lanes = weights.blocks[k].cross.encoder_attn, len(key)
+    query = weights.split_heads(attention.q_proj(states))[:lanes, :, None]
+    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
+    return attention.out_proj(padded(attended.flatten(1), len(states)))
+
+
+def decode(
+    weights: Weights,
+    starts: list[Begin],
+    past: KeyValues,
+    stages: list[Stage],
+    sampling: Sampling,
+    noise: Tensor | None,
+    branches: int,
+    frames: int,
+    tick: Callable[[float], None],
+) -> Tensor:
+    """Decode a tile of lanes, a start each, to tokens (rows, codebooks, frames).
+
+    The last rows of the products may be padding.
+    """
+    lanes = len(starts)
+    count = lanes // branches
+    rows, head_rows = weights.rows(lanes, count)
+    steps = weights.positions(frames)
+    device = weights.embeddings.device
+    crosses = zip(*(start.cross for start in starts), strict=True)  # by block
+    text = [tuple(map(torch.stack, zip(*pairs, strict=True))) for pairs in crosses]
+    masks = (
+        torch.stack([start.mask for start in starts if start.mask is not None]) if text else torch.empty(0)
+    )
+    last = torch.stack([start.last for start in starts])
+    tokens = torch.full((count, weights.codebooks, steps), weights.start_token, device=device)
+    delays = torch.arange(weights.codebooks, device=device)
+    position, before = 0, past.melody.shape[3] + starts[0].cached.shape[2] - 1
+
+    def attend_text(k: int, states: Tensor) -> Tensor:
+        return cross_attend(weights, k, states, text[k][0], text[k][1], masks)
+
+    def steer(site: Site, k: int, states: Tensor) -> Tensor:
+        for stage in stages:
+            if stage.site == site and stage.acts[k]:
+                states[:lanes] = stage.apply(k, states[:lanes])
+        return states
+
+    while True:
+        logits = guided_logits(weights, last, sampling.guidance_scale, branches, head_rows)
+        position += 1
+        chosen = choose(logits, sampling, None if noise is None else noise[position])
+        valid = (position > delays) & (position <= frames + delays)
+        tokens[:, :, position] = chosen.where(valid, weights.start_token)
+        tick(position / (steps - 1))
+        if position == steps - 1:
+            break
+        states = weights.embed(tokens[:, :, position]) + weights.position_table[before + position]
+        states = padded(states.repeat(branches, 1), rows)
+        last = run_blocks(weights, states, past.attend, attend_text, steer, Matrix.matmul_packed)[:lanes]
+    return torch.stack([tokens[:, k, k + 1 : k + 1 + frames] for k in range(weights.codebooks)], dim=1)
+
+
+def padded(states: Tensor, rows: int) -> Tensor:
+    return states if len(states) == rows else F.pad(states, (0, 0, 0, rows - len(states)))
+
+
+def stages_of(
+    lanes: list[tuple[str, tuple[Steering, ...]]], steps: set[str], weights: Weights
+) -> list[Stage]:
+    """What is added to each lane, a (branch, steerings) each, in the passes that `steps` names.
+
+    The k-th stage of a site holds the k-th edit of every lane there; successive edits of a lane are summed
+    unless one keeps the norm. A lane without a k-th edit adds zero, which leaves it as it is, bit for bit.
+    """
+    stages: list[Stage] = []
+    for site in get_args(Site):
+        chains = [chain_of(steering, branch, site, steps, weights.depth) for branch, steering in lanes]
+        for place in range(max(map(len, chains))):
+            delta = torch.zeros(weights.depth, len(lanes), weights.hidden)
+            keep_norm = torch.zeros(len(lanes), 1, dtype=torch.bool)
+            for lane, chain in enumerate(chains):
+                if place < len(chain):
+                    delta[:, lane], keep_norm[lane] = chain[place]
+            keep = keep_norm.to(weights.embeddings.device) if keep_norm.any() else None
+            stages.append(Stage(site, delta.to(weights.embeddings), keep, delta.flatten(1).any(1).tolist()))
+    return stages
+
+
+def chain_of(
+    steering: tuple[Steering, ...], branch: str, site: str, steps: set[str], depth: int
+) -> list[tuple[Tensor, bool]]:
+    """One lane's edits at one site: (deltas (layers, hidden), whether to keep the norm)."""
+    chain: list[tuple[Tensor, bool]] = []
+    for each in steering:
+        if each.site != site or each.steps not in steps or each.branches not in ("both", branch):
+            continue
+        delta = each.deltas(depth)
+        if not delta.any():
+            continue
+        if chain and not each.preserve_norm and not chain[-1][1]:
+            chain[-1] = (chain[-1][0] + delta, False)
+        else:
+            chain.append((delta, each.preserve_norm))
+    return chain
+
+
+def guided_logits(weights: Weights, last: Tensor, scale: float, branches: int, rows: int) -> Tensor:
+    """Logits (rows, codebooks, vocabulary), float32, of states (lanes, hidden).
+
+    Guidance is linear, and so are the heads: guiding the states spares half of the heads' work.
+    """
+    if branches == 2:
+        conditional, unconditional = last.float().chunk(2)
+        last = (unconditional + (conditional - unconditional) * scale).to(last.dtype)
+    logits = weights.heads.matmul_packed(padded(last, rows))[: len(last)]
+    return logits.float().unflatten(1, (weights.codebooks, -1))

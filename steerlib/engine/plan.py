@@ -1,0 +1,190 @@
+"""What the tiles of one call share, and how one tile becomes clips."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steerlib.engine.attention import KeyValues
+from steerlib.engine.clips import Clips, Row
+from steerlib.engine.decode import Begin, Stage, decode, prefix_pass, stages_of
+from steerlib.engine.sampling import Sampling, choose, noise_keys
+from steerlib.engine.weights import Weights
+from steerlib.model import MusicModel, check_shape
+from steerlib.steering import active_steering
+
+__all__ = ["Plan"]
+
+_OWN_HOOKS = ("steerlib.steering", "transformers.utils.output_capturing")  # the second acts on request only
+
+
+class Plan:
+    """What the tiles of one call share: checked settings, weights in the loop's layout, encoded prompts."""
+
+    def __init__(
+        self,
+        model: MusicModel,
+        rows: Sequence[Row],
+        seconds: float,
+        sampling: Sampling,
+    ) -> None:
+        self.model, self.rows, self.sampling = model, rows, sampling
+        self.device, self.codec = model.device, model.network.audio_encoder
+        self.branches = 2 if sampling.guidance_scale > 1 else 1
+        self.frames = model.frames(seconds)
+        contexts = active_steering(model)
+        self.steering = [row.steering + contexts for row in rows]
+        self._check_model()
+        self._check_rows()
+
+        prompts = list(dict.fromkeys(row.prompt for row in rows))
+        encoded = model.encode(prompts)
+        self.encoded = {
+            prompt: (encoded["input_ids"][row, None], encoded["attention_mask"][row, None])
+            for row, prompt in enumerate(prompts)
+        }
+        self.text = cache(self._text)  # of a prompt, or of None: the null prompt
+        self.weights = Weights(model)
+        self.buffers: list[npt.NDArray[np.float32]] = []  # memory of tiles that are done, for those to come
+
+    def _check_model(self) -> None:
+        self.model.check_eval("clips")
+        if self.model.config.decoder.audio_channels != 1:
+            raise ValueError("stereo models are not supported: use a mono model, or network.generate")
+        for name, module in self.model.stack.named_modules():
+            for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
+                if getattr(hook, "__module__", None) not in _OWN_HOOKS:
+                    raise ValueError(
+                        f"{name or 'the decoder'} carries a forward hook not of steerlib ({hook!r}), which "
+                        "the fast loop would skip: remove it, or use network.generate, which runs hooks"
+                    )
+            if isinstance(module, nn.Linear) and type(module) is not nn.Linear:
+                raise ValueError(
+                    f"{name} is a {type(module).__name__}, not a plain torch.nn.Linear, which would be "
+                    "misread: merge adapters, load without quantisation, or use network.generate"
+                )
+
+    def _check_rows(self) -> None:
+        chroma = self.model.config.num_chroma if self.model.is_prefix else 0
+        for index, (row, steering) in enumerate(zip(self.rows, self.steering, strict=True)):
+            for each in steering:
+                check_shape(self.model, each.vector.directions, f"the vector that steers row {index}")
+                if each.branches == "unconditional" and self.branches == 1:
+                    raise ValueError(
+                        "branches='unconditional', but with guidance_scale <= 1 there is no such branch: "
+                        "raise guidance_scale, or use branches='both'"
+                    )
+            if row.melody is None:
+                continue
+            if not self.model.is_prefix:
+                raise ValueError(
+                    f"{type(self.model.network).__name__} cannot follow a melody: use a MusicGen-Melody model"
+                )
+            if row.melody.ndim != 2 or row.melody.shape[1] != chroma or not len(row.melody):
+                raise ValueError(
+                    f"melody must have shape (frames, {chroma}) or (prompts, frames, {chroma}), but that of row "
+                    f"{index} has shape {tuple(row.melody.shape)}"
+                )
+
+    def _text(self, prompt: str | None) -> tuple[Tensor, Tensor]:
+        """States (text, hidden) that the decoder reads of a prompt, and its mask (text,)."""
+        ids, mask = self.encoded[prompt if prompt is not None else next(iter(self.encoded))]
+        if prompt is None:
+            return torch.zeros(mask.shape[1], self.weights.hidden).to(self.weights.embeddings), mask[0]
+        return self.model.read_text(ids, mask).to(self.model.dtype)[0], mask[0]
+
+    def _melody(self, melody: Tensor | None) -> Tensor:
+        """States (chroma_length, hidden) that the decoder reads of a melody, or of the null chroma."""
+        config = self.model.config
+        if melody is None:
+            melody = F.one_hot(torch.zeros(1, dtype=torch.long), config.num_chroma)
+        states = self.model.read_melody(melody.to(self.device, self.model.dtype))
+        return states.repeat(math.ceil(config.chroma_length / len(states)), 1)[: config.chroma_length]
+
+    def _read_melody(self, melody: Tensor | None, stages: list[Stage]) -> Tensor:
+        """Keys and values (layers, 2, positions, hidden) of a melody, or of the null one."""
+        weights = self.weights
+        nothing = weights.embeddings.new_empty(weights.depth, 2, 0, weights.hidden)
+        if not self.model.is_prefix:
+            return nothing
+        return prefix_pass(weights, self._melody(melody), nothing, stages).cached
+
+    def _read_text(self, prompt: str | None, melody: Tensor, stages: list[Stage]) -> Begin:
+        """What a lane starts from that has read a melody, a prompt or the null one, and the start token."""
+        weights = self.weights
+        text, mask = self.text(prompt)
+        start = torch.full((1, weights.codebooks), weights.start_token, device=self.device)
+        if not self.model.is_prefix:
+            return prefix_pass(weights, weights.embed(start), melody, stages, (text, mask))
+        return prefix_pass(weights, torch.cat([text, weights.embed(start)]), melody, stages)
+
+    @torch.inference_mode()
+    def load(self, clips: int) -> None:
+        """Load compiled code and order weights for tiles of so many clips, so that workers find it done."""
+        weights, lane = self.weights, torch.zeros(1, dtype=torch.long, device=self.device)
+        weights.rows(clips * self.branches, clips)
+        nothing = weights.embeddings.new_empty(weights.depth, 2, 1, 0, weights.hidden)
+        past = KeyValues(nothing, lane, nothing, lane, weights.num_heads, 1)
+        past.attend(0, weights.embeddings.new_zeros(1, 3 * weights.hidden))
+        if self.sampling.do_sample:
+            choose(torch.zeros(1, 1, 2, device=self.device), self.sampling, lane.new_zeros(1, 1, 2))
+        self.codec.decode(lane.expand(1, 1, weights.codebooks, 1), [None])
+
+    @torch.inference_mode()
+    def run(self, indices: list[int], tick: Callable[[float], None]) -> Clips:
+        """Make the clips of one tile, on this thread alone."""
+        rows = [self.rows[index] for index in indices]
+        lanes = [  # conditional rows, then unconditional ones
+            (None if branch else row, "unconditional" if branch else "conditional", self.steering[index])
+            for branch in range(self.branches)
+            for row, index in zip(rows, indices, strict=True)
+        ]
+        weights = self.weights
+        melodies: dict[Any, Tensor] = {}
+        begins: dict[Any, Begin] = {}
+        group, prompt = [], []  # each lane's place among them
+        for row, branch, steering in lanes:
+            acting = tuple(id(each) for each in steering if each.branches in ("both", branch))
+            same_melody = (id(row.melody if row else None), acting)
+            same_prompt = (row.prompt if row else None, same_melody)
+            if same_prompt not in begins:
+                stages = stages_of([(branch, steering)], {"all", "first"}, weights)
+                if same_melody not in melodies:
+                    melodies[same_melody] = self._read_melody(row.melody if row else None, stages)
+                begins[same_prompt] = self._read_text(same_prompt[0], melodies[same_melody], stages)
+            group.append(list(melodies).index(same_melody))
+            prompt.append(list(begins).index(same_prompt))
+        past = KeyValues(
+            torch.stack(list(melodies.values()), dim=2),
+            torch.tensor(group, device=self.device),
+            torch.stack([begin.cached for begin in begins.values()], dim=2),
+            torch.tensor(prompt, device=self.device),
+            weights.num_heads,
+            weights.positions(self.frames) - 2,
+            self.buffers.pop() if self.buffers else None,
+        )
+        stages = stages_of([lane[1:] for lane in lanes], {"all"}, weights)
+        noise = None
+        if self.sampling.do_sample:
+            size = (weights.positions(self.frames), weights.codebooks)
+            keys = [noise_keys(row.prompt, row.seed, *size) for row in rows]
+            noise = torch.from_numpy(np.stack(keys, axis=1)).to(self.device)
+        starts = [list(begins.values())[place] for place in prompt]
+        tokens = decode(weights, starts, past, stages, self.sampling, noise, self.branches, self.frames, tick)
+        if past.buffer is not None:
+            self.buffers.append(past.buffer)
+        codes = tokens.view(len(rows), 1, 1, weights.codebooks, -1)
+        audio = [self.codec.decode(clip, [None]).audio_values[0, 0] for clip in codes]
+        return Clips(
+            torch.stack(audio).float().cpu().numpy(),
+            self.model.sample_rate,
+            tokens.cpu().numpy().astype(np.int16),
+            tuple(row.prompt for row in rows),
+            tuple(row.seed for row in rows),
+        )
