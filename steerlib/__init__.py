@@ -30,21 +30,22 @@ The house, from the ground up. A module imports from its own wing and from the l
 from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
 from steerlib.engine.clips import Clips
-from steerlib.engine.generation import Run, generate
+from steerlib.engine.generation import generate
 from steerlib.engine.sampling import Sampling
 from steerlib.measure.metrics import spectral_centroid, tempo
 from steerlib.model import load_model
 from steerlib.prompts import load_attribute, load_prompts
 from steerlib.steering import Steering, SteeringVector
+from steerlib.study import Study
 from steerlib.sweeps.grid import Grid, sweep
 
 __all__ = [
     "Clips",
     "Grid",
-    "Run",
     "Sampling",
     "Steering",
     "SteeringVector",
+    "Study",
     "diff_mean",
     "extract_activations",
     "generate",

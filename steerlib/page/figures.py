@@ -8,9 +8,11 @@ before drawing.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import librosa
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -41,6 +43,7 @@ __all__ = [
     "layer_curves",
     "layer_scan",
     "multiplier_curve",
+    "panels",
     "probe_accuracy",
     "prompt_count_curve",
     "score_effects",
@@ -102,6 +105,14 @@ def use_style() -> None:
     )
     if get_ipython() is not None:
         set_matplotlib_formats("svg")
+
+
+def panels(
+    rows: int, columns: int = 1, *, size: tuple[float, float] = (4.2, 3.4), **options: Any
+) -> list[Axes]:
+    """Axes of a grid of panels, row after row, each of `size` inches; `options` as for ``plt.subplots``."""
+    shape = (size[0] * columns, size[1] * rows)
+    return list(plt.subplots(rows, columns, figsize=shape, squeeze=False, **options)[1].flat)
 
 
 def activation_kde(activations: Activations, layer: int, ax: Axes) -> None:

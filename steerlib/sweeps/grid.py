@@ -141,7 +141,7 @@ BASELINE = Grid({}, ())
 def sweep(
     model: MusicModel,
     prompts: Sequence[str],
-    grid: Grid | Sequence[Grid],
+    grid: Grid | Mapping[str, Grid],
     *,
     store: str | Path,
     seconds: float = 8.0,
@@ -152,7 +152,7 @@ def sweep(
     keep: AudioFormat | None = "mp3",
     run: Run = Run(),
 ) -> pd.DataFrame:
-    """Generate and measure every steering of a grid (or several) with every prompt and seed.
+    """Generate and measure every steering of a grid (or of several) with every prompt and seed.
 
     Rows go to the store as they are done; a sweep that was killed goes on where it stopped, and one with a
     changed setting makes only the rows that the setting changes. Chapters: *Layer scan*, *Steering sweep*,
@@ -162,7 +162,8 @@ def sweep(
     ----------
     model : MusicModel
     prompts : sequence of str
-    grid : Grid, or sequence of Grid
+    grid : Grid, or mapping of str to Grid
+        Several grids are made in one batch; a column ``setting`` says to which a row belongs.
     store : str or Path
         Folder of the results, see `sweeps.store`. Several sweeps may share one.
     seconds : float, default 8
@@ -203,7 +204,7 @@ def sweep(
 def cost(
     model: MusicModel,
     prompts: Sequence[str],
-    grid: Grid | Sequence[Grid],
+    grid: Grid | Mapping[str, Grid],
     *,
     store: str | Path,
     seconds: float = 8.0,
@@ -349,10 +350,12 @@ class _Work:
 
 
 def _cells(
-    model: MusicModel, prompts: Sequence[str], grid: Grid | Sequence[Grid], seeds: Sequence[int]
+    model: MusicModel, prompts: Sequence[str], grid: Grid | Mapping[str, Grid], seeds: Sequence[int]
 ) -> pd.DataFrame:
-    grids = [grid] if isinstance(grid, Grid) else list(grid)
-    return pd.concat([each.cells(model, prompts, seeds) for each in grids], ignore_index=True)
+    if isinstance(grid, Grid):
+        return grid.cells(model, prompts, seeds)
+    parts = [each.cells(model, prompts, seeds).assign(setting=name) for name, each in grid.items()]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _with_keys(cells: pd.DataFrame, common: dict[str, Any]) -> pd.DataFrame:

@@ -1,0 +1,318 @@
+"""The chapter-level object: what one chapter studies, and what came of it.
+
+A `Study` holds the model, the attributes, the prompts, the judges and the store of a chapter; its sweeps are
+`Trial` objects, which know their poles, effects, distances and sounds. Both delegate: what is computed, and how, stands
+in the wings (`sweeps`, `measure`, `evidence`, `page`); rules of choice and verdicts stand in the notebook, where they
+are read.
+
+Units: those of the metrics (BPM, Hz, onsets per second), seconds of audio, embedding units squared for distances.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from IPython.display import HTML
+
+from steerlib.activations import Activations, extract_activations
+from steerlib.directions import diff_mean
+from steerlib.engine.generation import Run
+from steerlib.engine.sampling import Sampling
+from steerlib.evidence import choices, scorecard, stats
+from steerlib.evidence.scorecard import Check, Verdict
+from steerlib.evidence.stats import Interval
+from steerlib.measure import distance
+from steerlib.measure.metrics import judges
+from steerlib.model import MusicModel
+from steerlib.page import players
+from steerlib.prompts import Attribute, load_attribute, load_prompts
+from steerlib.steering import SteeringVector
+from steerlib.sweeps.grid import BASELINE, Grid, sweep
+
+__all__ = ["Distances", "Pole", "Study", "Trial"]
+
+
+class Study:
+    """What a chapter studies.
+
+    Parameters
+    ----------
+    chapter : str
+        Name of the notebook, written into its verdicts.
+    model : MusicModel
+    attributes : sequence of str
+        Names in ``data/prompts``, or paths of YAML files.
+    prompts : tuple of (str, int)
+        A prompt list and how many of it to generate from.
+    pairs : int, optional
+        Pairs of prompts for each direction; all by default.
+    seconds : float
+        Length of a clip.
+    seed : int
+    guidance : float
+        Scale of classifier-free guidance.
+    beats, clap : str
+        Checkpoints of the judges; empty for those that fit the model (`measure.judges`).
+    store : str or Path
+        Folder of rows and clips; a study that was stopped goes on from it.
+    scores : str or Path
+        Folder of the verdicts.
+    """
+
+    def __init__(
+        self,
+        chapter: str,
+        model: MusicModel,
+        attributes: Sequence[str],
+        *,
+        prompts: tuple[str, int] = ("neutral", 24),
+        pairs: int | None = None,
+        seconds: float = 8.0,
+        seed: int = 0,
+        guidance: float = 3.0,
+        beats: str = "",
+        clap: str = "",
+        store: str | Path = "trial/store",
+        scores: str | Path = "trial/scorecard",
+    ) -> None:
+        self.chapter, self.model = chapter, model
+        loaded = {name: load_attribute(name) for name in attributes}
+        self.attributes: dict[str, Attribute] = {
+            name: each.first(pairs) if pairs else each for name, each in loaded.items()
+        }
+        self.prompts = load_prompts(prompts[0])[: prompts[1]]
+        self.seconds, self.seed, self.sampling = seconds, seed, Sampling(guidance)
+        self.beats, self.clap = judges(model.name, beats=beats, clap=clap)
+        self.store, self.scores = Path(store), Path(scores)
+        self.layers: dict[str, int] = {}
+        self.sizes: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"Study({self.chapter!r}: {self.model.name}, {', '.join(self.attributes) or 'no attribute'}, "
+            f"{len(self.prompts)} prompts of {self.seconds:g} s)"
+        )
+
+    @cached_property
+    def activations(self) -> dict[str, Activations]:
+        """What the model makes of the prompts of each attribute."""
+        return {name: extract_activations(self.model, each) for name, each in self.attributes.items()}
+
+    @cached_property
+    def vectors(self) -> dict[str, SteeringVector]:
+        """The DiffMean vector of each attribute."""
+        return {name: diff_mean(each) for name, each in self.activations.items()}
+
+    def take_layers(self, path: str | Path, fallback: int) -> None:
+        """Take the source layers that an earlier chapter chose into `layers`, and say where they come from."""
+        self.layers = {name: int(value) for name, value in self._take("source layer", path, fallback).items()}
+
+    def take_sizes(self, path: str | Path, fallback: float) -> None:
+        """Take the sizes of λ that an earlier chapter chose into `sizes`, and say where they come from."""
+        self.sizes = self._take("size of λ", path, fallback)
+
+    def _take(self, what: str, path: str | Path, fallback: float) -> dict[str, float]:
+        choice = choices.load(path, list(self.attributes), model=self.model.name, fallback=fallback)
+        print(what, dict(choice.values), "-", choice.source)
+        return dict(choice.values)
+
+    def choose(
+        self, what: str, file: str, values: Mapping[str, float | None], rule: str = choices.RULE
+    ) -> None:
+        """Save a choice into the store, for the chapters that come after."""
+        self.store.mkdir(parents=True, exist_ok=True)
+        choices.save(self.store / file, values, what=what, model=self.model.name, rule=rule)
+
+    def poles(self) -> "dict[str, tuple[float, float]]":
+        """Minus and plus the size of λ of each attribute."""
+        return {name: (-size, size) for name, size in self.sizes.items()}
+
+    def sweep(
+        self,
+        multipliers: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
+        layers: Sequence[int] | Mapping[str, Any] | None = None,
+        *,
+        vectors: Mapping[str, SteeringVector] | None = None,
+        metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
+    ) -> "Trial":
+        """Steer every prompt, One-to-All: by default with `vectors`, from `layers`, at ± `sizes`."""
+        grid = Grid(
+            self.vectors if vectors is None else vectors,
+            self.poles() if multipliers is None else multipliers,
+            self.layers if layers is None else layers,
+        )
+        return self.compare(grid, metrics=metrics)
+
+    def compare(
+        self, grid: Grid | Mapping[str, Grid], *, metrics: Sequence[str] = ("bpm", "centroid", "onset_rate")
+    ) -> "Trial":
+        """Steer every prompt in every way of one grid or of several, in one batch; see `steerlib.sweep`."""
+        return Trial(self, self._sweep(grid, self.seed, metrics))
+
+    @cached_property
+    def reference(self) -> pd.DataFrame:
+        """Unsteered clips of the same prompts with other random numbers: what distances are taken to."""
+        return self._sweep(BASELINE, self.seed + 1, ("bpm", "centroid", "onset_rate"))
+
+    def _sweep(self, grid: Grid | Mapping[str, Grid], seed: int, metrics: Sequence[str]) -> pd.DataFrame:
+        return sweep(
+            self.model,
+            self.prompts,
+            grid,
+            store=self.store,
+            seconds=self.seconds,
+            seeds=[seed],
+            sampling=self.sampling,
+            metrics=metrics,
+            beats=self.beats,
+            run=Run(progress=True),
+        )
+
+    def check_windows(self, window: float, *, extrapolate: bool = True) -> None:
+        """Raise before anything is generated if the prompts are too few for a Fréchet distance."""
+        distance.check_windows(
+            len(self.prompts), self.seconds, window=window, clap=self.clap, extrapolate=extrapolate
+        )
+
+    def sounds(self, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
+        """The clips (rows, samples) of the rows of a table."""
+        return distance.read_clips(rows, self.store)[0]
+
+    def players(self, rows: pd.DataFrame, labels: Sequence[str], *, label: str, **options: Any) -> HTML:
+        """A player for each row, see `page.players.players`."""
+        sounds = dict(zip(labels, self.sounds(rows), strict=True))
+        return players.players(sounds, self.model.sample_rate, label=label, **options)
+
+    def slider(self, rows: pd.DataFrame, attribute: Attribute, **options: Any) -> HTML:
+        """A slider over the multipliers of one prompt, see `page.players.lambda_slider`."""
+        rows = rows.sort_values("multiplier")
+        sounds = dict(zip(rows["multiplier"], self.sounds(rows), strict=True))
+        values = {"BPM": rows["bpm"].round().tolist(), "Hz": rows["centroid"].round().tolist()}
+        return players.lambda_slider(
+            sounds,
+            self.model.sample_rate,
+            label=rows["prompt"].iloc[0],
+            readouts=values,
+            poles=(attribute.positive, attribute.negative),
+            **options,
+        )
+
+    def verdict(self, claim: str, checks: Sequence[Check], *, note: str = "") -> Verdict:
+        """Judge a claim by checks, and record the verdict; see `evidence.scorecard.record`."""
+        return scorecard.record(
+            claim, checks, model=self.model.name, folder=self.scores, notebook=self.chapter, note=note
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Pole:
+    """One direction of one attribute, and the rows of a sweep on its side of λ = 0, the baseline with them.
+
+    Attributes
+    ----------
+    attribute : Attribute
+    sign : {1, -1}
+    rows : DataFrame
+    """
+
+    attribute: Attribute
+    sign: int
+    rows: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        return self.attribute.positive if self.sign > 0 else self.attribute.negative
+
+    @property
+    def metric(self) -> str:
+        return self.attribute.metric
+
+    @property
+    def unit(self) -> str:
+        return self.attribute.unit
+
+
+class Trial:
+    """A sweep of a study.
+
+    Parameters
+    ----------
+    study : Study
+    table : DataFrame
+        As `steerlib.sweep` returns it.
+    """
+
+    def __init__(self, study: Study, table: pd.DataFrame) -> None:
+        self.study, self.table = study, table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def _repr_html_(self) -> str:
+        rows = self.study.reference if "reference" in vars(self.study) else self.table[:0]
+        count = pd.concat([self.table, rows])["key"].nunique()
+        return f"<p>{count} clips of {self.study.seconds:g} s, {len(self.study.prompts)} prompts.</p>"
+
+    @property
+    def parts(self) -> dict[str, pd.DataFrame]:
+        """The rows of each attribute."""
+        return {name: self.table[self.table["attribute"] == name] for name in self.study.attributes}
+
+    def poles(self) -> Iterator[Pole]:
+        """Each attribute toward its positive, then toward its negative pole."""
+        for name, rows in self.parts.items():
+            for sign in (1, -1):
+                yield Pole(self.study.attributes[name], sign, rows[rows["multiplier"] * sign >= 0])
+
+    def effects(self, name: str, metric: str | None = None) -> pd.DataFrame:
+        """Paired effects on an attribute's metric (or another), by setting; see `evidence.stats.summarise`."""
+        return stats.summarise(self.parts[name], value=metric or self.study.attributes[name].metric)
+
+    @cached_property
+    def all_effects(self) -> pd.DataFrame:
+        """`effects` of every attribute on its own metric."""
+        return pd.concat([self.effects(name) for name in self.parts], ignore_index=True)
+
+    def shifts(self, name: str, by: Sequence[str]) -> pd.DataFrame:
+        """Half the distance between the poles of an attribute, by prompt and `by`; see `evidence.stats.shifts`."""
+        return stats.shifts(self.parts[name], value=self.study.attributes[name].metric, by=by)
+
+    def distances(self, *, window: float) -> "Distances":
+        """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""
+        rows = pd.concat([self.table, self.study.reference])
+        embeddings = distance.embed_clips(rows, self.study.store, window=window, clap=self.study.clap)
+        return Distances(self.table, self.study.reference, embeddings)
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """Fréchet distances of the settings of a sweep to its reference; see `measure.distance`.
+
+    Attributes
+    ----------
+    rows, reference : DataFrame
+    embeddings : mapping of str to ndarray, shape (windows, D)
+        By the key of a row.
+    """
+
+    rows: pd.DataFrame
+    reference: pd.DataFrame
+    embeddings: Mapping[str, npt.NDArray[Any]]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The distance of each setting, with its interval; see `measure.distance.frechet_table`."""
+        return distance.frechet_table(self.rows, self.reference, self.embeddings)
+
+    def of(self, rows: pd.DataFrame, *, versus: pd.DataFrame | None = None) -> Interval:
+        """The distance of the rows of one setting, or by how much it exceeds that of another."""
+        return distance.frechet_setting(rows, self.reference, self.embeddings, versus=versus)
+
+    def bend(self, pole: Pole) -> Interval:
+        """By how much steeper the distance rises over the upper half of the multipliers than over the lower."""
+        return distance.frechet_bend(pole.rows, self.reference, self.embeddings)
