@@ -1,4 +1,4 @@
-# make book | make test | make test-slow | make serve | make clean. Needs Python 3.11; everything else is installed into .venv.
+# make book | make test | make test-slow | make rehearse | make serve | make pdf | make clean. Needs Python 3.11; everything else is installed into .venv.
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3 python))
 PROFILE ?= quick
 CORES   ?= all
@@ -11,7 +11,7 @@ BIN  := .venv/bin
 DONE := .venv/.installed
 TEST := _build/test
 
-.PHONY: book test test-slow serve clean
+.PHONY: book test test-slow rehearse serve clean pdf
 
 book: $(DONE)
 	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=$(PROFILE) $(LONGEST)
@@ -29,6 +29,10 @@ test: $(DONE)
 # The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sharded sweeps that are killed midway.
 test-slow: $(DONE)
 	$(BIN)/pytest -m slow -s
+
+# What the notebooks of a profile would cost, by running them on noise.
+rehearse: $(DONE)
+	$(BIN)/python -m book.rehearse data/experiments/$(PROFILE).yaml
 
 serve: book
 	@echo "Open http://127.0.0.1:$(PORT)/ and stop with Ctrl-C"

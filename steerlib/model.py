@@ -23,6 +23,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,6 @@ __all__ = [
     "network_of",
     "versions",
 ]
-
-# MusicGen's start and padding token is by design the first number after its vocabulary
-logging.getLogger("transformers.configuration_utils").addFilter(
-    lambda record: "_token_id must be `None` or an integer within the vocabulary" not in record.getMessage()
-)
 
 POCKET = DATA / "pocket"
 TEXT_LENGTH = 64
@@ -302,26 +298,25 @@ def load_model(
 
     commit = None
     try:
-        if isinstance(
-            source, str
-        ):  # one commit for all files, and for the metadata of what is made with them
+        if isinstance(source, str):
+            # one commit for all files, and for the metadata of what is made with them
             file = cached_file(source, "config.json", revision=revision)
-            commit = Path(str(file)).parent.name
-            revision = commit
+            commit = revision = Path(str(file)).parent.name
         config, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
         model_class, processor_class = _classes(config, name)
         codec = (config.get("audio_encoder") or {}).get("model_type")
         if codec not in CONFIG_MAPPING:
             import steerlib.music.codec  # noqa: F401  (registers the pocket model's codec with transformers)
-        processor = processor_class.from_pretrained(source, revision=revision)
-        model, report = model_class.from_pretrained(
-            source,
-            revision=revision,
-            dtype=torch_dtype,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # _check_report raises, and names every shape
-            output_loading_info=True,
-        )
+        with _without_token_warning():
+            processor = processor_class.from_pretrained(source, revision=revision)
+            network, report = model_class.from_pretrained(
+                source,
+                revision=revision,
+                dtype=torch_dtype,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # _check_report raises, and names every shape
+                output_loading_info=True,
+            )
     except OSError as error:
         raise OSError(
             f"cannot load {source}: {error}. {_FOLDER_HINT}"
@@ -329,11 +324,26 @@ def load_model(
             else _help_hub(source, error)
         ) from error
     _check_report(report, name)
-    model.config._commit_hash = commit
-    model.requires_grad_(False)
-    model = model.to(torch_device).eval()
-    model.audio_encoder.float()  # the codec finds nearest codes: with 8 bits of mantissa it finds others
-    return MusicModel(model, processor, name=str(name))
+    network.config._commit_hash = commit
+    network.requires_grad_(False)
+    network = network.to(torch_device).eval()
+    network.audio_encoder.float()  # the codec finds nearest codes: with 8 bits of mantissa it finds others
+    return MusicModel(network, processor, name=str(name))
+
+
+@contextmanager
+def _without_token_warning() -> Iterator[None]:
+    """Silence one warning: MusicGen's start and padding token is by design the first number after its vocabulary."""
+    log = logging.getLogger("transformers.configuration_utils")
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "_token_id must be `None` or an integer within the vocabulary" not in record.getMessage()
+
+    log.addFilter(keep)
+    try:
+        yield
+    finally:
+        log.removeFilter(keep)
 
 
 def network_of(model: Any) -> Any:
