@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from steerlib.evidence.stats import Interval
+from steerlib.files import write_whole
 
 __all__ = ["RULE", "Choice", "best", "intended", "load", "same_depth", "save", "worst_pole"]
 
@@ -145,10 +146,7 @@ def save(
     """
     chosen = {name: value for name, value in values.items() if value is not None}
     content = {"format": _FORMAT, "what": what, "model": model, "rule": rule, "values": chosen}
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def load(path: str | Path, attributes: Sequence[str], *, model: str, fallback: float) -> Choice:

@@ -36,7 +36,7 @@ from beat_this.model.postprocessor import Postprocessor
 from beat_this.preprocessing import LogMelSpect
 from scipy.stats import theilslopes
 
-from steerlib.prompts import DATA
+from steerlib.files import DATA
 
 if TYPE_CHECKING:
     from steerlib.engine.generation import Clips

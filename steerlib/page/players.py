@@ -14,7 +14,6 @@ Used by every chapter; the slider goes with paper A's Figure 5, whose horizontal
 """
 
 import base64
-import hashlib
 import html
 import io
 import math
@@ -32,6 +31,7 @@ from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
+from steerlib.files import digest, write_whole
 from steerlib.page.figures import PALETTE
 
 __all__ = ["ab_grid", "lambda_slider", "player", "players", "write_mp3"]
@@ -243,7 +243,7 @@ def lambda_slider(
     start = min(range(len(multipliers)), key=lambda index: abs(multipliers[index]))
     numbered = _numbered_ticks(len(multipliers), start)
     parts = {
-        "IDENTITY": hashlib.sha256("".join([label, *items]).encode()).hexdigest()[:12],
+        "IDENTITY": digest("".join([label, *items]).encode())[:12],
         "LABEL": html.escape(label),
         "STYLE": f"<style>{_STYLE}</style>",
         "COLOUR_POSITIVE": html.escape(colours[0] if colours else PALETTE.get(positive, PALETTE["positive"])),
@@ -369,7 +369,7 @@ def ab_grid(
         return f'<tr><th scope="row">{html.escape(attribute)}{small}</th>{cells}</tr>'
 
     parts = {
-        "IDENTITY": hashlib.sha256("".join([label, *items]).encode()).hexdigest()[:12],
+        "IDENTITY": digest("".join([label, *items]).encode())[:12],
         "LABEL": html.escape(label),
         "STYLE": f"<style>{_STYLE}</style>",
         "PROMPTS": "".join(
@@ -474,7 +474,7 @@ def _loudness(samples: NDArray[np.float32], sample_rate: int) -> float:
 def _digest(samples: NDArray[np.float32], sample_rate: int) -> str:
     """Hash of a clip in 16 bits, so that rounding in the last place does not make another file."""
     pcm = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
-    return hashlib.sha256(f"{sample_rate} ".encode() + pcm.tobytes()).hexdigest()[:16]
+    return digest(f"{sample_rate} ".encode() + pcm.tobytes())[:16]
 
 
 def _mp3(samples: NDArray[np.float32], sample_rate: int) -> bytes:
@@ -509,9 +509,7 @@ def _write_once(path: Path, content: Callable[[], bytes]) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(content())
-    part.replace(path)
+    write_whole(path, content())
 
 
 def _embeds(embed: bool | None) -> bool:

@@ -26,9 +26,9 @@ from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
 from steerlib.engine.cost import check_fit, estimate, fitting
 from steerlib.engine.generation import ENGINE_VERSION, REHEARSAL, Clips, Row, Sampling, stream
+from steerlib.files import DATA
 from steerlib.measure.metrics import band_level, checkpoint_path, mode, onset_rate, spectral_centroid, tempo
 from steerlib.model import decoder_blocks, text_length_of
-from steerlib.prompts import DATA
 from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering
 from steerlib.sweeps.store import AudioFormat, Store, row_key
 
