@@ -18,7 +18,7 @@ a reader sees and hears), `music` (the music that we compose), `pocket` (the wor
 from steerlib.activations import Activations, extract_activations
 from steerlib.directions import diff_mean
 from steerlib.engine.generation import Clips, generate
-from steerlib.measure.metrics import onset_rate, spectral_centroid, tempo
+from steerlib.measure import onset_rate, spectral_centroid, tempo
 from steerlib.model import load_model
 from steerlib.prompts import load_attribute, load_prompts
 from steerlib.steering import Steering, SteeringVector

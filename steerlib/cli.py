@@ -28,7 +28,7 @@ from steerlib.directions import diff_mean
 from steerlib.engine.cost import DoesNotFit, Estimate
 from steerlib.engine.generation import REHEARSAL, generate
 from steerlib.engine.rehearsal import costs
-from steerlib.measure.metrics import (
+from steerlib.measure import (
     clap_embeddings,
     clap_scores,
     frechet_distance,

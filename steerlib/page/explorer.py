@@ -18,7 +18,7 @@ import numpy as np
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
 from steerlib.engine.generation import Clips, generate
-from steerlib.measure.metrics import spectral_centroid, tempo
+from steerlib.measure import spectral_centroid, tempo
 from steerlib.model import decoder_blocks
 from steerlib.page import players as listen
 from steerlib.steering import Steering, SteeringVector

@@ -19,34 +19,21 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
 from steerlib.engine.cost import check_fit, estimate, fitting
 from steerlib.engine.generation import ENGINE_VERSION, REHEARSAL, Clips, Row, Sampling, stream
-from steerlib.files import DATA
-from steerlib.measure.metrics import band_level, checkpoint_path, mode, onset_rate, spectral_centroid, tempo
+from steerlib.measure.registry import CHECKPOINTS, METRICS, Metric
+from steerlib.measure.rhythm import checkpoint_path, tempo
 from steerlib.model import decoder_blocks, text_length_of
 from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering
 from steerlib.sweeps.store import AudioFormat, Store, row_key
 
-__all__ = ["METRICS", "Metric", "Strategy", "sweep", "sweep_rows"]
+__all__ = ["Strategy", "sweep", "sweep_rows"]
 
 Strategy = Literal["one_to_all", "all_to_all", "one_to_one"]
-Metric = Callable[[Clips], npt.NDArray[Any]]
-
-METRICS: dict[str, Metric] = {
-    "bpm": tempo,
-    "centroid": spectral_centroid,
-    "onset_rate": onset_rate,
-    "rms": band_level,
-    "mode": mode,
-}
-"""Metrics by the name of their column: functions of Clips, one value per clip."""
-
-_JUDGES = {"bpm": DATA / "pocket" / "beats.ckpt"}  # files that a metric depends on
 
 
 def sweep(
@@ -103,9 +90,9 @@ def sweep(
     seconds, guidance_scale, temperature, top_k, batch_size, progress
         See `generate`.
     metrics : sequence of str
-        Names in `METRICS`.
+        Names in `steerlib.measure.METRICS`.
     beats : str or path, optional
-        The BeatThis checkpoint that "bpm" is measured with, such as "final0"; see `steerlib.measure.metrics.beats`.
+        The BeatThis checkpoint that "bpm" is measured with, such as "final0"; see `steerlib.measure.beats`.
     keep_audio : bool, "mp3" or "flac", default True
         Keep the clips in the store; True is MP3.
     shard : str, optional
@@ -200,7 +187,7 @@ batch_size, dry_run, progress
     if needed or cells.empty:
         raise ValueError(f"cells must have rows, and columns prompt, seed and steering; missing: {needed}")
     chosen = _metrics(metrics)
-    judge_files = dict(_JUDGES)
+    judge_files = dict(CHECKPOINTS)
     if beats is not None and "bpm" in chosen:
         chosen["bpm"] = partial(tempo, checkpoint=beats)
         judge_files["bpm"] = checkpoint_path(beats)

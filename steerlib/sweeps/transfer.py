@@ -24,7 +24,7 @@ import soxr
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
 from steerlib.activations import Activations
-from steerlib.measure.metrics import chroma_correlation, clap_scores
+from steerlib.measure import chroma_correlation, clap_scores
 from steerlib.readout.probes import Method, probe_directions, scaled
 from steerlib.steering import Site, Steering, SteeringVector
 from steerlib.sweeps.grid import sweep_rows
