@@ -44,7 +44,28 @@ class Sound(Protocol):
 
 
 def check(clips: Sound | FloatArray, sample_rate: int | None) -> tuple[npt.NDArray[np.float32], int]:
-    """Check clips and bring them to float32 (N, samples) and a rate in Hz."""
+    """Check clips, and give them as float32 with their rate.
+
+    Parameters
+    ----------
+    clips : Clips or ndarray, shape (N, samples)
+    sample_rate : int or None
+        In Hz; needed for an array, taken from `Clips` otherwise.
+
+    Returns
+    -------
+    audio : ndarray, shape (N, samples)
+        Float32.
+    sample_rate : int
+        Hz.
+
+    Raises
+    ------
+    TypeError
+        If the rate is missing or no whole number, or the samples are not floating point.
+    ValueError
+        If shape, rate or samples cannot be right; the message says what they look like.
+    """
     if hasattr(clips, "sample_rate"):
         if sample_rate is not None and sample_rate != clips.sample_rate:
             raise ValueError(
@@ -78,16 +99,30 @@ def check(clips: Sound | FloatArray, sample_rate: int | None) -> tuple[npt.NDArr
     return audio.astype(np.float32, copy=False), int(sample_rate)
 
 
+def check_clip(clip: npt.ArrayLike, name: str) -> npt.NDArray[np.float32]:
+    """One clip (samples,) as float32, or a ValueError that calls it by its name."""
+    samples = np.asarray(clip, dtype=np.float32)
+    if samples.ndim != 1 or samples.size == 0:
+        raise ValueError(f"{name}: expected audio of shape (samples,), got {samples.shape}")
+    broken = np.count_nonzero(~np.isfinite(samples))
+    if broken:
+        raise ValueError(f"{name}: {broken} of {samples.size} samples are not finite; make the clip again")
+    return samples
+
+
 def resample(audio: npt.NDArray[np.float32], rate: int, target: int) -> npt.NDArray[np.float32]:
+    """Audio (N, samples) or (samples,) at another rate in Hz (soxr, HQ); as it is if the rates are equal."""
     return audio if rate == target else np.ascontiguousarray(soxr.resample(audio.T, rate, target).T)
 
 
 def analysis_audio(clips: Sound | FloatArray, sample_rate: int | None) -> npt.NDArray[np.float32]:
+    """Checked clips at `ANALYSIS_RATE`; parameters as in `check`."""
     audio, rate = check(clips, sample_rate)
     return resample(audio, rate, ANALYSIS_RATE)
 
 
 def silent(clip: FloatArray) -> bool:
+    """Whether the peak of a clip stays under -80 dB of full scale."""
     return bool(np.abs(clip).max() < _SILENCE)
 
 

@@ -79,8 +79,10 @@ def frechet_infinity(
     ValueError
         If a set has under 1.5 times as many rows as dimensions, too few to extrapolate from.
 
-    Notes ----- Subsets are drawn without replacement (repeats would shrink the covariance), and of both sets
-    (a finite reference biases too): fadtk does neither.
+    Notes
+    -----
+    Subsets are drawn without replacement, because repeats would shrink the covariance, and from both sets, because
+    a finite reference biases too: fadtk does neither.
     """
     x, y = _embeddings(evaluated, reference)
     rows, dimensions = min(_rows(x), _rows(y)), x.shape[-1]

@@ -4,7 +4,8 @@ Method. Paper A, section 4.1, measures tempo as BPM from BeatThis [1]_ and does 
 a regression through all beats, `tempo_from_beats`.
 
 Conventions. Times are in seconds, tempo in beats per minute; see `steerlib.measure.audio` for audio. Clips are
-tracked at 22050 Hz, the rate BeatThis was trained at.
+tracked at 22050 Hz, the rate BeatThis was trained at. Its package is imported where it is used, because it takes
+seconds to load and only tempo needs it.
 
 .. [1] F. Foscarin, J. Schlüter, G. Widmer. "Beat this! Accurate beat tracking without DBN postprocessing."
    ISMIR 2024.
@@ -16,9 +17,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from beat_this.inference import CHECKPOINT_URL, aggregate_prediction, load_model, split_piece
-from beat_this.model.postprocessor import Postprocessor
-from beat_this.preprocessing import LogMelSpect
 from scipy.stats import theilslopes
 
 from steerlib.files import DATA
@@ -149,6 +147,10 @@ def beats(
     FileNotFoundError
         If there is no such checkpoint; says how to make or get one.
     """
+    from beat_this.inference import aggregate_prediction, split_piece
+    from beat_this.model.postprocessor import Postprocessor
+    from beat_this.preprocessing import LogMelSpect
+
     audio, rate = check(clips, sample_rate)
     model, device = _beat_model(checkpoint)
     audio = resample(audio, rate, _RATE)
@@ -180,6 +182,8 @@ def checkpoint_path(checkpoint: str | Path | None = None) -> Path:
     FileNotFoundError
         If there is no such checkpoint; says how to make or get one.
     """
+    from beat_this.inference import CHECKPOINT_URL
+
     path = Path(checkpoint) if checkpoint is not None else DATA / "pocket" / "beats.ckpt"
     if str(checkpoint) in _PUBLIC_CHECKPOINTS:
         path = Path(torch.hub.get_dir()) / "checkpoints" / f"beat_this-{checkpoint}.ckpt"
@@ -208,5 +212,7 @@ def _beat_model(checkpoint: str | Path | None) -> tuple[torch.nn.Module, torch.d
 
 @lru_cache(maxsize=2)
 def _load_beat_model(path: str, _modified: int) -> tuple[torch.nn.Module, torch.device]:
+    from beat_this.inference import load_model
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return load_model(path, device), device  # a local path is read with weights_only=True

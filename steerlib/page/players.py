@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
 from steerlib.files import digest, write_whole
+from steerlib.measure.audio import check_clip
 from steerlib.page.figures import PALETTE
 
 __all__ = ["ab_grid", "lambda_slider", "player", "players", "write_mp3"]
@@ -423,13 +424,7 @@ def _checked(audio: ArrayLike, sample_rate: int, name: str) -> NDArray[np.float3
     """The clip as float32, or an error that names it."""
     if sample_rate not in _SAMPLE_RATES:
         raise ValueError(f"MP3 has no sample rate of {sample_rate} Hz; resample to one of {_SAMPLE_RATES}")
-    samples = np.asarray(audio, dtype=np.float32)
-    if samples.ndim != 1 or samples.size == 0:
-        raise ValueError(f"{name}: expected audio of shape (samples,), got {samples.shape}")
-    broken = np.count_nonzero(~np.isfinite(samples))
-    if broken:
-        raise ValueError(f"{name}: {broken} of {samples.size} samples are not finite; make the clip again")
-    return samples
+    return check_clip(audio, name)
 
 
 def _levelled(
