@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from steerlib.evidence.stats import Interval
+from steerlib.evidence.stats import Interval, check_columns
 from steerlib.files import write_whole
 
 __all__ = ["RULE", "Choice", "best", "intended", "load", "same_depth", "save", "worst_pole"]
@@ -96,9 +96,7 @@ def worst_pole(summary: pd.DataFrame, *, by: str) -> "pd.Series[float]":
         If a column is missing, or the summary mixes attributes or several multipliers of one sign.
     """
     needed = [by, "multiplier", "relative", "relative_low", "relative_high", "n", "dropped"]
-    missing = [name for name in needed if name not in summary]
-    if missing:
-        raise ValueError(f"the summary lacks {missing}; it has {list(summary.columns)}")
+    check_columns(summary, needed, what="the summary")
     poles = pd.DataFrame({by: summary[by], "sign": np.sign(summary["multiplier"])})
     mixed = "attribute" in summary and summary["attribute"].nunique() > 1
     if mixed or poles.duplicated().any():

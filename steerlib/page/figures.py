@@ -23,6 +23,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from sklearn.decomposition import PCA
 
 from steerlib.activations import Activations
+from steerlib.evidence.stats import check_columns
 from steerlib.prompts import Attribute, load_attribute
 from steerlib.readout.analysis import Blocks, knee
 
@@ -156,7 +157,7 @@ def separation_by_layer(table: pd.DataFrame, ax: Axes) -> None:
     ax : Axes
     """
     measures = {"auc": ("linear classifier (AUC)", "#009E73"), "silhouette": ("silhouette", "#CC79A7")}
-    _need(table, ["layer", *(f"{m}{end}" for m in measures for end in ("", "_low", "_high"))])
+    check_columns(table, ["layer", *(f"{m}{end}" for m in measures for end in ("", "_low", "_high"))])
     for measure, (label, colour) in measures.items():
         ax.plot(table["layer"], table[measure], color=colour, marker="o", markersize=4, label=label)
         ax.fill_between(
@@ -209,7 +210,9 @@ def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None =
     attribute : Attribute, optional
         For the names of the poles; by default loaded by the name in the table.
     """
-    _need(summary, ["metric", "source_layer", "multiplier", "relative", "relative_low", "relative_high"])
+    check_columns(
+        summary, ["metric", "source_layer", "multiplier", "relative", "relative_low", "relative_high"]
+    )
     attribute = _attribute(summary, attribute)
     quantity, _ = _metric(summary)
     _one_row_each(summary, ["source_layer", "multiplier"])
@@ -254,7 +257,7 @@ def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | 
     attribute : Attribute, optional
         For the names of the poles; by default loaded by the name in the table.
     """
-    _need(summary, ["metric", "multiplier", "baseline", "mean", "low", "high", "n"])
+    check_columns(summary, ["metric", "multiplier", "baseline", "mean", "low", "high", "n"])
     attribute = _attribute(summary, attribute)
     _, quantity = _metric(summary)
     _one_row_each(summary, ["multiplier"])
@@ -289,7 +292,7 @@ def fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = No
     attribute : Attribute, optional
         For the names of the poles; by default loaded by the name in the table.
     """
-    _need(table, ["multiplier", "fad", "fad_low", "fad_high"])
+    check_columns(table, ["multiplier", "fad", "fad_low", "fad_high"])
     attribute = _attribute(table, attribute)
     _one_row_each(table, ["multiplier"])
     for sign in (1, -1):
@@ -329,7 +332,7 @@ def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute 
     attribute : Attribute, optional
         For the names of the poles; by default loaded by the name in the table.
     """
-    _need(summary, ["metric", "prompts", "subset", "multiplier", "effect"])
+    check_columns(summary, ["metric", "prompts", "subset", "multiplier", "effect"])
     attribute = _attribute(summary, attribute)
     _, quantity = _metric(summary)
     _one_row_each(summary, ["prompts", "subset", "multiplier"])
@@ -362,7 +365,7 @@ def agreement_curve(table: pd.DataFrame, ax: Axes, *, layer: int) -> None:
     layer : int
         Of the directions that are compared.
     """
-    _need(table, ["prompts", "layer", "with_all", "with_other"])
+    check_columns(table, ["prompts", "layer", "with_all", "with_other"])
     part = table[table["layer"] == layer]
     if part.empty:
         raise ValueError(f"the table has no layer {layer}: it has {sorted(table['layer'].unique())}")
@@ -396,7 +399,9 @@ def effect_and_quality(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
     quantity : str
         What shifts, with its unit.
     """
-    _need(table, ["setting", *(f"{m}{end}" for m in ("shift", "fad") for end in ("", "_low", "_high"))])
+    check_columns(
+        table, ["setting", *(f"{m}{end}" for m in ("shift", "fad") for end in ("", "_low", "_high"))]
+    )
     colours = sns.color_palette("colorblind", 10)
     ax.axvline(0, color=PALETTE["baseline"], linewidth=1)
     for number, row in enumerate(table.itertuples(), start=1):
@@ -421,7 +426,7 @@ def cross_effects(table: pd.DataFrame, ax: Axes) -> None:
         deviation of the metric over unsteered clips; one row a cell, in the order to be drawn.
     ax : Axes
     """
-    _need(table, ["attribute", "metric", "shift", "low", "high"])
+    check_columns(table, ["attribute", "metric", "shift", "low", "high"])
     _one_row_each(table, ["attribute", "metric"])
     attributes, metrics = list(table["attribute"].unique()), list(table["metric"].unique())
     matrix = table.pivot(index="attribute", columns="metric", values="shift").loc[attributes, metrics]
@@ -452,7 +457,7 @@ def layer_curves(table: pd.DataFrame, ax: Axes, *, ylabel: str) -> None:
     ylabel : str
         With its unit.
     """
-    _need(table, ["layer", "series", "value"])
+    check_columns(table, ["layer", "series", "value"])
     _one_row_each(table, ["layer", "series"])
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
     ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
@@ -478,7 +483,7 @@ def forest(table: pd.DataFrame, ax: Axes, *, xlabel: str) -> None:
     xlabel : str
         With its unit.
     """
-    _need(table, ["label", "estimate", "low", "high"])
+    check_columns(table, ["label", "estimate", "low", "high"])
     ax.axvline(0, color=PALETTE["baseline"], linewidth=1)
     for y, row in enumerate(table.itertuples()):
         colour = getattr(row, "colour", "#0072B2")
@@ -501,7 +506,7 @@ def agreement_by_layer(table: pd.DataFrame, ax: Axes, *, label: str, colour: str
         What the labels are, for the title.
     colour : str
     """
-    _need(table, ["layer", *(f"{m}{end}" for m in ("ari", "nmi") for end in ("", "_low", "_high"))])
+    check_columns(table, ["layer", *(f"{m}{end}" for m in ("ari", "nmi") for end in ("", "_low", "_high"))])
     for measure, name, style in (("ari", "adjusted Rand index", "-"), ("nmi", "mutual information", "--")):
         ax.fill_between(
             table["layer"],
@@ -538,7 +543,7 @@ def probe_accuracy(table: pd.DataFrame, ax: Axes, *, title: str = "") -> None:
     title : str
         Said beside the axis, for the legend takes the place above.
     """
-    _need(table, ["layer", "loss", "labels", "accuracy", "low", "high", "chance"])
+    check_columns(table, ["layer", "loss", "labels", "accuracy", "low", "high", "chance"])
     colours = {"mse": "#D55E00", "bce": "#0072B2"}
     for (loss, labels), part in table.groupby(["loss", "labels"]):
         style = "-" if labels == "true" else ":"
@@ -566,7 +571,7 @@ def score_effects(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
     quantity : str
         For the axis.
     """
-    _need(table, ["name", "effect", "low", "high"])
+    check_columns(table, ["name", "effect", "low", "high"])
     colours = ["#009E73", "#D55E00", "#0072B2", "#CC79A7", "#E69F00", "#56B4E9"]
     kinds = table["kind"] if "kind" in table else pd.Series("", index=table.index)
     names = list(dict.fromkeys(table["name"]))
@@ -708,12 +713,6 @@ def _mark_knee(ax: Axes, x: npt.ArrayLike, y: npt.ArrayLike, colour: str) -> Non
     at = knee(x, y)
     if np.isfinite(at):
         ax.axvline(at, color=colour, linestyle=":", linewidth=1.2, label=f"knee at {at:.2g}")
-
-
-def _need(table: pd.DataFrame, columns: list[str]) -> None:
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
 
 
 def _one_row_each(table: pd.DataFrame, key: list[str]) -> None:

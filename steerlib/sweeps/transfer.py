@@ -22,6 +22,7 @@ import pandas as pd
 from transformers import MusicgenMelodyProcessor, PreTrainedModel
 
 from steerlib.activations import Activations
+from steerlib.evidence.stats import check_columns
 from steerlib.measure import chroma_correlation, clap_scores
 from steerlib.measure.audio import read_clips, resample
 from steerlib.readout.probes import Method, probe_directions, scaled
@@ -220,10 +221,7 @@ def best_strength(
     DataFrame
         Columns `by`, ``multiplier``, `target` (its mean there) and `source` (the share of it that is kept).
     """
-    needed = [*by, "multiplier", target, *([source] if source else [])]
-    missing = [name for name in needed if name not in table]
-    if missing:
-        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
+    check_columns(table, [*by, "multiplier", target, *([source] if source else [])])
     rows = []
     for key, part in table.groupby(list(by), sort=False, dropna=False):
         means = part.groupby("multiplier")[[target, *([source] if source else [])]].mean()
