@@ -2,34 +2,28 @@
 
 The figures follow paper A: activations (figure 2), layer scan (4), multipliers (5), cosines (6), Fréchet
 distance (7), number of prompts (8) and spectrograms (9), with what the paper leaves out: bands are 95 %
-intervals. Each pole has one colour everywhere (Okabe and Ito's, which colour-blind readers can tell apart);
-text and lines are a grey that reads on white and on black, over a transparent ground. Call `use_style` once
-before drawing.
+intervals. Colours and labels are those of `steerlib.page.style`; call its `use_style` once before drawing.
 """
 
 from collections.abc import Sequence
 
 import librosa
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import seaborn as sns  # type: ignore[import-untyped]
-from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 from sklearn.decomposition import PCA
 
 from steerlib.activations import Activations
 from steerlib.evidence.stats import check_columns
-from steerlib.prompts import Attribute, load_attribute
+from steerlib.page.style import INK, METRIC_LABELS, PALETTE, pole_colour, signed
+from steerlib.prompts import Attribute
 from steerlib.readout.analysis import Blocks, knee
 
 __all__ = [
-    "METRIC_LABELS",
-    "PALETTE",
     "activation_kde",
     "agreement_by_layer",
     "agreement_curve",
@@ -47,62 +41,7 @@ __all__ = [
     "score_effects",
     "separation_by_layer",
     "spectrogram",
-    "use_style",
 ]
-
-PALETTE = {
-    "fast": "#D55E00",
-    "slow": "#0072B2",
-    "bright": "#E69F00",
-    "dark": "#56B4E9",
-    "baseline": "#666666",
-    "positive": "#009E73",  # poles of any other attribute
-    "negative": "#CC79A7",
-}
-METRIC_LABELS = {
-    "bpm": "tempo (BPM)",
-    "centroid": "spectral centroid (Hz)",
-    "onset_rate": "onset rate (per second)",
-    "rms": "level (dB re full scale)",
-    "mode": "mode (major minus minor correlation)",
-}
-_INK = "#777777"  # contrast 4.5 to white, 4.7 to black
-
-
-def use_style() -> None:
-    """Set matplotlib to the book's style: SVG, transparent ground, grey ink, no box.
-
-    In a notebook figures become SVG from here on; text stays text, and the same figure gives the same file.
-    """
-    mpl.rcParams.update(
-        {
-            "axes.edgecolor": _INK,
-            "axes.facecolor": "none",
-            "axes.grid": False,
-            "axes.labelcolor": _INK,
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlecolor": _INK,
-            "axes.titlesize": "medium",
-            "figure.constrained_layout.use": True,
-            "figure.dpi": 100,
-            "figure.facecolor": "none",
-            "figure.figsize": (6.0, 3.6),
-            "font.size": 10,
-            "legend.frameon": False,
-            "legend.labelcolor": _INK,
-            "lines.linewidth": 1.8,
-            "savefig.dpi": 150,
-            "savefig.facecolor": "none",
-            "svg.fonttype": "none",
-            "svg.hashsalt": "steerlib",
-            "text.color": _INK,
-            "xtick.color": _INK,
-            "ytick.color": _INK,
-        }
-    )
-    if get_ipython() is not None:
-        set_matplotlib_formats("svg")
 
 
 def activation_kde(activations: Activations, layer: int, ax: Axes) -> None:
@@ -131,7 +70,7 @@ def activation_kde(activations: Activations, layer: int, ax: Axes) -> None:
     names = (attribute.positive, attribute.negative) if attribute else ("positive", "negative")
     for name, positive in zip(names, (True, False), strict=True):
         cloud = points[labels == positive]
-        colour = _colour(name, positive)
+        colour = pole_colour(name, positive)
         if _is_plane(cloud):
             x, y = cloud.T
             levels = [0.2, 0.4, 0.6, 0.8, 1.0]
@@ -198,7 +137,7 @@ def cosine_matrix(matrix: npt.ArrayLike, ax: Axes, *, blocks: Blocks | None = No
         axis.set_major_locator(MaxNLocator(integer=True))
 
 
-def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
     """Relative effect of the direction of each layer (paper A, figure 4); bands are 95 % intervals.
 
     Parameters
@@ -207,13 +146,13 @@ def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None =
         From `steerlib.evidence.stats.summarise` by attribute, source layer and multiplier; of one attribute. A row
         without a source layer (All-to-All) becomes a dashed line across.
     ax : Axes
-    attribute : Attribute, optional
-        For the names of the poles; by default loaded by the name in the table.
+    attribute : Attribute
+        For the names of the poles.
     """
     check_columns(
         summary, ["metric", "source_layer", "multiplier", "relative", "relative_low", "relative_high"]
     )
-    attribute = _attribute(summary, attribute)
+    _one_attribute(summary)
     quantity, _ = _metric(summary)
     _one_row_each(summary, ["source_layer", "multiplier"])
     ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
@@ -231,7 +170,7 @@ def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None =
             alpha=0.2,
             linewidth=0,
         )
-        label = f"{name} (λ = {_signed(float(multiplier))})"
+        label = f"{name} (λ = {signed(float(multiplier), '+g')})"
         ax.plot(x, 100 * layers["relative"], color=colour, alpha=alpha, marker="o", markersize=4, label=label)
         for level in 100 * part.loc[part["source_layer"].isna(), "relative"]:
             ax.axhline(
@@ -242,7 +181,7 @@ def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None =
     _legend(ax)
 
 
-def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
     """Metric against the size of the multiplier, one curve for each pole (paper A, figure 5).
 
     Bands are the 95 % intervals of the paired effect, drawn around the mean: they tell the distance from the
@@ -254,11 +193,11 @@ def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | 
     summary : DataFrame
         From `steerlib.evidence.stats.summarise`, of one attribute and one source layer.
     ax : Axes
-    attribute : Attribute, optional
-        For the names of the poles; by default loaded by the name in the table.
+    attribute : Attribute
+        For the names of the poles.
     """
     check_columns(summary, ["metric", "multiplier", "baseline", "mean", "low", "high", "n"])
-    attribute = _attribute(summary, attribute)
+    _one_attribute(summary)
     _, quantity = _metric(summary)
     _one_row_each(summary, ["multiplier"])
     baseline = float(summary.loc[summary["n"].idxmax(), "baseline"])
@@ -280,7 +219,7 @@ def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | 
     _legend(ax)
 
 
-def fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+def fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
     """Fréchet audio distance against the size of the multiplier, one curve for each pole (paper A, figure 7).
 
     Parameters
@@ -289,11 +228,11 @@ def fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = No
         Columns ``attribute``, ``multiplier``, ``fad``, ``fad_low`` and ``fad_high`` (for instance from
         `steerlib.evidence.stats.jackknife_interval`), and if wanted ``fad_infinity`` (dashed); one row a multiplier.
     ax : Axes
-    attribute : Attribute, optional
-        For the names of the poles; by default loaded by the name in the table.
+    attribute : Attribute
+        For the names of the poles.
     """
     check_columns(table, ["multiplier", "fad", "fad_low", "fad_high"])
-    attribute = _attribute(table, attribute)
+    _one_attribute(table)
     _one_row_each(table, ["multiplier"])
     for sign in (1, -1):
         part = table[np.sign(table["multiplier"]) == sign]
@@ -318,7 +257,7 @@ def fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = No
     _legend(ax)
 
 
-def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
     """Effect against the number of prompts that the direction was made of (paper A, figure 8).
 
     Points are random subsets of prompts, the line their mean, the band their range.
@@ -329,11 +268,11 @@ def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute 
         From `steerlib.evidence.stats.summarise` by attribute, ``prompts`` (how many a pole), ``subset`` and
         multiplier.
     ax : Axes
-    attribute : Attribute, optional
-        For the names of the poles; by default loaded by the name in the table.
+    attribute : Attribute
+        For the names of the poles.
     """
     check_columns(summary, ["metric", "prompts", "subset", "multiplier", "effect"])
-    attribute = _attribute(summary, attribute)
+    _one_attribute(summary)
     _, quantity = _metric(summary)
     _one_row_each(summary, ["prompts", "subset", "multiplier"])
     ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
@@ -343,7 +282,10 @@ def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute 
         ax.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.2, linewidth=0)
         ax.scatter(part["prompts"], part["effect"], color=colour, s=10, alpha=0.6, linewidths=0)
         ax.plot(
-            spread.index, spread["mean"], color=colour, label=f"{name} (λ = {_signed(float(multiplier))})"
+            spread.index,
+            spread["mean"],
+            color=colour,
+            label=f"{name} (λ = {signed(float(multiplier), '+g')})",
         )
     counts = sorted(summary["prompts"].unique())
     _count_axis(ax, counts)
@@ -409,7 +351,7 @@ def effect_and_quality(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
         ax.plot([row.shift_low, row.shift_high], [row.fad, row.fad], color=colour, linewidth=1.2)
         ax.plot([row.shift, row.shift], [row.fad_low, row.fad_high], color=colour, linewidth=1.2)
         ax.plot(row.shift, row.fad, "o", color=colour, markersize=5, label=f"{number} {row.setting}")
-        ax.annotate(str(number), (row.shift, row.fad), xytext=(4, 4), textcoords="offset points", color=_INK)
+        ax.annotate(str(number), (row.shift, row.fad), xytext=(4, 4), textcoords="offset points", color=INK)
     ax.set(xlabel=f"shift of {quantity}", ylabel="Fréchet audio distance (embedding units²)")
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
 
@@ -435,7 +377,7 @@ def cross_effects(table: pd.DataFrame, ax: Axes) -> None:
     for row in table.itertuples():
         x, y = metrics.index(row.metric), attributes.index(row.attribute)
         ink = "white" if abs(row.shift) > 0.6 * reach else "black"
-        ax.text(x, y, f"{row.shift:+.2f}".replace("-", "\N{MINUS SIGN}"), ha="center", va="center", color=ink)
+        ax.text(x, y, signed(row.shift, "+.2f"), ha="center", va="center", color=ink)
         if row.low > 0 or row.high < 0:
             frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="black", linewidth=2)
             ax.add_patch(frame)
@@ -665,18 +607,13 @@ def _legend(ax: Axes) -> None:
     )
 
 
-def _signed(multiplier: float) -> str:
-    return f"{multiplier:+g}".replace("-", "\N{MINUS SIGN}")
-
-
 def _is_plane(cloud: npt.NDArray[np.float64]) -> bool:
     """Whether points are enough for a density in two dimensions, and not all on a line."""
     centred = cloud - cloud.mean(axis=0)
     return len(cloud) >= 5 and bool(np.linalg.matrix_rank(centred, tol=1e-6 * np.abs(centred).max()) == 2)
 
 
-def _attribute(table: pd.DataFrame, attribute: Attribute | None) -> Attribute:
-    """The attribute that the table is about, which must be one."""
+def _one_attribute(table: pd.DataFrame) -> None:
     if table.empty:
         raise ValueError("there is nothing to draw: the table has no rows")
     names = list(table["attribute"].dropna().unique()) if "attribute" in table else []
@@ -684,18 +621,11 @@ def _attribute(table: pd.DataFrame, attribute: Attribute | None) -> Attribute:
         raise ValueError(
             f"this figure shows one attribute, the table has {names}: filter it, one ax for each"
         )
-    if attribute is None and not names:
-        raise ValueError("the table names no attribute: pass attribute=...")
-    return attribute if attribute is not None else load_attribute(names[0])
 
 
 def _pole(attribute: Attribute, multiplier: float) -> tuple[str, str]:
     name = attribute.positive if multiplier > 0 else attribute.negative
-    return name, _colour(name, multiplier > 0)
-
-
-def _colour(pole: str, positive: bool) -> str:
-    return PALETTE.get(pole, PALETTE["positive" if positive else "negative"])
+    return name, pole_colour(name, multiplier > 0)
 
 
 def _metric(summary: pd.DataFrame) -> tuple[str, str]:
