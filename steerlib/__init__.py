@@ -32,7 +32,7 @@ from steerlib.directions import diff_mean
 from steerlib.engine.clips import Clips
 from steerlib.engine.generation import generate
 from steerlib.engine.sampling import Sampling
-from steerlib.measure.metrics import spectral_centroid, tempo
+from steerlib.measure import spectral_centroid, tempo
 from steerlib.model import load_model
 from steerlib.prompts import load_attribute, load_prompts
 from steerlib.steering import Steering, SteeringVector

@@ -18,21 +18,18 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from steerlib.measure.audio import FloatArray, Sound, check, resample
 from steerlib.model import MusicModel, versions
 from steerlib.prompts import Attribute, prompts_hash
 from steerlib.steering import Site
-
-if TYPE_CHECKING:
-    from steerlib.engine.generation import Clips
 
 __all__ = ["Activations", "AudioPosition", "Position", "extract_activations", "extract_audio_activations"]
 
@@ -181,7 +178,7 @@ def extract_activations(
 
 def extract_audio_activations(
     model: MusicModel,
-    audio: "npt.ArrayLike | Clips",
+    audio: Sound | FloatArray,
     *,
     sample_rate: int | None = None,
     position: AudioPosition = "last",
@@ -197,7 +194,7 @@ def extract_audio_activations(
     Parameters
     ----------
     model : MusicModel
-    audio : array_like, shape (clips, samples), or Clips
+    audio : Clips or ndarray, shape (clips, samples)
         In [-1, 1]; resampled to the codec's rate.
     sample_rate : int, optional
         In Hz; needed for an array, taken from `Clips` otherwise.
@@ -223,7 +220,7 @@ def extract_audio_activations(
     TypeError
         If an array comes without a sample rate, or holds whole numbers.
     ValueError
-        For audio of another shape, too long for the model or shorter than a frame, NaN in it, labels that do
+        For audio of another shape, too long for the model or shorter than 0.1 s, NaN in it, labels that do
         not fit, an unknown position or site, or a model in training mode.
 
     Examples
@@ -237,7 +234,8 @@ def extract_audio_activations(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     model.check_eval("activations")
     stack, config, codec = model.stack, model.config, model.network.audio_encoder
-    samples = _clips_audio(audio, sample_rate, model.sample_rate)
+    given, rate = check(audio, sample_rate)
+    samples = np.ascontiguousarray(resample(given, rate, model.sample_rate))
     if batch_size is None:
         channels = getattr(config.audio_encoder, "num_filters", 16)
         batch_size = max(1, min(16, 2**28 // (4 * samples.shape[1] * channels)))
@@ -341,28 +339,3 @@ def _delayed(codes: Tensor, start_token: int) -> Tensor:
     for k in range(min(codebooks, frames)):
         tokens[:, k, k + 1 :] = codes[:, k, : frames - k]
     return tokens
-
-
-def _clips_audio(
-    audio: "npt.ArrayLike | Clips", sample_rate: int | None, rate: int
-) -> npt.NDArray[np.float32]:
-    """Audio (clips, samples) at the model's rate, checked."""
-    known = getattr(audio, "sample_rate", None)
-    if known is None and sample_rate is None:
-        raise TypeError("an array does not know its sample rate: pass sample_rate=... in Hz, or pass Clips")
-    if known is not None and sample_rate not in (None, known):
-        raise ValueError(f"sample_rate={sample_rate}, but the clips were made at {known}: leave it out")
-    samples = np.asarray(getattr(audio, "audio", audio))
-    if samples.ndim != 2 or not samples.size:
-        hint = "; for one clip pass clip[None]" if samples.ndim == 1 else ""
-        raise ValueError(f"audio must have shape (clips, samples), got {samples.shape}{hint}")
-    if not np.issubdtype(samples.dtype, np.floating):
-        raise TypeError(f"audio must be floating point in [-1, 1], got {samples.dtype}")
-    broken = np.flatnonzero(~np.isfinite(samples).all(axis=1))
-    if len(broken):
-        raise ValueError(f"clips {broken[:10].tolist()} hold NaN or infinite samples")
-    given = int(known if known is not None else sample_rate or 0)
-    if given < 1000:
-        raise ValueError(f"sample_rate={given}: is this in kHz? It must be in Hz, for instance 16000")
-    resampled = samples if given == rate else soxr.resample(samples.T, given, rate).T
-    return np.ascontiguousarray(resampled, dtype=np.float32)

@@ -22,7 +22,7 @@ from steerlib.directions import diff_mean
 from steerlib.engine.fit import DoesNotFit
 from steerlib.engine.generation import Run, generate
 from steerlib.engine.sampling import Sampling
-from steerlib.measure.metrics import (
+from steerlib.measure import (
     clap_embeddings,
     clap_scores,
     frechet_distance,

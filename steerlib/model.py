@@ -42,7 +42,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import cached_file
 
-from steerlib.prompts import DATA
+from steerlib.files import DATA
 
 __all__ = [
     "MusicModel",

@@ -14,7 +14,6 @@ Multiplier 0 edits nothing: the tokens are those of the unsteered model, bit for
 
 import json
 import math
-import os
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from steerlib.files import write_whole
 from steerlib.model import check_shape, decoder_stack, model_id, network_of
 
 __all__ = ["Branches", "Site", "Steering", "SteeringVector", "Steps", "active_steering", "add_direction"]
@@ -205,12 +205,7 @@ class SteeringVector:
         content = to_safetensors(
             {"directions": self.directions}, {_FORMAT: json.dumps(header, sort_keys=True)}
         )
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, content)
 
     @classmethod
     def load(cls, path: str | Path, *, model: Any = None) -> "SteeringVector":

@@ -26,8 +26,8 @@ from steerlib.engine.sampling import Sampling
 from steerlib.evidence import choices, scorecard, stats
 from steerlib.evidence.scorecard import Check, Verdict
 from steerlib.evidence.stats import Interval
-from steerlib.measure import distance
-from steerlib.measure.metrics import judges
+from steerlib.measure import distance, judges
+from steerlib.measure.audio import read_clips
 from steerlib.model import MusicModel
 from steerlib.page import players
 from steerlib.prompts import Attribute, load_attribute, load_prompts
@@ -181,7 +181,7 @@ class Study:
 
     def sounds(self, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
         """The clips (rows, samples) of the rows of a table."""
-        return distance.read_clips(rows, self.store)[0]
+        return read_clips(rows, self.store)[0]
 
     def players(self, rows: pd.DataFrame, labels: Sequence[str], *, label: str, **options: Any) -> HTML:
         """A player for each row, see `page.players.players`."""

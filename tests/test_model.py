@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import MusicgenMelodyConfig, MusicgenMelodyForConditionalGeneration
 
+from steerlib.files import DATA
 from steerlib.model import decoder_blocks, encode_prompts, load_model, model_id, text_length_of
 from steerlib.music.codec import SpectralCodecConfig
-from steerlib.prompts import DATA
 
 
 @pytest.fixture(scope="module")

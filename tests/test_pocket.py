@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, T5Config, T5EncoderModel
 
-from steerlib.measure import metrics
+from steerlib import measure
 from steerlib.music import captions, corpus
 from steerlib.music.codec import SpectralCodec, SpectralCodecConfig
 from steerlib.pocket import judges, lm
@@ -266,9 +266,9 @@ def test_an_untrained_clap_goes_through_the_zero_shot_pipeline(tmp_path, rng):
     clap.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     audio = rng.normal(0, 0.1, (2, 4 * corpus.SAMPLE_RATE))
-    scores = metrics.clap_scores(audio, ["rock", "jazz"], sample_rate=corpus.SAMPLE_RATE, model=tmp_path)
+    scores = measure.clap_scores(audio, ["rock", "jazz"], sample_rate=corpus.SAMPLE_RATE, model=tmp_path)
     assert scores.shape == (2, 2) and np.allclose(scores.sum(1), 1)
-    windows = metrics.clap_embeddings(audio, sample_rate=corpus.SAMPLE_RATE, model=tmp_path, window=2.0)
+    windows = measure.clap_embeddings(audio, sample_rate=corpus.SAMPLE_RATE, model=tmp_path, window=2.0)
     assert windows.shape == (2, 2, 32)
 
 
@@ -276,6 +276,6 @@ def test_the_shipped_clap_names_the_style_of_clips_it_never_heard():
     made = list(corpus.stream(range(corpus.HELD_OUT + 5000, corpus.HELD_OUT + 5012), workers=0))
     styles = list(captions.STYLES)
     audio = np.stack([audio for _, audio in made])
-    scores = metrics.clap_scores(audio, styles, sample_rate=corpus.SAMPLE_RATE)
+    scores = measure.clap_scores(audio, styles, sample_rate=corpus.SAMPLE_RATE)
     right = [styles[row.argmax()] == truth.style for row, (truth, _) in zip(scores, made, strict=True)]
     assert np.mean(right) >= 0.6  # chance is 1/8

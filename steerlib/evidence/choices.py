@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from steerlib.evidence.stats import Interval
+from steerlib.evidence.stats import Interval, check_columns
+from steerlib.files import write_whole
 
 __all__ = ["RULE", "Choice", "best", "intended", "load", "same_depth", "save", "worst_pole"]
 
@@ -95,9 +96,7 @@ def worst_pole(summary: pd.DataFrame, *, by: str) -> "pd.Series[float]":
         If a column is missing, or the summary mixes attributes or several multipliers of one sign.
     """
     needed = [by, "multiplier", "relative", "relative_low", "relative_high", "n", "dropped"]
-    missing = [name for name in needed if name not in summary]
-    if missing:
-        raise ValueError(f"the summary lacks {missing}; it has {list(summary.columns)}")
+    check_columns(summary, needed, what="the summary")
     poles = pd.DataFrame({by: summary[by], "sign": np.sign(summary["multiplier"])})
     mixed = "attribute" in summary and summary["attribute"].nunique() > 1
     if mixed or poles.duplicated().any():
@@ -145,10 +144,7 @@ def save(
     """
     chosen = {name: value for name, value in values.items() if value is not None}
     content = {"format": _FORMAT, "what": what, "model": model, "rule": rule, "values": chosen}
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def load(path: str | Path, attributes: Sequence[str], *, model: str, fallback: float) -> Choice:

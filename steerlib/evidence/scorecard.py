@@ -23,7 +23,6 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from datetime import UTC, datetime
@@ -35,6 +34,7 @@ import yaml  # type: ignore[import-untyped]
 from IPython.display import HTML
 
 from steerlib.evidence.stats import Interval
+from steerlib.files import DATA, write_whole
 
 __all__ = ["NOT_RUN", "RULE", "Check", "Verdict", "cards", "claims", "read", "record"]
 
@@ -47,7 +47,7 @@ RULE = (
 )
 """The rule in words, for the page."""
 
-_PAPERS = Path(__file__).resolve().parents[2] / "data" / "papers"
+_PAPERS = DATA / "papers"
 _MARKS = {"holds": "✓", "fails": "✗", "open": "○"}
 _FIELDS = {"format", "claim", "model", "notebook", "profile", "note", "recorded", "verdict", "checks"}
 _FORMAT = "steerlib.scorecard/1"
@@ -424,14 +424,7 @@ def _write(folder: Path, name: str, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=folder, suffix=".tmp", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(folder / name)
+        write_whole(folder / name, text.encode(), durable=True)
     except OSError as error:
         raise OSError(f"cannot write the record to {folder}: {error}") from error
 

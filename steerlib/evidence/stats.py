@@ -1,4 +1,4 @@
-"""Effects with their uncertainty: paired bootstrap intervals, AUC, and the summary of a sweep.
+"""Effects with their uncertainty: bootstrap intervals of means and of pairs, AUC, and the summary of a sweep.
 
 Paper A gives means and standard deviations over 50 prompts, without saying which differences chance would
 make (table 1, figures 4, 5 and 8). Here every clip is compared with the clip of the *same* prompt and seed at
@@ -8,7 +8,7 @@ fractions, 0.25 for +25 %.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,16 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-__all__ = ["Interval", "auc", "jackknife_interval", "paired_interval", "shifts", "summarise"]
+__all__ = [
+    "Interval",
+    "auc",
+    "check_columns",
+    "jackknife_interval",
+    "mean_interval",
+    "paired_interval",
+    "shifts",
+    "summarise",
+]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -45,6 +54,51 @@ class Interval:
     def __str__(self) -> str:
         left_out = f", {self.dropped} not measurable" if self.dropped else ""
         return f"{self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}] (n = {self.n}{left_out})"
+
+
+def mean_interval(
+    values: npt.ArrayLike,
+    *,
+    clusters: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Mean of values, with a bootstrap interval over values (or clusters of them).
+
+    The same method and random numbers as `paired_interval`, and the same result as against a baseline of zeros.
+
+    Parameters
+    ----------
+    values : array_like, shape (N,)
+        For instance shifts of prompts. NaN are dropped and counted.
+    clusters, level, resamples, seed
+        See `paired_interval`.
+
+    Returns
+    -------
+    Interval
+        With NaN limits where under two values (or clusters) are left.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or are not flat, or level or resamples make no sense.
+
+    Examples
+    --------
+    >>> mean = mean_interval([26, 30, 18, float("nan")])
+    >>> round(mean.estimate, 1), mean.n, mean.dropped
+    (24.7, 3, 1)
+    """
+    return _bootstrap(
+        [_flat(values, "values")],
+        lambda value, count: value / count,
+        clusters=clusters,
+        level=level,
+        resamples=resamples,
+        seed=seed,
+    )
 
 
 def paired_interval(
@@ -101,43 +155,14 @@ def paired_interval(
             f"{len(values)} values cannot be paired with {len(baseline)} of the baseline: align them by "
             "prompt and seed"
         )
-    names = np.arange(len(values)) if clusters is None else np.asarray(clusters)
-    if names.shape != values.shape:
-        raise ValueError(f"clusters have shape {names.shape}, values {values.shape}: one name for each value")
-    _check(level, resamples)
-    whole = ~(np.isnan(values) | np.isnan(baseline))
-    n, dropped = int(whole.sum()), int((~whole).sum())
-    if n == 0:
-        return Interval(np.nan, np.nan, np.nan, 0, dropped)
-    _, of = np.unique(names[whole], return_inverse=True)
-    # Both statistics depend on sums only, so that a cluster counts as its three sums.
-    totals: list[FloatArray] = [
-        np.bincount(of, weights=w).astype(float) for w in (values[whole], baseline[whole], np.ones(n))
-    ]
-
-    def statistic(value: FloatArray, base: FloatArray, count: FloatArray, axis: int = -1) -> FloatArray:
-        value, base, count = (total.sum(axis=axis) for total in (value, base, count))
-        return value / base - 1 if relative else (value - base) / count
-
-    estimate = float(statistic(totals[0], totals[1], totals[2]))
-    if len(totals[0]) < 2:
-        return Interval(estimate, np.nan, np.nan, n, dropped)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        result = stats.bootstrap(
-            totals,
-            statistic,
-            paired=True,
-            vectorized=True,
-            n_resamples=resamples,
-            confidence_level=level,
-            rng=np.random.default_rng(seed),
-        )
-    low, high = result.confidence_interval
-    if np.isnan(low) or np.isnan(high):
-        low, high = _percentiles(result.bootstrap_distribution, level)
-    return Interval(estimate, float(low), float(high), n, dropped)
+    return _bootstrap(
+        [values, baseline],
+        lambda value, base, count: value / base - 1 if relative else (value - base) / count,
+        clusters=clusters,
+        level=level,
+        resamples=resamples,
+        seed=seed,
+    )
 
 
 def auc(
@@ -274,10 +299,7 @@ def summarise(
     Used in the chapters on the layer scan (paper A, figure 4), the multiplier sweep (figure 5) and table 1.
     """
     key = ["prompt_id", "seed"]
-    needed = dict.fromkeys([*key, "multiplier", cluster, value, *by])
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
-        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
+    check_columns(table, [*key, "multiplier", cluster, value, *by])
     base = table.loc[table["multiplier"] == 0, [*key, value]].drop_duplicates()
     twice = base[base.duplicated(key)]
     if len(twice):
@@ -353,14 +375,12 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFram
 
     Notes
     -----
-    The interval of a setting is ``paired_interval(shift, zeros, clusters=prompt_id)``, that of the difference
-    of two settings ``paired_interval(shift_1, shift_2, clusters=prompt_id)``. Used in the chapters *Where and
+    The interval of a setting is ``mean_interval(shift, clusters=prompt_id)``, that of the difference of two
+    settings ``paired_interval(shift_1, shift_2, clusters=prompt_id)``. Used in the chapters *Where and
     when to inject*, *How many prompts* and *What only we can ask*.
     """
     key = [*by, "prompt_id", "seed"]
-    missing = [name for name in dict.fromkeys([*key, "multiplier", value]) if name not in table.columns]
-    if missing:
-        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
+    check_columns(table, [*key, "multiplier", value])
     steered = table[table["multiplier"] != 0]
     sides = []
     for name, part in (
@@ -384,6 +404,61 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFram
     shift = (pairs["positive"] - pairs["negative"]) / 2
     columns = [*key, "metric", "shift"]
     return pairs.assign(metric=value, shift=shift)[columns].sort_values(key, ignore_index=True)
+
+
+def check_columns(table: pd.DataFrame, columns: Iterable[str], *, what: str = "the table") -> None:
+    """Raise a ValueError that names the columns that a table lacks; `what` is what the message calls it."""
+    missing = [name for name in dict.fromkeys(columns) if name not in table.columns]
+    if missing:
+        raise ValueError(f"{what} lacks {missing}; it has {list(table.columns)}")
+
+
+def _bootstrap(
+    columns: Sequence[FloatArray],
+    statistic: Callable[..., FloatArray],
+    *,
+    clusters: npt.ArrayLike | None,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> Interval:
+    """Interval of a function of the sums of the columns and of the count, resampling whole clusters."""
+    shape = columns[0].shape
+    names = np.arange(len(columns[0])) if clusters is None else np.asarray(clusters)
+    if names.shape != shape:
+        raise ValueError(f"clusters have shape {names.shape}, values {shape}: one name for each value")
+    _check(level, resamples)
+    whole = ~np.isnan(columns).any(axis=0)
+    n, dropped = int(whole.sum()), int((~whole).sum())
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan, 0, dropped)
+    _, of = np.unique(names[whole], return_inverse=True)
+    # The statistic depends on sums only, so that a cluster counts as its sums.
+    weights = [*(column[whole] for column in columns), np.ones(n)]
+    totals = [np.bincount(of, weights=weight).astype(float) for weight in weights]
+
+    def of_sums(*sums: FloatArray, axis: int = -1) -> FloatArray:
+        return statistic(*(each.sum(axis=axis) for each in sums))
+
+    estimate = float(of_sums(*totals))
+    if len(totals[0]) < 2:
+        return Interval(estimate, np.nan, np.nan, n, dropped)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = stats.bootstrap(
+            totals,
+            of_sums,
+            paired=True,
+            vectorized=True,
+            n_resamples=resamples,
+            confidence_level=level,
+            rng=np.random.default_rng(seed),
+        )
+    low, high = result.confidence_interval
+    if np.isnan(low) or np.isnan(high):
+        low, high = _percentiles(result.bootstrap_distribution, level)
+    return Interval(estimate, float(low), float(high), n, dropped)
 
 
 def _percentiles(distribution: npt.ArrayLike, level: float) -> tuple[float, float]:

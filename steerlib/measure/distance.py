@@ -12,63 +12,25 @@ Intervals are jackknifed over clips: a clip and its reference of the same prompt
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-import soundfile
 
 from steerlib.evidence.stats import Interval, jackknife_interval
-from steerlib.measure.metrics import clap_dimensions, clap_embeddings, frechet_distance, frechet_infinity
+from steerlib.measure.audio import FloatArray, read_clips
+from steerlib.measure.clap import clap_dimensions, clap_embeddings
+from steerlib.measure.frechet import frechet_distance, frechet_infinity
 
 __all__ = [
-    "check_multipliers",
+    "check_bend",
     "check_windows",
     "embed_clips",
     "frechet_bend",
     "frechet_setting",
     "frechet_table",
-    "read_clips",
 ]
 
-FloatArray = npt.NDArray[np.floating[Any]]
-
 _BATCH = 32  # clips read at once
-
-
-def read_clips(table: pd.DataFrame, store: str | Path) -> tuple[npt.NDArray[np.float32], int]:
-    """The sounds of the rows of a sweep.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `sweep` with ``keep_audio``: its column ``clip`` is read.
-    store : str or Path
-        Folder of the store.
-
-    Returns
-    -------
-    audio : ndarray, shape (rows, samples)
-        Float32, as long as the shortest.
-    sample_rate : int
-        Hz.
-
-    Raises
-    ------
-    ValueError
-        If there are no rows, a row has no clip, or sample rates differ.
-    """
-    if table.empty or table["clip"].isna().any():
-        raise ValueError(
-            f"{int(table['clip'].isna().sum())} of {len(table)} rows have a clip missing: sweep with keep_audio=True"
-        )
-    sounds = [soundfile.read(Path(store) / clip, dtype="float32") for clip in table["clip"]]
-    rates = {rate for _, rate in sounds}
-    if len(rates) > 1:
-        raise ValueError(f"the clips have several sample rates, {sorted(rates)}: read one model's at a time")
-    length = min(len(sound) for sound, _ in sounds)
-    return np.stack([sound[:length] for sound, _ in sounds]), rates.pop()
 
 
 def check_windows(
@@ -111,27 +73,6 @@ def check_windows(
         )
 
 
-def check_multipliers(multipliers: Sequence[float]) -> None:
-    """Raise before anything is generated if `frechet_bend` would have too few points on a side.
-
-    Parameters
-    ----------
-    multipliers : sequence of float
-        Of a sweep. Used in the chapter *Steering sweep*.
-
-    Raises
-    ------
-    ValueError
-        Without 0, or without two sizes on a side of which one is at most half the other.
-    """
-    sides = [[abs(factor) for factor in multipliers if factor * sign > 0] for sign in (1, -1)]
-    if 0 not in multipliers or any(not side or 2 * min(side) > max(side) for side in sides):
-        raise ValueError(
-            "whether the Fréchet distance bends is asked of 0 and, on each side of it, of two sizes of λ, one at most "
-            f"half the other: take for instance [-0.1, -0.05, 0.0, 0.05, 0.1] instead of {list(multipliers)}"
-        )
-
-
 def embed_clips(
     table: pd.DataFrame, store: str | Path, *, window: float = 2.0, clap: str | Path | None = None
 ) -> dict[str, FloatArray]:
@@ -144,7 +85,7 @@ def embed_clips(
     store : str or Path
         Folder of the store.
     window : float
-        Seconds; see `steerlib.measure.metrics.clap_embeddings`.
+        Seconds; see `steerlib.measure.clap.clap_embeddings`.
     clap : str or Path, optional
         Folder or name of a `ClapModel`; by default the pocket model's.
 
@@ -216,6 +157,27 @@ def frechet_table(
             }
         )
     return pd.DataFrame(rows).astype({name: table[name].dtype for name in by})
+
+
+def check_bend(multipliers: Sequence[float]) -> None:
+    """Raise before anything is generated if `frechet_bend` would have too few points on a side.
+
+    Parameters
+    ----------
+    multipliers : sequence of float
+        Of a sweep. Used in the chapter *Steering sweep*.
+
+    Raises
+    ------
+    ValueError
+        Without 0, or without two sizes on a side of which one is at most half the other.
+    """
+    sides = [[abs(factor) for factor in multipliers if factor * sign > 0] for sign in (1, -1)]
+    if 0 not in multipliers or any(not side or 2 * min(side) > max(side) for side in sides):
+        raise ValueError(
+            "whether the Fréchet distance bends is asked of 0 and, on each side of it, of two sizes of λ, one at most "
+            f"half the other: take for instance [-0.1, -0.05, 0.0, 0.05, 0.1] instead of {list(multipliers)}"
+        )
 
 
 def frechet_bend(

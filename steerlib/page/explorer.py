@@ -19,7 +19,7 @@ import numpy as np
 from steerlib.engine.clips import Clips
 from steerlib.engine.generation import Run, generate
 from steerlib.engine.sampling import Sampling
-from steerlib.measure.metrics import spectral_centroid, tempo
+from steerlib.measure import spectral_centroid, tempo
 from steerlib.model import MusicModel, check_shape
 from steerlib.page import players as listen
 from steerlib.steering import Steering, SteeringVector

@@ -2,35 +2,30 @@
 
 The figures follow paper A: activations (figure 2), layer scan (4), multipliers (5), cosines (6), Fréchet
 distance (7), number of prompts (8) and spectrograms (9), with what the paper leaves out: bands are 95 %
-intervals. Each pole has one colour everywhere (Okabe and Ito's, which colour-blind readers can tell apart);
-text and lines are a grey that reads on white and on black, over a transparent ground. Call `use_style` once
-before drawing.
+intervals. Colours and labels are those of `steerlib.page.style`; call its `use_style` once before drawing.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import librosa
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import seaborn as sns  # type: ignore[import-untyped]
-from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 from sklearn.decomposition import PCA
 
 from steerlib.activations import Activations
-from steerlib.prompts import Attribute, load_attribute
+from steerlib.evidence.stats import check_columns
+from steerlib.page.style import INK, METRIC_LABELS, PALETTE, pole_colour, signed
+from steerlib.prompts import Attribute
 from steerlib.readout.analysis import Blocks, knee
 
 __all__ = [
-    "METRIC_LABELS",
-    "PALETTE",
     "activation_kde",
     "agreement_by_layer",
     "agreement_curve",
@@ -49,62 +44,7 @@ __all__ = [
     "score_effects",
     "separation_by_layer",
     "spectrogram",
-    "use_style",
 ]
-
-PALETTE = {
-    "fast": "#D55E00",
-    "slow": "#0072B2",
-    "bright": "#E69F00",
-    "dark": "#56B4E9",
-    "baseline": "#666666",
-    "positive": "#009E73",  # poles of any other attribute
-    "negative": "#CC79A7",
-}
-METRIC_LABELS = {
-    "bpm": "tempo (BPM)",
-    "centroid": "spectral centroid (Hz)",
-    "onset_rate": "onset rate (per second)",
-    "rms": "level (dB re full scale)",
-    "mode": "mode (major minus minor correlation)",
-}
-_INK = "#777777"  # contrast 4.5 to white, 4.7 to black
-
-
-def use_style() -> None:
-    """Set matplotlib to the book's style: SVG, transparent ground, grey ink, no box.
-
-    In a notebook figures become SVG from here on; text stays text, and the same figure gives the same file.
-    """
-    mpl.rcParams.update(
-        {
-            "axes.edgecolor": _INK,
-            "axes.facecolor": "none",
-            "axes.grid": False,
-            "axes.labelcolor": _INK,
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlecolor": _INK,
-            "axes.titlesize": "medium",
-            "figure.constrained_layout.use": True,
-            "figure.dpi": 100,
-            "figure.facecolor": "none",
-            "figure.figsize": (6.0, 3.6),
-            "font.size": 10,
-            "legend.frameon": False,
-            "legend.labelcolor": _INK,
-            "lines.linewidth": 1.8,
-            "savefig.dpi": 150,
-            "savefig.facecolor": "none",
-            "svg.fonttype": "none",
-            "svg.hashsalt": "steerlib",
-            "text.color": _INK,
-            "xtick.color": _INK,
-            "ytick.color": _INK,
-        }
-    )
-    if get_ipython() is not None:
-        set_matplotlib_formats("svg")
 
 
 def panels(
@@ -141,7 +81,7 @@ def activation_kde(activations: Activations, layer: int, ax: Axes) -> None:
     names = (attribute.positive, attribute.negative) if attribute else ("positive", "negative")
     for name, positive in zip(names, (True, False), strict=True):
         cloud = points[labels == positive]
-        colour = _colour(name, positive)
+        colour = pole_colour(name, positive)
         if _is_plane(cloud):
             x, y = cloud.T
             levels = [0.2, 0.4, 0.6, 0.8, 1.0]
@@ -167,7 +107,7 @@ def separation_by_layer(table: pd.DataFrame, ax: Axes) -> None:
     ax : Axes
     """
     measures = {"auc": ("linear classifier (AUC)", "#009E73"), "silhouette": ("silhouette", "#CC79A7")}
-    _need(table, ["layer", *(f"{m}{end}" for m in measures for end in ("", "_low", "_high"))])
+    check_columns(table, ["layer", *(f"{m}{end}" for m in measures for end in ("", "_low", "_high"))])
     for measure, (label, colour) in measures.items():
         ax.plot(table["layer"], table[measure], color=colour, marker="o", markersize=4, label=label)
         ax.fill_between(
@@ -208,7 +148,7 @@ def cosine_matrix(matrix: npt.ArrayLike, ax: Axes, *, blocks: Blocks | None = No
         axis.set_major_locator(MaxNLocator(integer=True))
 
 
-def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
     """Relative effect of the direction of each layer (paper A, figure 4); bands are 95 % intervals.
 
     Parameters
@@ -217,11 +157,13 @@ def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None =
         From `steerlib.evidence.stats.summarise` by attribute, source layer and multiplier; of one attribute. A row
         without a source layer (All-to-All) becomes a dashed line across.
     ax : Axes
-    attribute : Attribute, optional
-        For the names of the poles; by default loaded by the name in the table.
+    attribute : Attribute
+        For the names of the poles.
     """
-    _need(summary, ["metric", "source_layer", "multiplier", "relative", "relative_low", "relative_high"])
-    attribute = _attribute(summary, attribute)
+    check_columns(
+        summary, ["metric", "source_layer", "multiplier", "relative", "relative_low", "relative_high"]
+    )
+    _one_attribute(summary)
     quantity, _ = _metric(summary)
     _one_row_each(summary, ["source_layer", "multiplier"])
     ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
@@ -239,7 +181,7 @@ def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None =
             alpha=0.2,
             linewidth=0,
         )
-        label = f"{name} (λ = {_signed(float(multiplier))})"
+        label = f"{name} (λ = {signed(float(multiplier), '+g')})"
         ax.plot(x, 100 * layers["relative"], color=colour, alpha=alpha, marker="o", markersize=4, label=label)
         for level in 100 * part.loc[part["source_layer"].isna(), "relative"]:
             ax.axhline(
@@ -250,7 +192,7 @@ def layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None =
     _legend(ax)
 
 
-def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
     """Metric against the size of the multiplier, one curve for each pole (paper A, figure 5).
 
     Bands are the 95 % intervals of the paired effect, drawn around the mean: they tell the distance from the
@@ -262,11 +204,11 @@ def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | 
     summary : DataFrame
         From `steerlib.evidence.stats.summarise`, of one attribute and one source layer.
     ax : Axes
-    attribute : Attribute, optional
-        For the names of the poles; by default loaded by the name in the table.
+    attribute : Attribute
+        For the names of the poles.
     """
-    _need(summary, ["metric", "multiplier", "baseline", "mean", "low", "high", "n"])
-    attribute = _attribute(summary, attribute)
+    check_columns(summary, ["metric", "multiplier", "baseline", "mean", "low", "high", "n"])
+    _one_attribute(summary)
     _, quantity = _metric(summary)
     _one_row_each(summary, ["multiplier"])
     baseline = float(summary.loc[summary["n"].idxmax(), "baseline"])
@@ -288,7 +230,7 @@ def multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | 
     _legend(ax)
 
 
-def fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+def fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
     """Fréchet audio distance against the size of the multiplier, one curve for each pole (paper A, figure 7).
 
     Parameters
@@ -297,11 +239,11 @@ def fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = No
         Columns ``attribute``, ``multiplier``, ``fad``, ``fad_low`` and ``fad_high`` (for instance from
         `steerlib.evidence.stats.jackknife_interval`), and if wanted ``fad_infinity`` (dashed); one row a multiplier.
     ax : Axes
-    attribute : Attribute, optional
-        For the names of the poles; by default loaded by the name in the table.
+    attribute : Attribute
+        For the names of the poles.
     """
-    _need(table, ["multiplier", "fad", "fad_low", "fad_high"])
-    attribute = _attribute(table, attribute)
+    check_columns(table, ["multiplier", "fad", "fad_low", "fad_high"])
+    _one_attribute(table)
     _one_row_each(table, ["multiplier"])
     for sign in (1, -1):
         part = table[np.sign(table["multiplier"]) == sign]
@@ -326,7 +268,7 @@ def fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = No
     _legend(ax)
 
 
-def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute | None = None) -> None:
+def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
     """Effect against the number of prompts that the direction was made of (paper A, figure 8).
 
     Points are random subsets of prompts, the line their mean, the band their range.
@@ -337,11 +279,11 @@ def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute 
         From `steerlib.evidence.stats.summarise` by attribute, ``prompts`` (how many a pole), ``subset`` and
         multiplier.
     ax : Axes
-    attribute : Attribute, optional
-        For the names of the poles; by default loaded by the name in the table.
+    attribute : Attribute
+        For the names of the poles.
     """
-    _need(summary, ["metric", "prompts", "subset", "multiplier", "effect"])
-    attribute = _attribute(summary, attribute)
+    check_columns(summary, ["metric", "prompts", "subset", "multiplier", "effect"])
+    _one_attribute(summary)
     _, quantity = _metric(summary)
     _one_row_each(summary, ["prompts", "subset", "multiplier"])
     ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
@@ -351,7 +293,10 @@ def prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute 
         ax.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.2, linewidth=0)
         ax.scatter(part["prompts"], part["effect"], color=colour, s=10, alpha=0.6, linewidths=0)
         ax.plot(
-            spread.index, spread["mean"], color=colour, label=f"{name} (λ = {_signed(float(multiplier))})"
+            spread.index,
+            spread["mean"],
+            color=colour,
+            label=f"{name} (λ = {signed(float(multiplier), '+g')})",
         )
     counts = sorted(summary["prompts"].unique())
     _count_axis(ax, counts)
@@ -373,7 +318,7 @@ def agreement_curve(table: pd.DataFrame, ax: Axes, *, layer: int) -> None:
     layer : int
         Of the directions that are compared.
     """
-    _need(table, ["prompts", "layer", "with_all", "with_other"])
+    check_columns(table, ["prompts", "layer", "with_all", "with_other"])
     part = table[table["layer"] == layer]
     if part.empty:
         raise ValueError(f"the table has no layer {layer}: it has {sorted(table['layer'].unique())}")
@@ -407,7 +352,9 @@ def effect_and_quality(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
     quantity : str
         What shifts, with its unit.
     """
-    _need(table, ["setting", *(f"{m}{end}" for m in ("shift", "fad") for end in ("", "_low", "_high"))])
+    check_columns(
+        table, ["setting", *(f"{m}{end}" for m in ("shift", "fad") for end in ("", "_low", "_high"))]
+    )
     colours = sns.color_palette("colorblind", 10)
     ax.axvline(0, color=PALETTE["baseline"], linewidth=1)
     for number, row in enumerate(table.itertuples(), start=1):
@@ -415,7 +362,7 @@ def effect_and_quality(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
         ax.plot([row.shift_low, row.shift_high], [row.fad, row.fad], color=colour, linewidth=1.2)
         ax.plot([row.shift, row.shift], [row.fad_low, row.fad_high], color=colour, linewidth=1.2)
         ax.plot(row.shift, row.fad, "o", color=colour, markersize=5, label=f"{number} {row.setting}")
-        ax.annotate(str(number), (row.shift, row.fad), xytext=(4, 4), textcoords="offset points", color=_INK)
+        ax.annotate(str(number), (row.shift, row.fad), xytext=(4, 4), textcoords="offset points", color=INK)
     ax.set(xlabel=f"shift of {quantity}", ylabel="Fréchet audio distance (embedding units²)")
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
 
@@ -432,7 +379,7 @@ def cross_effects(table: pd.DataFrame, ax: Axes) -> None:
         deviation of the metric over unsteered clips; one row a cell, in the order to be drawn.
     ax : Axes
     """
-    _need(table, ["attribute", "metric", "shift", "low", "high"])
+    check_columns(table, ["attribute", "metric", "shift", "low", "high"])
     _one_row_each(table, ["attribute", "metric"])
     attributes, metrics = list(table["attribute"].unique()), list(table["metric"].unique())
     matrix = table.pivot(index="attribute", columns="metric", values="shift").loc[attributes, metrics]
@@ -441,7 +388,7 @@ def cross_effects(table: pd.DataFrame, ax: Axes) -> None:
     for row in table.itertuples():
         x, y = metrics.index(row.metric), attributes.index(row.attribute)
         ink = "white" if abs(row.shift) > 0.6 * reach else "black"
-        ax.text(x, y, f"{row.shift:+.2f}".replace("-", "\N{MINUS SIGN}"), ha="center", va="center", color=ink)
+        ax.text(x, y, signed(row.shift, "+.2f"), ha="center", va="center", color=ink)
         if row.low > 0 or row.high < 0:
             frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="black", linewidth=2)
             ax.add_patch(frame)
@@ -463,7 +410,7 @@ def layer_curves(table: pd.DataFrame, ax: Axes, *, ylabel: str) -> None:
     ylabel : str
         With its unit.
     """
-    _need(table, ["layer", "series", "value"])
+    check_columns(table, ["layer", "series", "value"])
     _one_row_each(table, ["layer", "series"])
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
     ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
@@ -489,7 +436,7 @@ def forest(table: pd.DataFrame, ax: Axes, *, xlabel: str) -> None:
     xlabel : str
         With its unit.
     """
-    _need(table, ["label", "estimate", "low", "high"])
+    check_columns(table, ["label", "estimate", "low", "high"])
     ax.axvline(0, color=PALETTE["baseline"], linewidth=1)
     for y, row in enumerate(table.itertuples()):
         colour = getattr(row, "colour", "#0072B2")
@@ -512,7 +459,7 @@ def agreement_by_layer(table: pd.DataFrame, ax: Axes, *, label: str, colour: str
         What the labels are, for the title.
     colour : str
     """
-    _need(table, ["layer", *(f"{m}{end}" for m in ("ari", "nmi") for end in ("", "_low", "_high"))])
+    check_columns(table, ["layer", *(f"{m}{end}" for m in ("ari", "nmi") for end in ("", "_low", "_high"))])
     for measure, name, style in (("ari", "adjusted Rand index", "-"), ("nmi", "mutual information", "--")):
         ax.fill_between(
             table["layer"],
@@ -549,7 +496,7 @@ def probe_accuracy(table: pd.DataFrame, ax: Axes, *, title: str = "") -> None:
     title : str
         Said beside the axis, for the legend takes the place above.
     """
-    _need(table, ["layer", "loss", "labels", "accuracy", "low", "high", "chance"])
+    check_columns(table, ["layer", "loss", "labels", "accuracy", "low", "high", "chance"])
     colours = {"mse": "#D55E00", "bce": "#0072B2"}
     for (loss, labels), part in table.groupby(["loss", "labels"]):
         style = "-" if labels == "true" else ":"
@@ -577,7 +524,7 @@ def score_effects(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
     quantity : str
         For the axis.
     """
-    _need(table, ["name", "effect", "low", "high"])
+    check_columns(table, ["name", "effect", "low", "high"])
     colours = ["#009E73", "#D55E00", "#0072B2", "#CC79A7", "#E69F00", "#56B4E9"]
     kinds = table["kind"] if "kind" in table else pd.Series("", index=table.index)
     names = list(dict.fromkeys(table["name"]))
@@ -671,18 +618,13 @@ def _legend(ax: Axes) -> None:
     )
 
 
-def _signed(multiplier: float) -> str:
-    return f"{multiplier:+g}".replace("-", "\N{MINUS SIGN}")
-
-
 def _is_plane(cloud: npt.NDArray[np.float64]) -> bool:
     """Whether points are enough for a density in two dimensions, and not all on a line."""
     centred = cloud - cloud.mean(axis=0)
     return len(cloud) >= 5 and bool(np.linalg.matrix_rank(centred, tol=1e-6 * np.abs(centred).max()) == 2)
 
 
-def _attribute(table: pd.DataFrame, attribute: Attribute | None) -> Attribute:
-    """The attribute that the table is about, which must be one."""
+def _one_attribute(table: pd.DataFrame) -> None:
     if table.empty:
         raise ValueError("there is nothing to draw: the table has no rows")
     names = list(table["attribute"].dropna().unique()) if "attribute" in table else []
@@ -690,18 +632,11 @@ def _attribute(table: pd.DataFrame, attribute: Attribute | None) -> Attribute:
         raise ValueError(
             f"this figure shows one attribute, the table has {names}: filter it, one ax for each"
         )
-    if attribute is None and not names:
-        raise ValueError("the table names no attribute: pass attribute=...")
-    return attribute if attribute is not None else load_attribute(names[0])
 
 
 def _pole(attribute: Attribute, multiplier: float) -> tuple[str, str]:
     name = attribute.positive if multiplier > 0 else attribute.negative
-    return name, _colour(name, multiplier > 0)
-
-
-def _colour(pole: str, positive: bool) -> str:
-    return PALETTE.get(pole, PALETTE["positive" if positive else "negative"])
+    return name, pole_colour(name, multiplier > 0)
 
 
 def _metric(summary: pd.DataFrame) -> tuple[str, str]:
@@ -719,12 +654,6 @@ def _mark_knee(ax: Axes, x: npt.ArrayLike, y: npt.ArrayLike, colour: str) -> Non
     at = knee(x, y)
     if np.isfinite(at):
         ax.axvline(at, color=colour, linestyle=":", linewidth=1.2, label=f"knee at {at:.2g}")
-
-
-def _need(table: pd.DataFrame, columns: list[str]) -> None:
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
 
 
 def _one_row_each(table: pd.DataFrame, key: list[str]) -> None:

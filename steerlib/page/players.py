@@ -14,7 +14,6 @@ Used by every chapter; the slider goes with paper A's Figure 5, whose horizontal
 """
 
 import base64
-import hashlib
 import html
 import io
 import math
@@ -32,7 +31,9 @@ from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 
-from steerlib.page.figures import PALETTE
+from steerlib.files import digest, write_whole
+from steerlib.measure.audio import check_clip
+from steerlib.page.style import PALETTE, number, pole_colour, signed
 
 __all__ = ["ab_grid", "lambda_slider", "player", "players", "write_mp3"]
 
@@ -212,54 +213,44 @@ def lambda_slider(
     >>> lambda_slider(clips, 16000, label="a folk song", readouts={"BPM": [90, 120, 160]})  # doctest: +SKIP
     """
     given = [float(multiplier) for multiplier in clips]
-    if not all(math.isfinite(multiplier) for multiplier in given):
-        raise ValueError(f"multipliers of a slider must be finite numbers, got {given}")
-    readouts = readouts or {}
-    for unit, values in readouts.items():
-        if len(values) != len(given):
-            raise ValueError(f"readout {unit!r}: {len(values)} values for {len(given)} clips; give one each")
+    _check_multipliers(given, "slider")
+    measured = _measured(readouts or {}, len(given))
     sounds = _levelled(clips, sample_rate, equal_loudness=equal_loudness)
     sources = _sources(sounds, sample_rate, folder=folder, embed=embed)
     pictures = _pictures(sounds, sample_rate, folder=folder, embed=embed) if spectrogram else {}
 
-    positive, negative = poles or ("", "")
+    ends = poles or ("", "")
     order = sorted(range(len(given)), key=given.__getitem__)
     keys = list(sounds)
     items, images = [], []
     for index in order:
         multiplier, key = given[index], keys[index]
-        pole = positive if multiplier > 0 else negative if multiplier < 0 else "not steered"
-        measured = [f"{_number(float(readouts[unit][index]))} {unit}" for unit in readouts]
-        spoken = ", ".join([f"λ = {_signed(multiplier)}" + (f" ({pole})" if pole else ""), *measured])
-        items.append(
-            f'<li data-lambda="{_signed(multiplier)}" data-values="{html.escape("|".join(measured))}">'
-            f'<span>{html.escape(spoken)}</span><audio controls loop preload="none" src="{sources[key]}" '
-            f'aria-label="{html.escape(f"{label}, {spoken}")}"></audio></li>'
-        )
+        values = measured[index].values()
+        spoken = ", ".join([_setting(multiplier, ends), *values])
+        data = {"lambda": signed(multiplier), "values": "|".join(values)}
+        items.append(_item(data, spoken, sources[key], label))
         if spectrogram:
             images.append(_image(pictures[key], f"{label}, {spoken}", len(sounds[key]) / sample_rate))
 
     multipliers = [given[index] for index in order]
     start = min(range(len(multipliers)), key=lambda index: abs(multipliers[index]))
     numbered = _numbered_ticks(len(multipliers), start)
+    positive, negative = ends
+    positive_colour, negative_colour = colours or (pole_colour(positive, True), pole_colour(negative, False))
     parts = {
-        "IDENTITY": hashlib.sha256("".join([label, *items]).encode()).hexdigest()[:12],
-        "LABEL": html.escape(label),
-        "STYLE": f"<style>{_STYLE}</style>",
-        "COLOUR_POSITIVE": html.escape(colours[0] if colours else PALETTE.get(positive, PALETTE["positive"])),
-        "COLOUR_NEGATIVE": html.escape(colours[1] if colours else PALETTE.get(negative, PALETTE["negative"])),
+        "COLOUR_POSITIVE": html.escape(positive_colour),
+        "COLOUR_NEGATIVE": html.escape(negative_colour),
         "POSITIVE": html.escape(f"{positive} →" if positive else ""),
         "NEGATIVE": html.escape(f"← {negative}" if negative else ""),
         "LAST": str(len(multipliers) - 1),
         "START": str(start),
         "TICKS": "".join(
-            f"<span>{_signed(multiplier) if index in numbered else ''}</span>"
+            f"<span>{signed(multiplier) if index in numbered else ''}</span>"
             for index, multiplier in enumerate(multipliers)
         ),
         "PICTURES": "".join(images),
-        "CLIPS": "".join(items),
     }
-    return _filled(_SLIDER, _SLIDER_SCRIPT, parts)
+    return _widget(_SLIDER, _SLIDER_SCRIPT, label, items, parts)
 
 
 def ab_grid(
@@ -312,13 +303,10 @@ def ab_grid(
         If the folder cannot be written to.
     """
     given, poles, readouts, shown = list(clips), poles or {}, readouts or {}, shown or {}
-    attributes, prompts = (
-        list(dict.fromkeys(key[0] for key in given)),
-        list(dict.fromkeys(key[2] for key in given)),
-    )
+    attributes = list(dict.fromkeys(key[0] for key in given))
+    prompts = list(dict.fromkeys(key[2] for key in given))
     multipliers = sorted({float(key[1]) for key in given})
-    if not all(math.isfinite(multiplier) for multiplier in multipliers):
-        raise ValueError(f"multipliers of a grid must be finite numbers, got {multipliers}")
+    _check_multipliers(multipliers, "grid")
     order = [(name, value, prompt) for prompt in prompts for name in attributes for value in multipliers]
     missing = [key for key in order if key not in clips]
     if missing:
@@ -326,34 +314,24 @@ def ab_grid(
             f"{len(missing)} of {len(order)} cells of the grid have no clip, the first is {missing[0]}: give every "
             "combination of attribute, multiplier and prompt"
         )
-    for unit, values in readouts.items():
-        if len(values) != len(given):
-            raise ValueError(f"readout {unit!r}: {len(values)} values for {len(given)} clips; give one each")
+    measured = dict(zip(given, _measured(readouts, len(given)), strict=True))
     unknown = set(shown.values()) - set(readouts)
     if unknown:
         raise ValueError(f"shown names {sorted(unknown)}, but the readouts are {list(readouts)}")
     sounds = _levelled(clips, sample_rate, equal_loudness=equal_loudness)
     sources = _sources(sounds, sample_rate, folder=folder, embed=embed)
 
-    rank = {key: index for index, key in enumerate(given)}
     items = []
     for key in order:
         attribute, multiplier, prompt = key
-        measured = {unit: f"{_number(float(values[rank[key]]))} {unit}" for unit, values in readouts.items()}
-        positive, negative = poles.get(attribute, ("", ""))
-        pole = positive if multiplier > 0 else negative if multiplier < 0 else "not steered"
-        named = f"{attribute}, λ = {_signed(multiplier)}" + (f" ({pole})" if pole else "")
-        spoken = html.escape(", ".join([named, *measured.values()]))
-        value = html.escape(measured[shown[attribute]] if attribute in shown else "")
-        items.append(
-            f'<li data-value="{value}"><span>{spoken}</span><audio controls loop preload="none" '
-            f'src="{sources[key]}" aria-label="{html.escape(prompt)}, {spoken}"></audio></li>'
-        )
+        setting = _setting(multiplier, poles.get(attribute, ("", "")))
+        spoken = ", ".join([attribute, setting, *measured[key].values()])
+        data = {"value": measured[key][shown[attribute]] if attribute in shown else ""}
+        items.append(_item(data, spoken, sources[key], prompt))
 
     def cell(attribute: str, multiplier: float, first: bool) -> str:
         pole = poles.get(attribute, ("positive", "negative"))[multiplier < 0]
-        default = PALETTE["positive" if multiplier > 0 else "negative"]
-        colour = PALETTE["baseline"] if multiplier == 0 else PALETTE.get(pole, default)
+        colour = PALETTE["baseline"] if multiplier == 0 else pole_colour(pole, multiplier > 0)
         return (
             f'<td role="gridcell"><button type="button" class="sl-cell" data-lm-suppress-shortcuts="true" '
             f'tabindex="{0 if first else -1}" style="--sl-pole:{colour}"><i></i><small></small><b></b></button></td>'
@@ -369,17 +347,13 @@ def ab_grid(
         return f'<tr><th scope="row">{html.escape(attribute)}{small}</th>{cells}</tr>'
 
     parts = {
-        "IDENTITY": hashlib.sha256("".join([label, *items]).encode()).hexdigest()[:12],
-        "LABEL": html.escape(label),
-        "STYLE": f"<style>{_STYLE}</style>",
         "PROMPTS": "".join(
             f'<option value="{index}">{html.escape(prompt)}</option>' for index, prompt in enumerate(prompts)
         ),
-        "MULTIPLIERS": "".join(f'<th scope="col">{_signed(multiplier)}</th>' for multiplier in multipliers),
+        "MULTIPLIERS": "".join(f'<th scope="col">{signed(multiplier)}</th>' for multiplier in multipliers),
         "ROWS": "".join(map(row, attributes)),
-        "CLIPS": "".join(items),
     }
-    return _filled(_GRID, _GRID_SCRIPT, parts)
+    return _widget(_GRID, _GRID_SCRIPT, label, items, parts)
 
 
 def write_mp3(audio: ArrayLike, sample_rate: int, *, folder: str | Path = "audio") -> Path:
@@ -413,8 +387,46 @@ def write_mp3(audio: ArrayLike, sample_rate: int, *, folder: str | Path = "audio
     return path
 
 
-def _filled(template: str, script: str, parts: Mapping[str, str]) -> HTML:
+def _check_multipliers(multipliers: Sequence[float], what: str) -> None:
+    if not all(math.isfinite(multiplier) for multiplier in multipliers):
+        raise ValueError(f"multipliers of a {what} must be finite numbers, got {list(multipliers)}")
+
+
+def _measured(readouts: Mapping[str, Sequence[float]], count: int) -> list[dict[str, str]]:
+    """The readouts of each clip by unit, as text: "121 BPM"."""
+    for unit, values in readouts.items():
+        if len(values) != count:
+            raise ValueError(f"readout {unit!r}: {len(values)} values for {count} clips; give one each")
+    return [
+        {unit: f"{number(float(values[index]))} {unit}" for unit, values in readouts.items()}
+        for index in range(count)
+    ]
+
+
+def _setting(multiplier: float, poles: tuple[str, str]) -> str:
+    """In words: "λ = −0.1 (slow)"."""
+    pole = "not steered" if multiplier == 0 else poles[multiplier < 0]
+    return f"λ = {signed(multiplier)}" + (f" ({pole})" if pole else "")
+
+
+def _item(data: Mapping[str, str], spoken: str, source: str, label: str) -> str:
+    """One clip of a widget: what its script reads, and a player where scripts do not run."""
+    given = " ".join(f'data-{name}="{html.escape(value)}"' for name, value in data.items())
+    return (
+        f'<li {given}><span>{html.escape(spoken)}</span><audio controls loop preload="none" src="{source}" '
+        f'aria-label="{html.escape(f"{label}, {spoken}")}"></audio></li>'
+    )
+
+
+def _widget(template: str, script: str, label: str, items: Sequence[str], parts: Mapping[str, str]) -> HTML:
     """The template with its script in it and every {NAME} replaced by its part, which is never read again."""
+    parts = {
+        "IDENTITY": digest("".join([label, *items]).encode())[:12],
+        "LABEL": html.escape(label),
+        "STYLE": f"<style>{_STYLE}</style>",
+        "CLIPS": "".join(items),
+        **parts,
+    }
     whole = template.replace("{SCRIPT}", script.replace("{LOAD}", _LOAD))
     return HTML(re.sub(r"\{([A-Z_]+)\}", lambda found: parts[found[1]], whole))
 
@@ -423,13 +435,7 @@ def _checked(audio: ArrayLike, sample_rate: int, name: str) -> NDArray[np.float3
     """The clip as float32, or an error that names it."""
     if sample_rate not in _SAMPLE_RATES:
         raise ValueError(f"MP3 has no sample rate of {sample_rate} Hz; resample to one of {_SAMPLE_RATES}")
-    samples = np.asarray(audio, dtype=np.float32)
-    if samples.ndim != 1 or samples.size == 0:
-        raise ValueError(f"{name}: expected audio of shape (samples,), got {samples.shape}")
-    broken = np.count_nonzero(~np.isfinite(samples))
-    if broken:
-        raise ValueError(f"{name}: {broken} of {samples.size} samples are not finite; make the clip again")
-    return samples
+    return check_clip(audio, name)
 
 
 def _levelled(
@@ -474,7 +480,7 @@ def _loudness(samples: NDArray[np.float32], sample_rate: int) -> float:
 def _digest(samples: NDArray[np.float32], sample_rate: int) -> str:
     """Hash of a clip in 16 bits, so that rounding in the last place does not make another file."""
     pcm = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
-    return hashlib.sha256(f"{sample_rate} ".encode() + pcm.tobytes()).hexdigest()[:16]
+    return digest(f"{sample_rate} ".encode() + pcm.tobytes())[:16]
 
 
 def _mp3(samples: NDArray[np.float32], sample_rate: int) -> bytes:
@@ -509,9 +515,7 @@ def _write_once(path: Path, content: Callable[[], bytes]) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(content())
-    part.replace(path)
+    write_whole(path, content())
 
 
 def _embeds(embed: bool | None) -> bool:
@@ -552,16 +556,6 @@ def _image(source: str, label: str, seconds: float) -> str:
     text = f"Mel spectrogram of: {label}; {seconds:.1f} s from left to right, low to high frequency upwards"
     alternative = html.escape(text)
     return f'<img class="sl-picture dark-light" loading="lazy" src="{source}" alt="{alternative}">'
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _signed(multiplier: float) -> str:
-    return f"{multiplier:g}".replace("-", "−")
 
 
 def _numbered_ticks(count: int, start: int) -> set[int]:

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest, bootstrap
 
+from steerlib import measure
 from steerlib.engine.generation import generate
 from steerlib.evidence.stats import auc
-from steerlib.measure import metrics
 from steerlib.model import load_model
 from steerlib.music import corpus
 from steerlib.music.captions import LEADS, STYLES
@@ -109,19 +109,19 @@ def codec_figures(codec: Any, audio: NDArray[np.float32]) -> tuple[list[Figure],
     rate = corpus.SAMPLE_RATE
     return [
         _mean(
-            "codec", "chroma correlation", metrics.chroma_correlation(audio, copies, sample_rate=rate), 0.85
+            "codec", "chroma correlation", measure.chroma_correlation(audio, copies, sample_rate=rate), 0.85
         ),
         _mean(
             "codec",
             "log-spectral distance (dB)",
-            metrics.log_spectral_distance(audio, copies, sample_rate=rate),
+            measure.log_spectral_distance(audio, copies, sample_rate=rate),
             5,
             higher=False,
         ),
         _mean(
             "codec",
             "onset-envelope correlation",
-            metrics.onset_envelope_correlation(audio, copies, sample_rate=rate),
+            measure.onset_envelope_correlation(audio, copies, sample_rate=rate),
             0.97,
         ),
         Figure("codec", "decoding (times real time)", speed, speed, speed, len(audio), 200),
@@ -132,9 +132,9 @@ def tempo_figures(
     part: str, audio: NDArray[np.float32], truths: list[corpus.Truth], checkpoint: Path | None
 ) -> list[Figure]:
     """Beat F-measure (mir_eval, 70 ms) and share of clips whose BPM is within 4 %."""
-    found = metrics.beats(audio, sample_rate=corpus.SAMPLE_RATE, checkpoint=checkpoint)
+    found = measure.beats(audio, sample_rate=corpus.SAMPLE_RATE, checkpoint=checkpoint)
     f = np.array([mir_eval.beat.f_measure(np.array(t.beats), b) for t, b in zip(truths, found, strict=True)])
-    bpm = np.array([metrics.tempo_from_beats(b) for b in found])
+    bpm = np.array([measure.tempo_from_beats(b) for b in found])
     near = np.abs(bpm / np.array([t.bpm for t in truths]) - 1) < 0.04
     return [_mean(part, "beat F-measure", f, 0.95), _share(part, "BPM within 4 %", near, 0.95)]
 
@@ -142,10 +142,10 @@ def tempo_figures(
 def prompt_figures(model, *, prompts: int, seed: int) -> list[Figure]:
     """Whether generated clips follow opposite prompts: separation (AUC) and ratio of medians."""
     figures = []
-    for name, measure, ratio in (("tempo", metrics.tempo, 1.6), ("timbre", metrics.spectral_centroid, 1.7)):
+    for name, metric, ratio in (("tempo", measure.tempo, 1.6), ("timbre", measure.spectral_centroid, 1.7)):
         attribute = load_attribute(name)
         texts = attribute.positive_prompts[:prompts] + attribute.negative_prompts[:prompts]
-        values = measure(generate(model, list(texts), seed=seed))
+        values = metric(generate(model, list(texts), seed=seed))
         high, low = values[: len(values) // 2], values[len(values) // 2 :]
         high, low = high[np.isfinite(high)], low[np.isfinite(low)]
         separation = auc(high, low)
@@ -190,7 +190,7 @@ def clap_figures(
     rate = None if hasattr(audio, "sample_rate") else corpus.SAMPLE_RATE
     figures = []
     for kind, names in (("style", list(STYLES)), ("lead", list(LEADS))):
-        scores = metrics.clap_scores(audio, names, sample_rate=rate, model=model)
+        scores = measure.clap_scores(audio, names, sample_rate=rate, model=model)
         right = scores.argmax(1) == [names.index(name) for name in truths[kind]]
         figures.append(_share(part, f"{kind} recognised", right, wanted[kind]))
     return figures
@@ -220,8 +220,8 @@ def melody_figures(model, *, tunes: int, seed: int) -> list[Figure]:
     clips = generate(model, texts, seed=seed, melody=melody.input_features)
     length = min(clips.audio.shape[1], audio.shape[1])
     made, rate = clips.audio[:, :length], corpus.SAMPLE_RATE
-    own = metrics.chroma_correlation(audio[:, :length], made, sample_rate=rate)
-    other = metrics.chroma_correlation(np.roll(audio[:, :length], 1, axis=0), made, sample_rate=rate)
+    own = measure.chroma_correlation(audio[:, :length], made, sample_rate=rate)
+    other = measure.chroma_correlation(np.roll(audio[:, :length], 1, axis=0), made, sample_rate=rate)
     part = "model, given a tune"
     return [
         _mean(part, "chroma correlation with it, minus with another tune", own - other, 0.1),

@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from steerlib.activations import Activations
-from steerlib.evidence.stats import auc, paired_interval
+from steerlib.evidence.stats import auc, mean_interval
 
 __all__ = ["Blocks", "clusters", "jaccard", "knee", "separation", "similarity_blocks", "subset_agreement"]
 
@@ -95,9 +95,7 @@ def separation(activations: Activations, *, folds: int = 5, seed: int = 0) -> pd
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     rows = []
     for layer, values in enumerate(activations.values.numpy().transpose(1, 0, 2)):
-        silhouette = paired_interval(
-            silhouette_samples(values, labels), np.zeros(len(labels)), clusters=pairs, seed=seed
-        )
+        silhouette = mean_interval(silhouette_samples(values, labels), clusters=pairs, seed=seed)
         scores = cross_val_predict(classifier, values, labels, cv=splits, method="decision_function")
         area = auc(scores[labels], scores[~labels], seed=seed)
         rows.append(

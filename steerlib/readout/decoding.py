@@ -81,9 +81,10 @@ def decodability(
         for train, test in splits:
             predicted = _ridge().fit(x[train, layer], y[train]).predict(x[test, layer])
             error[test], spread[test] = (y[test] - predicted) ** 2, (y[test] - y[train].mean()) ** 2
-        unexplained = paired_interval(error, spread, relative=True, clusters=names, seed=seed)
-        found = {"r2": -unexplained.estimate, "low": -unexplained.high, "high": -unexplained.low}
-        rows.append({"layer": layer, **found, "n": unexplained.n})
+        # R² is by how much the decoder's error is smaller than that of the mean, relative to it: a change times -1.
+        change = paired_interval(error, spread, relative=True, clusters=names, seed=seed)
+        found = {"r2": -change.estimate, "low": -change.high, "high": -change.low}
+        rows.append({"layer": layer, **found, "n": change.n})
     return pd.DataFrame(rows)
 
 

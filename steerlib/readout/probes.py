@@ -28,7 +28,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from steerlib.activations import Activations
 from steerlib.directions import diff_mean
-from steerlib.evidence.stats import paired_interval
+from steerlib.evidence.stats import mean_interval
 from steerlib.steering import SteeringVector
 
 __all__ = ["Loss", "Method", "grouped_splits", "probe_accuracy", "probe_directions", "scaled"]
@@ -183,9 +183,7 @@ def probe_accuracy(
                 one_hot = truth[train, None] == np.arange(len(classes))
                 weights, biases = _fit(values[train, layer], one_hot, loss, penalty)
                 guess[test] = (values[test, layer] @ weights.T + biases).argmax(axis=1)
-            right = paired_interval(
-                guess == truth, np.zeros(len(codes)), clusters=units, resamples=500, seed=seed
-            )
+            right = mean_interval(guess == truth, clusters=units, resamples=500, seed=seed)
             records.append(
                 {
                     "layer": layer,

@@ -6,11 +6,13 @@ A table is tidy: one row per clip, units in the names of `steerlib.sweep`.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from steerlib.files import write_whole
 from steerlib.steering import SteeringVector
 
 __all__ = ["save_table", "save_vector", "vector_card"]
@@ -111,17 +113,12 @@ def save_table(table: pd.DataFrame, path: str | Path, *, about: Mapping[str, Any
     if path.suffix not in (".parquet", ".csv"):
         raise ValueError(f"a table is written as .parquet or .csv, and {path.name} is neither")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        if path.suffix == ".csv":
-            table.to_csv(temporary, index=False)
-        else:
-            named = table.copy(deep=False)
-            named.attrs = dict(about or {})
-            named.to_parquet(temporary, index=False)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if path.suffix == ".csv":
+        write_whole(path, partial(table.to_csv, index=False))
+    else:
+        named = table.copy(deep=False)
+        named.attrs = dict(about or {})
+        write_whole(path, partial(named.to_parquet, index=False))
 
 
 def _cell(value: Any) -> str:

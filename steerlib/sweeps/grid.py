@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -28,27 +27,15 @@ from steerlib.engine.cost import Estimate, check_fit, estimate
 from steerlib.engine.fit import largest_batch
 from steerlib.engine.generation import BACKEND, ENGINE_VERSION, Run, stream
 from steerlib.engine.sampling import Sampling
-from steerlib.measure.metrics import band_level, checkpoint_path, mode, onset_rate, spectral_centroid, tempo
+from steerlib.measure.registry import CHECKPOINTS, METRICS, Metric
+from steerlib.measure.rhythm import checkpoint_path, tempo
 from steerlib.model import MusicModel, check_shape
-from steerlib.prompts import DATA
 from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering
 from steerlib.sweeps.store import AudioFormat, Store, row_key
 
-__all__ = ["BASELINE", "METRICS", "Grid", "Metric", "Strategy", "cost", "sweep", "sweep_cells"]
+__all__ = ["BASELINE", "Grid", "Strategy", "cost", "sweep", "sweep_cells"]
 
 Strategy = Literal["one_to_all", "all_to_all", "one_to_one"]
-Metric = Callable[[Clips], npt.NDArray[Any]]
-
-METRICS: dict[str, Metric] = {
-    "bpm": tempo,
-    "centroid": spectral_centroid,
-    "onset_rate": onset_rate,
-    "rms": band_level,
-    "mode": mode,
-}
-"""Metrics by the name of their column: functions of Clips, one value per clip."""
-
-_JUDGES = {"bpm": DATA / "pocket" / "beats.ckpt"}  # files that a metric depends on
 
 _DEFAULT_METRICS = ("bpm", "centroid", "onset_rate")
 _COLUMNS = ["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site"]
@@ -170,7 +157,7 @@ def sweep(
     seeds : sequence of int, default (0,)
     sampling : Sampling
     metrics : sequence of str
-        Names in `METRICS`.
+        Names in `steerlib.measure.METRICS`.
     beats : str or path, optional
         The BeatThis checkpoint that "bpm" is measured with, such as "final0".
     keep : {"mp3", "flac"} or None, default "mp3"
@@ -424,7 +411,7 @@ def _metrics(names: Sequence[str], beats: str | Path | None) -> tuple[dict[str, 
         raise ValueError(
             f"unknown metrics {', '.join(map(repr, unknown))}: expected some of {', '.join(METRICS)}"
         )
-    chosen, files = {name: METRICS[name] for name in names}, dict(_JUDGES)
+    chosen, files = {name: METRICS[name] for name in names}, dict(CHECKPOINTS)
     if beats is not None and "bpm" in chosen:
         chosen["bpm"] = partial(tempo, checkpoint=beats)
         files["bpm"] = checkpoint_path(beats)

@@ -13,9 +13,7 @@ processes may append to one store. What is damaged is named in a warning and lef
 the store computes those rows again; no part is ever changed or deleted.
 """
 
-import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -33,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
+from steerlib.files import digest, write_whole
 from steerlib.model import versions
 
 __all__ = ["AudioFormat", "Store", "merge", "row_key"]
@@ -47,7 +46,7 @@ _STALE = 3600  # seconds after which a half-written file is taken for the remain
 def row_key(settings: Mapping[str, Any]) -> str:
     """SHA-256 (hexadecimal) of all that determines a row, whatever the order of the settings."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest(text.encode())
 
 
 class Store:
@@ -84,7 +83,7 @@ class Store:
             ) from error
         if not marker.is_file():
             content = json.dumps({"format": _FORMAT, "version": _VERSION}, indent=2) + "\n"
-            _write(marker, lambda path: path.write_text(content, encoding="utf-8"))
+            write_whole(marker, content.encode(), durable=True)
         for path in self.folder.rglob(".*.tmp"):
             if time.time() - path.stat().st_mtime > _STALE:
                 path.unlink(missing_ok=True)
@@ -132,7 +131,7 @@ class Store:
         if audio is not None:
             for row, (key, samples) in enumerate(zip(rows["key"], audio, strict=True)):
                 path = self.folder / "clips" / f"{key}.{audio_format}"
-                _write(path, _encoder(samples, sample_rate, audio_format))
+                write_whole(path, _encoder(samples, sample_rate, audio_format), durable=True)
                 clips[row], sizes[row] = f"clips/{path.name}", path.stat().st_size
         self._append(rows.assign(clip=pd.Series(clips, rows.index, dtype="str"), clip_bytes=sizes))
 
@@ -142,7 +141,7 @@ class Store:
             {_FORMAT: json.dumps(about)}
         )
         path = self.folder / "parts" / f"{uuid.uuid4().hex}.parquet"
-        _write(path, lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
+        write_whole(path, partial(pq.write_table, table, write_page_checksum=True), durable=True)
 
     def _has_clip(self, rows: pd.DataFrame) -> list[bool]:
         """Whether the clip of each row, if it should have one, is there in its full size."""
@@ -194,7 +193,7 @@ def merge(target: str | Path, sources: Iterable[str | Path]) -> pd.DataFrame:
         rows = store.read()
         rows = rows[~rows["key"].isin(known)]
         for clip in rows["clip"].dropna():
-            _write(into.folder / clip, partial(shutil.copyfile, store.folder / clip))
+            write_whole(into.folder / clip, partial(shutil.copyfile, store.folder / clip), durable=True)
         if len(rows):
             into._append(rows)
             known |= set(rows["key"])
@@ -238,24 +237,3 @@ def _encoder(
     samples: npt.NDArray[np.float32], rate: int, audio_format: AudioFormat
 ) -> Callable[[Path], None]:
     return lambda path: soundfile.write(path, samples, rate, format=audio_format.upper())
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file whole or not at all: beside its place, flushed to disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        write(temporary)
-        _flush(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":
-        _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,12 +19,12 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import soundfile
-import soxr
 
 from steerlib.activations import Activations
 from steerlib.engine.generation import Run
-from steerlib.measure.metrics import chroma_correlation, clap_scores
+from steerlib.evidence.stats import check_columns
+from steerlib.measure import chroma_correlation, clap_scores
+from steerlib.measure.audio import read_clips, resample
 from steerlib.model import MusicModel
 from steerlib.readout.probes import Method, probe_directions, scaled
 from steerlib.steering import Site, Steering, SteeringVector
@@ -183,10 +183,10 @@ def score_clips(
     """
     if "clip" not in table or table["clip"].isna().any():
         raise ValueError("the table has rows without a clip: sweep with keep='mp3'")
-    names = list(dict.fromkeys(table["clip"]))
-    read = [soundfile.read(Path(store) / name, dtype="float32") for name in names]
-    scores = clap_scores(np.stack([audio for audio, _ in read]), labels, sample_rate=read[0][1], model=clap)
-    columns = pd.DataFrame(scores, index=names, columns=[f"score {label}" for label in labels])
+    once = table.drop_duplicates("clip")
+    audio, rate = read_clips(once, store)
+    scores = clap_scores(audio, labels, sample_rate=rate, model=clap)
+    columns = pd.DataFrame(scores, index=once["clip"], columns=[f"score {label}" for label in labels])
     return table.join(columns, on="clip")
 
 
@@ -220,10 +220,7 @@ def best_strength(
     DataFrame
         Columns `by`, ``multiplier``, `target` (its mean there) and `source` (the share of it that is kept).
     """
-    needed = [*by, "multiplier", target, *([source] if source else [])]
-    missing = [name for name in needed if name not in table]
-    if missing:
-        raise ValueError(f"the table lacks {missing}; it has {list(table.columns)}")
+    check_columns(table, [*by, "multiplier", target, *([source] if source else [])])
     rows = []
     for key, part in table.groupby(list(by), sort=False, dropna=False):
         means = part.groupby("multiplier")[[target, *([source] if source else [])]].mean()
@@ -288,7 +285,7 @@ def play_tunes(
         raise ValueError(f"{len(prompts)} prompts for {len(tunes)} tunes: give one for each")
     heard = int(model.processor.feature_extractor.sampling_rate)
     chroma = model.processor.feature_extractor(
-        _at_rate(tunes, sample_rate, heard), sampling_rate=heard, return_tensors="pt"
+        resample(tunes, sample_rate, heard), sampling_rate=heard, return_tensors="pt"
     ).input_features
     settings: list[tuple[Any, float, tuple[Steering, ...]]] = [(None, 0.0, ())]
     settings += [(key, each, (Steering(vectors[key], each, preserve_norm=True),)) for key, each in cells]
@@ -310,13 +307,8 @@ def play_tunes(
         run=Run(progress=progress),
     )  # fmt: skip
     table["vector"] = pd.Series([key for key, _, _ in settings for _ in prompts], dtype=object)
-    rate = model.sample_rate
-    made = np.stack([soundfile.read(Path(store) / name, dtype="float32")[0] for name in table["clip"]])
-    known = _at_rate(tunes, sample_rate, rate)
+    made, rate = read_clips(table, store)
+    known = resample(tunes, sample_rate, rate)
     length = min(made.shape[1], known.shape[1])
     table["chroma"] = chroma_correlation(known[table["tune"], :length], made[:, :length], sample_rate=rate)
     return score_clips(table, store, labels, clap=clap)
-
-
-def _at_rate(audio: npt.NDArray[np.float32], rate: int, wanted: int) -> npt.NDArray[np.float32]:
-    return audio if rate == wanted else np.ascontiguousarray(soxr.resample(audio.T, rate, wanted).T)

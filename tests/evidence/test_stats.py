@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from steerlib.evidence.stats import Interval, auc, jackknife_interval, paired_interval, shifts, summarise
+from steerlib.evidence.stats import (
+    Interval,
+    auc,
+    check_columns,
+    jackknife_interval,
+    mean_interval,
+    paired_interval,
+    shifts,
+    summarise,
+)
 
 
 def sweep_table(effects, *, prompts=12, seeds=(0,), rng=None):
@@ -31,6 +40,36 @@ def test_the_estimate_is_the_mean_difference_and_lies_within_the_interval(rng):
     assert found.estimate == pytest.approx((values - baseline).mean())
     assert found.low < found.estimate < found.high
     assert (found.n, found.dropped) == (40, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "clusters"),
+    [
+        (np.random.default_rng(1).normal(3, 2, size=40), None),
+        (np.random.default_rng(2).exponential(size=40), np.arange(40) // 4),
+        (np.where(np.arange(12) % 3 == 0, np.nan, np.arange(12.0)), None),
+        (np.arange(12) % 4 == 0, np.arange(12) // 2),
+        (np.ones(8), None),  # where BCa is undefined
+        ([5.0], None),
+        ([np.nan, np.nan], None),
+    ],
+)
+def test_the_interval_of_a_mean_is_that_of_pairs_with_zero_to_the_last_digit(values, clusters):
+    values = np.asarray(values, dtype=float)
+    for options in ({}, {"level": 0.8, "resamples": 300, "seed": 3}):
+        mean = mean_interval(values, clusters=clusters, **options)
+        paired = paired_interval(values, 0 * values, clusters=clusters, **options)
+        np.testing.assert_array_equal(
+            [mean.estimate, mean.low, mean.high, mean.n, mean.dropped],
+            [paired.estimate, paired.low, paired.high, paired.n, paired.dropped],
+        )
+
+
+def test_columns_that_a_table_lacks_are_named():
+    table = pd.DataFrame({"bpm": [1.0]})
+    check_columns(table, ["bpm"])
+    with pytest.raises(ValueError, match=r"the summary lacks \['seed', 'by'\]; it has \['bpm'\]"):
+        check_columns(table, ["seed", "bpm", "by", "seed"], what="the summary")
 
 
 def test_for_normal_effects_the_interval_agrees_with_students(rng):

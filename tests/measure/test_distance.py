@@ -1,12 +1,11 @@
-"""Fréchet distances of sweeps made of numbers, and the sounds of a store."""
+"""Fréchet distances of sweeps made of numbers."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from steerlib.measure import distance as quality
-from steerlib.measure.metrics import frechet_distance
-from steerlib.sweeps.store import Store
+from steerlib.measure.frechet import frechet_distance
 
 PROMPTS, WINDOWS, SIZE = 12, 4, 3
 MULTIPLIERS = (-2.0, -1.0, 0.0, 1.0, 2.0)
@@ -77,22 +76,6 @@ def test_a_bend_needs_a_baseline_one_pole_and_a_multiplier_in_the_lower_half(rng
             quality.frechet_bend(part, reference, embeddings)
 
 
-def test_clips_are_read_in_the_order_of_the_rows(rng, tmp_path):
-    audio = 0.1 * rng.normal(size=(3, 1600)).astype(np.float32)
-    store = Store(tmp_path / "store")
-    store.append(pd.DataFrame({"key": ["a", "b", "c"]}), audio, sample_rate=16000, audio_format="flac")
-    table = store.read().set_index("key").loc[["c", "a"]].reset_index()
-    sounds, rate = quality.read_clips(table, tmp_path / "store")
-    assert rate == 16000
-    np.testing.assert_allclose(sounds, audio[[2, 0]], atol=1e-4)
-
-
-def test_a_row_without_its_clip_is_refused(tmp_path):
-    table = pd.DataFrame({"key": ["a"], "clip": pd.Series([None], dtype="str")})
-    with pytest.raises(ValueError, match="1 of 1 rows have a clip missing"):
-        quality.read_clips(table, tmp_path)
-
-
 # --- one setting against another ---
 
 
@@ -138,8 +121,8 @@ def test_too_few_windows_are_refused_before_anything_is_generated(monkeypatch):
 )
 def test_multipliers_that_cannot_show_a_bend_are_refused_before_anything_is_made(multipliers):
     with pytest.raises(ValueError, match="one at most half the other"):
-        quality.check_multipliers(multipliers)
+        quality.check_bend(multipliers)
 
 
 def test_multipliers_with_two_sizes_on_each_side_will_do():
-    quality.check_multipliers([-0.1, -0.05, 0.0, 0.05, 0.1])
+    quality.check_bend([-0.1, -0.05, 0.0, 0.05, 0.1])

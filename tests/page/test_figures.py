@@ -10,7 +10,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgb
 
 from steerlib.activations import Activations
-from steerlib.page import figures
+from steerlib.page import figures, style
 from steerlib.prompts import Attribute
 from steerlib.readout.analysis import similarity_blocks
 
@@ -30,7 +30,7 @@ TEMPO = Attribute(
 def ax():
     with mpl.rc_context():
         mpl.use("agg")
-        figures.use_style()
+        style.use_style()
         figure, axes = plt.subplots()
         yield axes
         figure.canvas.draw()  # whatever was put on it can be drawn
@@ -82,8 +82,8 @@ def test_the_activations_of_each_pole_are_points_of_its_colour(ax, rng):
     fast, slow = (
         c for c in ax.collections if isinstance(c, PathCollection) and len(c.get_offsets()) == PAIRS
     )
-    assert to_hex(fast.get_facecolor()[0]).upper() == figures.PALETTE["fast"]
-    assert to_hex(slow.get_facecolor()[0]).upper() == figures.PALETTE["slow"]
+    assert to_hex(fast.get_facecolor()[0]).upper() == style.PALETTE["fast"]
+    assert to_hex(slow.get_facecolor()[0]).upper() == style.PALETTE["slow"]
     first = np.sort([fast.get_offsets()[:, 0].mean(), slow.get_offsets()[:, 0].mean()])
     assert first[1] - first[0] == pytest.approx(8 * np.sqrt(6), rel=0.2)
     assert "% of variance" in ax.get_xlabel()
@@ -126,7 +126,7 @@ def test_the_layer_scan_is_in_percent_and_all_to_all_lies_across(ax):
     fast = line(ax, "fast (λ = +1)")
     np.testing.assert_array_equal(fast.get_xdata(), [0, 1, 2])
     np.testing.assert_allclose(fast.get_ydata(), 100 / 12)
-    assert to_hex(fast.get_color()).upper() == figures.PALETTE["fast"]
+    assert to_hex(fast.get_color()).upper() == style.PALETTE["fast"]
     assert line(ax, "fast (λ = +1), All-to-All").get_linestyle() == "--"
     assert len(ax.collections) == 2 and ax.get_ylabel() == "change of tempo (%)"
 
@@ -182,8 +182,8 @@ def test_poles_of_an_attribute_without_its_own_colours_get_the_general_ones(ax):
     loud = Attribute("loudness", "loud", "soft", "rms", "dB", ("a loud song",), ("a soft song",))
     summary = summary_of([1, -1]).assign(attribute="loudness", metric="rms")
     figures.multiplier_curve(summary, ax, attribute=loud)
-    assert to_hex(line(ax, "toward loud").get_color()).upper() == figures.PALETTE["positive"]
-    assert to_hex(line(ax, "toward soft").get_color()).upper() == figures.PALETTE["negative"]
+    assert to_hex(line(ax, "toward loud").get_color()).upper() == style.PALETTE["positive"]
+    assert to_hex(line(ax, "toward soft").get_color()).upper() == style.PALETTE["negative"]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from steerlib.page.figures import PALETTE
 from steerlib.page.players import ab_grid, lambda_slider, player, players, write_mp3
+from steerlib.page.style import PALETTE
 
 RATE = 16000
 

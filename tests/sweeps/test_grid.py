@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from steerlib.engine.generation import generate
-from steerlib.measure.metrics import spectral_centroid
+from steerlib.measure import spectral_centroid
 from steerlib.steering import Steering, SteeringVector
 from steerlib.sweeps.grid import sweep
 from steerlib.sweeps.store import Store, merge
