@@ -32,9 +32,10 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from steerlib.files import DATA
+
 __all__ = ["Attribute", "load_attribute", "load_prompts", "prompts_hash"]
 
-DATA = Path(__file__).resolve().parents[1] / "data"
 PROMPTS = DATA / "prompts"
 
 _ATTRIBUTE_KEYS = ("attribute", "positive", "negative", "metric", "unit", "pairs")

@@ -35,6 +35,7 @@ import yaml  # type: ignore[import-untyped]
 from IPython.display import HTML
 
 from steerlib.evidence.stats import Interval
+from steerlib.files import DATA
 
 __all__ = ["NOT_RUN", "RULE", "Check", "Verdict", "cards", "claims", "read", "record"]
 
@@ -47,7 +48,7 @@ RULE = (
 )
 """The rule in words, for the page."""
 
-_PAPERS = Path(__file__).resolve().parents[2] / "data" / "papers"
+_PAPERS = DATA / "papers"
 _MARKS = {"holds": "✓", "fails": "✗", "open": "○"}
 _FIELDS = {"format", "claim", "model", "notebook", "profile", "note", "recorded", "verdict", "checks"}
 _FORMAT = "steerlib.scorecard/1"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from steerlib.files import DATA
 from steerlib.music import corpus
 
 _WORK = Path("build/pocket")
-_FOLDER = Path(__file__).resolve().parents[2] / "data" / "pocket"
+_FOLDER = DATA / "pocket"
 
 
 def main(arguments: list[str] | None = None) -> None:
