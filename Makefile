@@ -1,4 +1,5 @@
-# make book | make test | make test-slow | make rehearse | make serve | make pdf | make clean. Needs Python 3.11; everything else is installed into .venv.
+# make book | make test | make test-slow | make rehearse | make serve | make pdf | make clean. Everything is installed into .venv.
+# The library runs on Python 3.11 to 3.13; the book needs 3.11, for which constraints.txt has the exact versions.
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3 python))
 PROFILE ?= quick
 CORES   ?= all

@@ -31,14 +31,23 @@ PROSE = [
     for path in [ROOT / "_config.yml", ROOT / "_toc.yml", *sorted((ROOT / "book").rglob("*"))]
     if path.is_file() and "chapters" not in path.parts and "__pycache__" not in path.parts
 ]
+# What every chapter uses: the library but for its commands, its workshop and the modules of single chapters.
+NOT_FOR_ALL = ["cli.py", "__main__.py", "sweeps/plans.py", "pocket/*", "chapters/*"]
+APART = {path for pattern in NOT_FOR_ALL for path in (ROOT / "steerlib").glob(pattern)}
 INPUTS = [
     path.as_posix()
     for pattern in ("steerlib/**/*.py", "steerlib/page/players.*", "data/pocket/**/*", "data/prompts/*", "data/papers/*")
-    for path in sorted(ROOT.glob(pattern))
+    for path in sorted({*ROOT.glob(pattern)} - APART)
     if path.is_file()
 ]
-# Of the chapters that show what somebody has measured or recorded: those reports.
-REPORTS = {"engine": "data/benchmarks/*", "scorecard": "data/scores/**/*.json"}
+# What one chapter uses beside these: its own module, if it has one; what somebody has measured or recorded, which
+# it shows; and of the workshop, how the pocket model was judged.
+OWN = ["steerlib/chapters/__init__.py", "steerlib/chapters/{chapter}.py"]
+ALSO = {
+    "engine": ["data/benchmarks/*"],
+    "pocket_model": ["steerlib/pocket/__init__.py", "steerlib/pocket/evaluate.py"],
+    "scorecard": ["data/scores/**/*.json"],
+}
 IN_PLACE = Path.cwd() == ROOT
 
 # Chapters that read what other chapters leave in results/, and which: those run first.
@@ -64,8 +73,12 @@ rule all:
 rule chapter:
     input:
         notebook=f"{ROOT}/notebooks/{{chapter}}.ipynb",
-        uses=lambda wildcards: INPUTS
-        + [path.as_posix() for path in sorted(ROOT.glob(REPORTS.get(wildcards.chapter, "no such folder")))],
+        uses=INPUTS,
+        own=lambda wildcards: [
+            path.as_posix()
+            for pattern in [*OWN, *ALSO.get(wildcards.chapter, [])]
+            for path in sorted(ROOT.glob(pattern.format(chapter=wildcards.chapter)))
+        ],
         before=lambda wildcards: [
             f"book/chapters/{name}.ipynb" for name in AFTER.get(wildcards.chapter, []) if name in CHAPTERS
         ],

@@ -1,5 +1,8 @@
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import nbformat
@@ -34,17 +37,54 @@ def test_every_requirement_has_an_exact_version_and_the_constraints_agree():
     assert required.items() <= locked.items()
 
 
-def test_what_pyproject_asks_for_is_pinned():
+def asked():
+    """Names that pyproject.toml asks for: those of the library, and those of its extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
-    names = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in asked}
-    assert names <= set(pins(lines("requirements.txt")))
+    extras = sum(project["optional-dependencies"].values(), [])
+    return [
+        {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in group}
+        for group in (project["dependencies"], extras)
+    ]
+
+
+def imported(pattern):
+    """Names of the distributions that modules import, at their top or inside a function."""
+    found = set()
+    for path in sorted(ROOT.glob(pattern)):
+        if "chapters" in path.parts and "chapters" not in pattern:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.split(".")[0])
+    known = packages_distributions()
+    outside = found - sys.stdlib_module_names - {"steerlib", "book"}
+    return {name.lower().replace("_", "-") for module in outside for name in known.get(module, [module])}
+
+
+def test_what_pyproject_asks_for_is_pinned():
+    library, extras = asked()
+    assert library | extras <= set(pins(lines("requirements.txt")))
+
+
+def test_the_library_imports_only_what_it_declares_and_nothing_of_an_extra():
+    library, extras = asked()
+    used = imported("steerlib/**/*.py")
+    assert library - used == {"torchaudio"}  # the processor of musicgen-melody needs it
+    assert used <= library
+    assert not library & extras
+
+
+def test_the_chapters_and_the_tools_of_the_book_import_only_what_is_declared():
+    used = imported("steerlib/chapters/*.py") | imported("book/**/*.py")
+    assert used <= set().union(*asked()) | {"docutils", "sphinx"}  # these come with jupyter-book
 
 
 def test_the_version_is_the_same_everywhere():
     [version] = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
-    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_the_citation_file_cites_this_project_and_both_papers():

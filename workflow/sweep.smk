@@ -1,7 +1,7 @@
 # Sweeps on many machines: vectors once, shards side by side, one table.
 #
 #   snakemake sweeps --cores all --config sweeps=data/experiments/sweeps.yaml         here
-#   snakemake sweeps --profile profiles/slurm --config sweeps=...                     on a cluster
+#   snakemake sweeps --profile workflow/profiles/slurm --config sweeps=...            on a cluster
 #   snakemake -s workflow/sweep.smk --cores all --config sweeps=...                   without the book
 #
 # A shard's results are in a store of its own, which is no output of its rule: when a job dies, Snakemake removes

@@ -124,7 +124,7 @@ def test_a_sharded_graph_with_jobs_and_itself_killed_gives_the_unsharded_table_a
 
 def test_the_slurm_profile_has_options_and_resources_that_snakemake_knows(experiment, tmp_path):
     """Without its executor, which needs a plugin and a cluster."""
-    options = ["--profile", ROOT / "profiles" / "slurm", "--executor", "local", "--dry-run"]
+    options = ["--profile", ROOT / "workflow" / "profiles" / "slurm", "--executor", "local", "--dry-run"]
     graph = snakemake(experiment, tmp_path / "cluster", *options)
     assert graph.wait(timeout=600) == 0, (tmp_path / "cluster" / "snakemake.log").read_text()
     log = (tmp_path / "cluster" / "snakemake.log").read_text()
