@@ -253,10 +253,13 @@ class Trial:
     def __len__(self) -> int:
         return len(self.table)
 
-    def _repr_html_(self) -> str:
+    def __repr__(self) -> str:
         rows = self.study.reference if "reference" in vars(self.study) else self.table[:0]
         count = pd.concat([self.table, rows])["key"].nunique()
-        return f"<p>{count} clips of {self.study.seconds:g} s, {len(self.study.prompts)} prompts.</p>"
+        return f"{count} clips of {self.study.seconds:g} s, {len(self.study.prompts)} prompts"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r}.</p>"
 
     @property
     def parts(self) -> dict[str, pd.DataFrame]:

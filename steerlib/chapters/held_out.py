@@ -1,0 +1,159 @@
+"""Figures, tables and checks of the chapter *Held-out prompts* (``notebooks/held_out.ipynb``)."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import librosa
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from IPython.display import display
+
+from steerlib.evidence import scorecard, stats
+from steerlib.measure import band_level
+from steerlib.page import figures, style
+from steerlib.page.players import players as listen
+from steerlib.prompts import Attribute
+from steerlib.study import Distances, Study, Trial
+
+__all__ = [
+    "bands",
+    "levels",
+    "players",
+    "poles",
+    "settings",
+    "sounds_by_pole",
+    "spectrograms",
+    "table_1",
+    "table_1_of_the_paper",
+    "typical_prompt",
+]
+
+Sounds = Mapping[str, npt.NDArray[np.float32]]
+"""Clips (prompts, samples) by pole, "reference" for the unsteered ones."""
+
+
+def table_1(trial: Trial, distances: Distances) -> pd.DataFrame:
+    """Means, changes and Fréchet distances, pole by pole (paper A, table 1)."""
+    fads = distances.table.set_index(["attribute", "multiplier"])[["fad", "fad_infinity"]].round(2)
+    rows = []
+    for name, attribute in trial.study.attributes.items():
+        clips = trial.parts[name]
+        plain = clips.loc[clips["multiplier"] == 0, attribute.metric]
+        mean = f"{plain.mean():.1f} ± {plain.std():.1f}"
+        rows.append([name, "not steered", 0.0, mean, "", "", plain.count(), *fads.loc[(name, 0.0)]])
+        for _, row in trial.effects(name).iterrows():
+            pole = attribute.positive if row["multiplier"] > 0 else attribute.negative
+            mean = f"{row['mean']:.1f} ± {row['std']:.1f}"
+            effect = f"{row['effect']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+            low, high = 100 * row["relative_low"], 100 * row["relative_high"]
+            change = f"{100 * row['relative']:+.1f} [{low:+.1f}, {high:+.1f}]"
+            fad = fads.loc[(name, row["multiplier"])]
+            rows.append([name, pole, row["multiplier"], mean, effect, change, row["n"], *fad])
+    names = ["attribute", "toward", "λ", "mean ± std", "change", "change (%)", "clips", "FAD", "FAD∞"]
+    print(f"{trial.study.model.name}; tempo in BPM, timbre in Hz; brackets: 95 % intervals")
+    return pd.DataFrame(rows, columns=names).set_index(["attribute", "toward"])
+
+
+def table_1_of_the_paper() -> pd.DataFrame:
+    """The published figures, their changes recomputed from the published means (paper A, table 1)."""
+    paper = scorecard.paper("a")
+    rows = []
+    for name in ("tempo", "timbre"):
+        part = paper["table_1"][name]
+        start = part["baseline"]
+        rows.append([name, "not steered", f"{start['mean']} ± {start['spread']}", "", "", "", ""])
+        for pole in sorted(set(part) - {"metric", "layer", "baseline"}):
+            row = part[pole]
+            change, ratio = row["mean"] - start["mean"], row["mean"] / start["mean"]
+            rows.append([name, pole, f"{row['mean']} ± {row['spread']}", f"{change:+.1f}",
+                         f"{100 * (ratio - 1):+.1f}", row["relative_percent"], row["fad"]])  # fmt: skip
+    names = ["attribute", "toward", "mean ± spread", "change", "change (%)", "printed (%)", "FAD"]
+    strength = paper["table_1"]["multiplier"]
+    print(f"{paper['model']}, λ = {strength}: Table 1 of paper A, changes recomputed from its means")
+    return pd.DataFrame(rows, columns=names).set_index(["attribute", "toward"])
+
+
+def poles(trial: Trial, of: Collection[str]) -> Iterator[tuple[str, str, "pd.Series[Any]"]]:
+    """Attribute, words for the setting, and the effect, for both poles of each attribute in `of`."""
+    for name, attribute in trial.study.attributes.items():
+        for _, row in trial.effects(name).iterrows() if name in of else ():
+            pole = attribute.positive if row["multiplier"] > 0 else attribute.negative
+            where = f"layer {row['source_layer']}, λ = {row['multiplier']:g}"
+            yield name, f"{name} toward {pole}, {where}", row
+
+
+def settings(study: Study) -> str:
+    """Where the study's settings stand, for the note of a verdict."""
+    used = [f"{name}: layer {study.layers[name]}, |λ| = {study.sizes[name]:g}" for name in study.attributes]
+    return f"Held-out prompts; {'; '.join(used)}."
+
+
+def sounds_by_pole(trial: Trial, name: str) -> Sounds:
+    """The clips of one attribute: the reference, the negative and the positive pole."""
+    rows = trial.parts[name].sort_values(["multiplier", "prompt_id"])
+    audio = trial.study.sounds(rows)
+    attribute, size = trial.study.attributes[name], trial.study.sizes[name]
+    multipliers = {"reference": 0.0, attribute.negative: -size, attribute.positive: size}
+    return {pole: audio[rows["multiplier"] == value] for pole, value in multipliers.items()}
+
+
+def typical_prompt(trial: Trial, name: str) -> int:
+    """The prompt with the median distance between the poles: neither the best nor the worst."""
+    metric = trial.study.attributes[name].metric
+    wide = trial.parts[name].pivot(index="prompt_id", columns="multiplier", values=metric)
+    spread = (wide[max(wide)] - wide[min(wide)]).dropna().sort_values()
+    return int(spread.index[len(spread) // 2]) if len(spread) else 0
+
+
+def spectrograms(sounds: Sounds, prompt: int, sample_rate: int, *, split: float) -> None:
+    """Spectrograms of one prompt on one scale of colours, dotted at `split` Hz (paper A, figure 9)."""
+    shown = {pole: clips[prompt] for pole, clips in sounds.items()}
+    peak = max(np.abs(librosa.stft(sound, n_fft=1024, hop_length=256)).max() for sound in shown.values())
+    _, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True, width_ratios=[1, 1, 1.2])
+    for ax, (pole, sound) in zip(axes, shown.items(), strict=True):
+        figures.spectrogram(sound, sample_rate, ax, peak=peak, colorbar=ax is axes[-1])
+        ax.axhline(split / 1000, color="white", linestyle=":", linewidth=1)
+        ax.set_title(pole)
+        ax.label_outer()
+    plt.show()
+
+
+def players(trial: Trial, name: str, prompt: int) -> None:
+    """One prompt at both poles of the attribute `name`, loudness and all, and then of the others."""
+    study = trial.study
+    text = f"{study.prompts[prompt]} (the prompt with the median distance of the poles)"
+    for each in sorted(study.attributes, key=lambda other: other != name):
+        shown = {pole: clips[prompt] for pole, clips in sounds_by_pole(trial, each).items()}
+        label = text if each == name else f"The same prompt, {each}"
+        display(listen(shown, study.model.sample_rate, label=label, equal_loudness=each != name))
+
+
+def bands(sounds: Sounds, attribute: Attribute, sample_rate: int) -> None:
+    """Change of level in each octave against the unsteered clip, over all prompts (beside paper A, figure 9)."""
+    edges = np.array([0, 125, 250, 500, 1000, 2000, 4000, 8000])
+    centres = np.r_[62.5, np.sqrt(edges[1:-1] * edges[2:])]
+    _, ax = plt.subplots(figsize=(6, 3.4))
+    ax.axhline(0, color=style.PALETTE["baseline"], linewidth=1)
+    for pole, standard in ((attribute.positive, "positive"), (attribute.negative, "negative")):
+        changes = []
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            band = {"low": low, "high": high, "sample_rate": sample_rate}
+            level, plain = (band_level(sounds[each], **band) for each in (pole, "reference"))
+            changes.append(stats.paired_interval(level, plain))
+        colour = style.PALETTE.get(pole, style.PALETTE[standard])
+        limits = [each.low for each in changes], [each.high for each in changes]
+        ax.fill_between(centres, *limits, color=colour, alpha=0.2, linewidth=0)
+        estimates = [each.estimate for each in changes]
+        ax.plot(centres, estimates, color=colour, marker="o", markersize=4, label=f"toward {pole}")
+    ax.set(xscale="log", xlabel="centre of the octave (Hz)", ylabel="change of level (dB)")
+    ax.set_xticks([100, 300, 1000, 3000], ["100", "300", "1000", "3000"])
+    ax.legend()
+    plt.show()
+
+
+def levels(sounds: Sounds, sample_rate: int, *, split: float) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Level in dB of each clip, by pole: above `split` Hz, then below."""
+    for side in ({"low": split}, {"high": split}):
+        yield {pole: band_level(clips, sample_rate=sample_rate, **side) for pole, clips in sounds.items()}

@@ -1,0 +1,75 @@
+"""Figures, tables and checks of the chapter *Layer scan* (``notebooks/layer_scan.ipynb``)."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import display
+
+from steerlib.evidence import choices, scorecard
+from steerlib.page import figures
+from steerlib.study import Trial
+
+__all__ = ["choice", "curves", "effects", "players", "shift", "split"]
+
+
+def curves(trial: Trial) -> None:
+    """The change of each attribute's measure against the source layer (paper A, figure 4)."""
+    axes = figures.panels(1, len(trial.parts))
+    for ax, (name, attribute) in zip(axes, trial.study.attributes.items(), strict=True):
+        figures.layer_scan(trial.effects(name), ax, attribute=attribute)
+    plt.show()
+
+
+def choice(limits: Mapping[str, "pd.Series[float]"], best: Mapping[str, int | None]) -> pd.DataFrame:
+    """Say which layer was chosen for each attribute, and give the limits that it was chosen by."""
+    for name, layer in best.items():
+        if layer is None:
+            print(f"{name}: no layer could be measured toward both poles, so that none is chosen")
+            continue
+        limit = limits[name][layer]
+        print(f"{name}: layer {layer}; lower limit of its worse pole {limit:+.1f} %: " + (
+            "both poles are shown to move as intended" if limit > 0
+            else "NOT shown to move both poles, only the best of all"))  # fmt: skip
+    table = pd.DataFrame(limits).round(1).rename_axis("source layer")
+    return table.add_suffix(": lower limit of the worse pole (%)")
+
+
+def players(trial: Trial, prompt: int) -> None:
+    """One prompt with the direction of each layer, toward the positive pole of each attribute."""
+    for name, rows in trial.parts.items():
+        rows = rows[(rows["prompt_id"] == prompt) & (rows["multiplier"] >= 0)]
+        rows = rows.drop_duplicates("key").sort_values("multiplier")
+        labels = [
+            f"layer {row.source_layer}" if row.multiplier else "not steered" for row in rows.itertuples()
+        ]
+        pole = trial.study.attributes[name].positive
+        label = f"{trial.study.prompts[prompt]}, toward {pole}"
+        display(trial.study.players(rows, labels, label=label))
+
+
+def split(layers: Sequence[int], depth: int) -> tuple[list[int], list[int]]:
+    """Scanned layers at the depth of the paper's most effective ones, and the others (paper A, section 4.2)."""
+    paper = scorecard.paper("a")["layers"]
+    stretch = choices.same_depth(*paper["most_effective"], of=paper["blocks"], to=depth)
+    middle, rest = [k for k in layers if k in stretch], [k for k in layers if k not in stretch]
+    print(
+        f"layers {paper['most_effective']} of the paper's {paper['blocks']} lie at the depth of our {list(stretch)} "
+        f"of {depth} (counted from 0); scanned: {middle} in the stretch, {rest} outside"
+    )
+    if not (middle and rest):
+        raise ValueError(f"scan layers inside and outside of {list(stretch)}, not only {list(layers)}")
+    return middle, rest
+
+
+def shift(trial: Trial, name: str) -> pd.DataFrame:
+    """The shift of each prompt (rows) by the direction of each layer (columns), along one attribute."""
+    shifts = trial.shifts(name, by=["source_layer"])
+    wide = shifts.pivot(index="prompt_id", columns="source_layer", values="shift")
+    return wide.set_axis(wide.columns.astype(int), axis="columns")
+
+
+def effects(trial: Trial) -> pd.DataFrame:
+    """The effect of each layer's direction on the attribute's own measure."""
+    shown = ["attribute", "source_layer", "multiplier", "n", "dropped", "baseline", "mean", "effect"]
+    return trial.all_effects[[*shown, "low", "high"]].round(2)

@@ -1,0 +1,144 @@
+"""Figures, tables and checks of the chapter *Where and when to inject* (``notebooks/where_and_when.ipynb``)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import display
+
+from steerlib.evidence import stats
+from steerlib.evidence.stats import Interval
+from steerlib.page import figures, style
+from steerlib.steering import Branches, Steps
+from steerlib.study import Distances, Study, Trial
+from steerlib.sweeps.grid import Grid, Strategy
+
+__all__ = [
+    "CROSSED",
+    "Way",
+    "by_setting",
+    "compare",
+    "effect_and_quality",
+    "players",
+    "scatter",
+    "table",
+    "unsteered",
+    "wanted",
+]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of injecting: a strategy, branches, steps, and a factor on λ, which may differ between attributes."""
+
+    strategy: Strategy = "one_to_all"
+    branches: Branches = "both"
+    steps: Steps = "all"
+    factor: float | Mapping[str, float] = 1
+
+    def factor_of(self, name: str) -> float:
+        return self.factor[name] if isinstance(self.factor, Mapping) else self.factor
+
+    def grid(self, study: Study) -> Grid:
+        """Both poles of each attribute of the study in this way."""
+        sizes = {name: self.factor_of(name) * size for name, size in study.sizes.items()}
+        return Grid(
+            study.vectors,
+            {name: (-size, size) for name, size in sizes.items()},
+            None if self.strategy == "all_to_all" else study.layers,
+            strategy=self.strategy,
+            branches=self.branches,
+            steps=self.steps,
+        )
+
+
+CROSSED = {
+    "first step, conditional": Way(branches="conditional", steps="first"),
+    "first step, unconditional": Way(branches="unconditional", steps="first"),
+    "first step, All-to-All": Way("all_to_all", steps="first"),
+}
+"""Ways that differ from One-to-All in two things."""
+
+
+def wanted(ways: Mapping[str, Way], *, equal_push: bool, one_to_one: bool, crossed: bool) -> dict[str, Way]:
+    """The ways that were asked for; at the same λ they always are."""
+    chosen = {
+        name: way
+        for name, way in ways.items()
+        if (one_to_one if way.strategy == "one_to_one" else equal_push or way.factor == 1)
+    }
+    return chosen | (CROSSED if crossed else {})
+
+
+def compare(study: Study, ways: Mapping[str, Way]) -> Trial:
+    """Steer every prompt in every way. The multiplier in the table is λ before the factor: + is the positive pole."""
+    table = study.compare({setting: way.grid(study) for setting, way in ways.items()}).table
+    factors = [
+        ways[setting].factor_of(name)
+        for setting, name in zip(table["setting"], table["attribute"], strict=True)
+    ]
+    return Trial(study, table.assign(multiplier=(table["multiplier"] / factors).round(9)))
+
+
+def by_setting(trial: Trial) -> tuple[dict[tuple[str, str], pd.Series], dict[tuple[str, str], pd.DataFrame]]:
+    """The shift of each prompt, and the rows of the steered clips, by attribute and setting."""
+    shift, steered = {}, {}
+    for name, rows in trial.parts.items():
+        shifts = trial.shifts(name, by=["setting"])
+        for setting in rows["setting"].unique():
+            shift[name, setting] = shifts.loc[shifts["setting"] == setting, "shift"]
+            steered[name, setting] = rows[(rows["setting"] == setting) & (rows["multiplier"] != 0)]
+    return shift, steered
+
+
+def effect_and_quality(trial: Trial, ways: Mapping[str, Way], distances: Distances) -> pd.DataFrame:
+    """The shift and the Fréchet distance of each way (paper A, section 3.3 and appendix A, which give no figures)."""
+    shift, steered = by_setting(trial)
+    rows = []
+    for (name, setting), shifts in shift.items():
+        moved = stats.paired_interval(shifts, np.zeros(len(shifts)))
+        fad = distances.of(steered[name, setting])
+        size = ways[setting].factor_of(name) * trial.study.sizes[name]
+        rows.append([name, setting, size, moved.estimate, moved.low, moved.high, fad.estimate, fad.low,
+                     fad.high, moved.n, moved.dropped])  # fmt: skip
+    intervals = [each + end for each in ("shift", "fad") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["attribute", "setting", "λ", *intervals, "n", "dropped"])
+
+
+def unsteered(trial: Trial, distances: Distances) -> Interval:
+    """The Fréchet distance that chance alone makes, without steering."""
+    return distances.of(trial.table[trial.table["multiplier"] == 0].drop_duplicates("key"))
+
+
+def table(study: Study, both: pd.DataFrame, plain: Interval) -> pd.DataFrame:
+    """The numbers of `effect_and_quality`, and how far unsteered clips lie apart."""
+    units = ", ".join(f"{attribute.unit} ({name})" for name, attribute in study.attributes.items())
+    print(
+        f"shift in {units}; FAD in embedding units²; {study.model.name}, n prompts\n"
+        f"not steered: FAD {plain.estimate:.2f} [{plain.low:.2f}, {plain.high:.2f}]"
+    )
+    digits = {name: 4 if name == "λ" else 2 for name in both.select_dtypes("float")}
+    return both.set_index(["attribute", "setting"]).round(digits)
+
+
+def scatter(study: Study, both: pd.DataFrame, plain: Interval) -> None:
+    """Shift and Fréchet distance of each way, a panel for each attribute; a band where unsteered clips lie."""
+    axes = figures.panels(len(study.attributes), size=(9, 3.8))
+    for ax, (name, attribute) in zip(axes, study.attributes.items(), strict=True):
+        quantity = style.METRIC_LABELS.get(attribute.metric, attribute.metric)
+        figures.effect_and_quality(both[both["attribute"] == name], ax, quantity=quantity)
+        ax.axhspan(plain.low, plain.high, color=style.PALETTE["baseline"], alpha=0.15, linewidth=0)
+        ax.set_title(name, loc="left")
+    plt.show()
+
+
+def players(trial: Trial, prompt: int) -> None:
+    """One prompt in each way, toward the positive pole of each attribute."""
+    for name, rows in trial.parts.items():
+        rows = rows[(rows["prompt_id"] == prompt) & (rows["multiplier"] >= 0)].drop_duplicates("key")
+        labels = [row.setting if row.multiplier else "not steered" for row in rows.itertuples()]
+        pole = trial.study.attributes[name].positive
+        label = f"{trial.study.prompts[prompt]}: toward {pole}"
+        display(trial.study.players(rows, labels, label=label))

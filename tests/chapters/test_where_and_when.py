@@ -1,0 +1,58 @@
+"""The chapter *Where and when to inject*: the ways of injecting, and λ before its factor."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+from steerlib.chapters import where_and_when as chapter
+from steerlib.chapters.where_and_when import Way
+from steerlib.steering import SteeringVector
+
+WAYS = {
+    "One-to-All": Way(),
+    "All-to-All, equal push": Way("all_to_all", factor={"tempo": 1.0, "timbre": 2.0}),
+    "One-to-one": Way("one_to_one", factor=12),
+    "unconditional": Way(branches="unconditional", factor=-0.5),
+}
+
+
+@pytest.mark.parametrize(
+    ("equal_push", "one_to_one", "crossed", "names"),
+    [
+        (True, True, False, list(WAYS)),
+        (False, True, False, ["One-to-All", "One-to-one"]),
+        (False, False, True, ["One-to-All", *chapter.CROSSED]),
+    ],
+)
+def test_ways_are_left_out_that_nobody_asked_for(equal_push, one_to_one, crossed, names):
+    assert list(chapter.wanted(WAYS, equal_push=equal_push, one_to_one=one_to_one, crossed=crossed)) == names
+
+
+def test_a_negative_factor_turns_the_push_and_not_the_pole():
+    vector = SteeringVector(torch.ones(12, 4))
+
+    class Study(SimpleNamespace):
+        def compare(self, grids):
+            self.grids = grids
+            rows = [
+                (setting, name, value)
+                for setting, grid in grids.items()
+                for name in self.attributes
+                for value in (0.0, *grid.multipliers[name])
+            ]
+            return SimpleNamespace(table=pd.DataFrame(rows, columns=["setting", "attribute", "multiplier"]))
+
+    names = ["tempo", "timbre"]
+    study = Study(
+        attributes=dict.fromkeys(names), vectors=dict.fromkeys(names, vector),
+        layers={"tempo": 3, "timbre": 5}, sizes={"tempo": 0.1, "timbre": 0.2},
+    )  # fmt: skip
+    table = chapter.compare(study, WAYS).table
+    assert study.grids["unconditional"].multipliers == {"tempo": (0.05, -0.05), "timbre": (0.1, -0.1)}
+    assert study.grids["All-to-All, equal push"].multipliers["timbre"] == (-0.4, 0.4)
+    assert study.grids["All-to-All, equal push"].layers is None
+    for name, size in study.sizes.items():
+        for _, rows in table[table["attribute"] == name].groupby("setting"):
+            assert list(rows["multiplier"]) == [0.0, -size, size]
