@@ -123,4 +123,4 @@ def smoothness(pole: Pole, up_to: float | None) -> Interval:
     rows = pole.rows[pole.rows["multiplier"].abs() <= (up_to or pole.rows["multiplier"].abs().max())]
     wide = rows.pivot(index="multiplier", columns="prompt_id", values=pole.metric)
     order = wide.reset_index().corr(method="spearman")["multiplier"].drop("multiplier")
-    return stats.paired_interval(order, np.zeros(len(order)))
+    return stats.mean_interval(order)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from IPython.display import display
 
@@ -98,7 +97,7 @@ def effect_and_quality(trial: Trial, ways: Mapping[str, Way], distances: Distanc
     shift, steered = by_setting(trial)
     rows = []
     for (name, setting), shifts in shift.items():
-        moved = stats.paired_interval(shifts, np.zeros(len(shifts)))
+        moved = stats.mean_interval(shifts)
         fad = distances.of(steered[name, setting])
         size = ways[setting].factor_of(name) * trial.study.sizes[name]
         rows.append([name, setting, size, moved.estimate, moved.low, moved.high, fad.estimate, fad.low,
