@@ -409,7 +409,7 @@ def _of(values: Any, name: str, what: str) -> list[Any]:
                 f"{what} has nothing for the vector {name!r}: it has {', '.join(map(str, values))}"
             )
         values = values[name]
-    return _distinct(what, [values] if isinstance(values, int | float) else values)
+    return _distinct(what, [values] if isinstance(values, int | float | np.generic) else values)
 
 
 def _metrics(names: Sequence[str], beats: str | Path | None) -> tuple[dict[str, Metric], dict[str, str]]:
