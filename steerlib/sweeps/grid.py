@@ -130,7 +130,7 @@ class Grid:
             )
         ]
         names = ["attribute", "source_layer", "multiplier", "prompt_id", "prompt", "seed", "steering"]
-        table = pd.DataFrame(records, columns=names).astype({"source_layer": "Int64"})
+        table = pd.DataFrame(records, columns=names).astype({"attribute": "str", "source_layer": "Int64"})
         return table.assign(strategy=self.strategy, steps=self.steps, branches=self.branches, site=self.site)
 
 
@@ -352,6 +352,8 @@ def _cells(
     model: MusicModel, prompts: Sequence[str], grid: Grid | Sequence[Grid], seeds: Sequence[int]
 ) -> pd.DataFrame:
     grids = [grid] if isinstance(grid, Grid) else list(grid)
+    if not grids:
+        raise ValueError("there is no grid: give at least one, or BASELINE for the unsteered clips alone")
     return pd.concat([each.cells(model, prompts, seeds) for each in grids], ignore_index=True)
 
 
