@@ -225,7 +225,7 @@ def extract_audio_activations(
 
     Examples
     --------
-    >>> bright = extract_audio_activations(model, processor, clips)                 # doctest: +SKIP
+    >>> bright = extract_audio_activations(model, clips)                            # doctest: +SKIP
     """
     for name, value, names in (("position", position, AudioPosition), ("site", site, Site)):
         if value not in get_args(names):

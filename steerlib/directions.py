@@ -38,7 +38,7 @@ def diff_mean(activations: Activations) -> SteeringVector:
     Examples
     --------
     >>> pairs = load_attribute("tempo")                                         # doctest: +SKIP
-    >>> vector = diff_mean(extract_activations(model, processor, pairs))        # doctest: +SKIP
+    >>> vector = diff_mean(extract_activations(model, pairs))                   # doctest: +SKIP
     """
     labels = activations.labels
     if labels is None:

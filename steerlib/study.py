@@ -83,7 +83,7 @@ class Study:
         self.chapter, self.model = chapter, model
         loaded = {name: load_attribute(name) for name in attributes}
         self.attributes: dict[str, Attribute] = {
-            name: each.first(pairs) if pairs else each for name, each in loaded.items()
+            name: each if pairs is None else each.first(pairs) for name, each in loaded.items()
         }
         self.prompts = load_prompts(prompts[0])[: prompts[1]]
         self.seconds, self.seed, self.sampling = seconds, seed, Sampling(guidance)
@@ -215,11 +215,14 @@ class Pole:
 
     Attributes
     ----------
+    key : str
+        What the study calls the attribute: its name, or the path of its file.
     attribute : Attribute
     sign : {1, -1}
     rows : DataFrame
     """
 
+    key: str
     attribute: Attribute
     sign: int
     rows: pd.DataFrame
@@ -270,7 +273,7 @@ class Trial:
         """Each attribute toward its positive, then toward its negative pole."""
         for name, rows in self.parts.items():
             for sign in (1, -1):
-                yield Pole(self.study.attributes[name], sign, rows[rows["multiplier"] * sign >= 0])
+                yield Pole(name, self.study.attributes[name], sign, rows[rows["multiplier"] * sign >= 0])
 
     def effects(self, name: str, metric: str | None = None) -> pd.DataFrame:
         """Paired effects on an attribute's metric (or another), by setting; see `evidence.stats.summarise`."""

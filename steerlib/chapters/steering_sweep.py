@@ -71,7 +71,7 @@ def effects(trial: Trial) -> pd.DataFrame:
 def strongest(trial: Trial) -> None:
     """Say for each pole at which λ the shift in the intended direction is largest, its interval beyond 0."""
     for pole in trial.poles():
-        rows = trial.all_effects.query("attribute == @pole.attribute.name and multiplier * @pole.sign > 0")
+        rows = trial.all_effects.query("attribute == @pole.key and multiplier * @pole.sign > 0")
         intended = {row.multiplier: choices.intended(row) for _, row in rows.iterrows()}
         shown = {value: effect for value, effect in intended.items() if effect.low > 0}
         where = f"{trial.study.model.name}, toward {pole.name}"
@@ -96,7 +96,7 @@ def knees(trial: Trial, distances: Distances) -> pd.DataFrame:
     """Say where each pole's distance has a knee, and give the distances."""
     for pole in trial.poles():
         table = distances.table
-        curve = table[(table["attribute"] == pole.attribute.name) & (table["multiplier"] * pole.sign >= 0)]
+        curve = table[(table["attribute"] == pole.key) & (table["multiplier"] * pole.sign >= 0)]
         found = knee(curve["multiplier"].abs(), curve["fad"])
         print(f"toward {pole.name}: " + (
             "no knee: one line fits nearly as well as two, or there are under 5 points"

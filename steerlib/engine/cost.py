@@ -149,7 +149,7 @@ def check_fit(
         fitting = max(disk_free // max(clip_bytes, 1), 0)
         raise DoesNotFit(
             f"this writes {as_size(disk)} to {store}, where {as_size(disk_free)} are free. Without the clips "
-            f"(keep_audio=False) it writes {as_size(rows)}; with them, {fitting:,} clips fit: cut the sweep into "
+            f"(keep=None) it writes {as_size(rows)}; with them, {fitting:,} clips fit: cut the sweep into "
             f"{math.ceil(clips / max(fitting, 1))} shards or more on different disks, or name a larger disk"
         )
     return held + need, room, disk, disk_free

@@ -117,7 +117,7 @@ class Grid:
             )
         ]
         names = ["attribute", "source_layer", "multiplier", "prompt_id", "prompt", "seed", "steering"]
-        table = pd.DataFrame(records, columns=names).astype({"source_layer": "Int64"})
+        table = pd.DataFrame(records, columns=names).astype({"attribute": "str", "source_layer": "Int64"})
         return table.assign(strategy=self.strategy, steps=self.steps, branches=self.branches, site=self.site)
 
 
@@ -341,6 +341,8 @@ def _cells(
 ) -> pd.DataFrame:
     if isinstance(grid, Grid):
         return grid.cells(model, prompts, seeds)
+    if not grid:
+        raise ValueError("there is no grid: give at least one, or BASELINE for the unsteered clips alone")
     parts = [each.cells(model, prompts, seeds).assign(setting=name) for name, each in grid.items()]
     return pd.concat(parts, ignore_index=True)
 
@@ -399,7 +401,7 @@ def _of(values: Any, name: str, what: str) -> list[Any]:
                 f"{what} has nothing for the vector {name!r}: it has {', '.join(map(str, values))}"
             )
         values = values[name]
-    return _distinct(what, [values] if isinstance(values, int | float) else values)
+    return _distinct(what, [values] if isinstance(values, int | float | np.generic) else values)
 
 
 def _metrics(names: Sequence[str], beats: str | Path | None) -> tuple[dict[str, Metric], dict[str, str]]:

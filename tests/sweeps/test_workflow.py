@@ -19,16 +19,16 @@ SHARDS = 3
 
 
 @pytest.fixture
-def experiment(tmp_path, tiny_model, tiny_processor):
+def experiment(tmp_path, tiny):
     """40 clips of the tiny model, in three shards."""
-    tiny_model.save_pretrained(tmp_path / "tiny")
-    tiny_processor.save_pretrained(tmp_path / "tiny")
+    for part in tiny:
+        part.save_pretrained(tmp_path / "tiny")
     attribute = {"attribute": "tempo", "positive": "fast", "negative": "slow", "metric": "bpm", "unit": "BPM"}
     pairs = [["a fast rock song", "a slow rock song"]]
     prompts = {"name": "two", "description": "two prompts", "prompts": ["a rock song", "dark piano"]}
     sweep = {
         "model": str(tmp_path / "tiny"), "attributes": [str(tmp_path / "tempo.yaml")], "seeds": 4,
-        "prompts": str(tmp_path / "list.yaml"), "source_layers": [0, 2], "multipliers": [-0.5, 0.5],
+        "prompts": str(tmp_path / "list.yaml"), "layers": [0, 2], "multipliers": [-0.5, 0.5],
         "metrics": ["centroid"], "seconds": 1.0, "shards": SHARDS, "batch_size": 2,
     }  # fmt: skip
     files = {
