@@ -136,13 +136,13 @@ def bands(sounds: Sounds, attribute: Attribute, sample_rate: int) -> None:
     centres = np.r_[62.5, np.sqrt(edges[1:-1] * edges[2:])]
     _, ax = plt.subplots(figsize=(6, 3.4))
     ax.axhline(0, color=style.PALETTE["baseline"], linewidth=1)
-    for pole, standard in ((attribute.positive, "positive"), (attribute.negative, "negative")):
+    for pole, positive in ((attribute.positive, True), (attribute.negative, False)):
         changes = []
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             band = {"low": low, "high": high, "sample_rate": sample_rate}
             level, plain = (band_level(sounds[each], **band) for each in (pole, "reference"))
             changes.append(stats.paired_interval(level, plain))
-        colour = style.PALETTE.get(pole, style.PALETTE[standard])
+        colour = style.pole_colour(pole, positive)
         limits = [each.low for each in changes], [each.high for each in changes]
         ax.fill_between(centres, *limits, color=colour, alpha=0.2, linewidth=0)
         estimates = [each.estimate for each in changes]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from IPython.display import display
 
@@ -66,10 +65,8 @@ def shifts(trial: Trial) -> pd.DataFrame:
     rows = []
     for name in trial.parts:
         for count, part in trial.shifts(name, by=["prompts", "subset"]).groupby("prompts"):
-            none = np.zeros(len(part))
             over, draws = (
-                stats.paired_interval(part["shift"], none, clusters=part[by])
-                for by in ("prompt_id", "subset")
+                stats.mean_interval(part["shift"], clusters=part[by]) for by in ("prompt_id", "subset")
             )
             limits = [f"[{each.low:.1f}, {each.high:.1f}]" for each in (over, draws)]
             rows.append([name, count, part["subset"].nunique(), over.estimate, *limits, over.n, over.dropped])
