@@ -133,7 +133,7 @@ class MusicModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the decoder."""
+        """The decoder's."""
         return self.stack.layer_norm.weight.dtype
 
     @property

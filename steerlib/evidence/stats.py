@@ -127,11 +127,11 @@ def paired_interval(
         Names of what is independent, such as the prompt when each prompt was sung with several seeds: whole
         clusters are resampled.
     level : float
-        Of confidence, between 0 and 1.
+        Confidence level, between 0 and 1.
     resamples : int
         Bootstrap samples.
     seed : int
-        Of the bootstrap.
+        Seeds the bootstrap.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def auc(
     positive, negative : array_like, shapes (P,) and (N,)
         For instance BPM of clips steered toward fast and toward slow. NaN are dropped and counted.
     level, resamples, seed
-        Of the percentile bootstrap, which resamples either set by itself.
+        Settings of the percentile bootstrap, which resamples each set on its own.
 
     Returns
     -------
@@ -231,9 +231,9 @@ def jackknife_interval(
     blocks : int
         At least 2 and at most N.
     level : float
-        Of confidence, between 0 and 1.
+        Confidence level, between 0 and 1.
     seed : int
-        Of the division into blocks.
+        Seeds the division into blocks.
 
     Returns
     -------

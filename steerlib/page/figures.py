@@ -316,7 +316,7 @@ def agreement_curve(table: pd.DataFrame, ax: Axes, *, layer: int) -> None:
         From `steerlib.readout.analysis.subset_agreement`.
     ax : Axes
     layer : int
-        Of the directions that are compared.
+        Layer whose directions are compared.
     """
     check_columns(table, ["prompts", "layer", "with_all", "with_other"])
     part = table[table["layer"] == layer]

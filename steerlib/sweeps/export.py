@@ -26,7 +26,7 @@ def save_vector(vector: SteeringVector, path: str | Path) -> Path:
     Returns
     -------
     Path
-        That of the card.
+        The path of the card.
 
     Raises
     ------

@@ -286,7 +286,7 @@ class _Work:
             "judges": judges,
             "audio": keep,
         }
-        if os.environ.get(BACKEND):  # its rows are no music: nobody else may find them
+        if os.environ.get(BACKEND):  # a real sweep must not find its rows
             common["backend"] = os.environ[BACKEND]
         cells = _with_keys(cells, common)
         self.unique = cells.drop_duplicates("key")

@@ -200,7 +200,7 @@ def best_strength(
 ) -> pd.DataFrame:
     """The strength that a search chose, for each setting: the rule where paper B states none.
 
-    Of the multipliers at which the mean `source` score is at least `keep` times its baseline, the one with the
+    Among the multipliers that keep the mean `source` score at or above `keep` times its baseline, the one with the
     highest mean `target` score; if there is none, the one that keeps most of the source. Search on other prompts
     than those that are reported. Chapters: *Genre fusion*, *Timbre transfer*, *Probes*.
 
@@ -260,14 +260,14 @@ def play_tunes(
     prompts : sequence of str
         One for each tune.
     tunes : ndarray, shape (tunes, samples)
-        Audio, of which the model gets the chroma.
+        Audio; the model is given its chroma.
     vectors : mapping to SteeringVector
     cells : sequence of (key of a vector, strength)
         Each steers every tune, at all blocks with its norm kept. The unsteered clips are always made.
     labels : sequence of str
         Instruments that CLAP chooses from.
     sample_rate : int
-        Of the tunes, in Hz.
+        Sample rate of the tunes, in Hz.
     store : str or Path
         Folder of rows and clips, see `sweep`.
     seconds, seed, progress
