@@ -36,7 +36,7 @@ from IPython.display import HTML
 
 from steerlib.evidence.stats import Interval
 
-__all__ = ["NOT_RUN", "RULE", "Check", "Verdict", "cards", "claims", "read", "record"]
+__all__ = ["NOT_RUN", "RULE", "Check", "Verdict", "cards", "claims", "paper", "read", "record"]
 
 NOT_RUN = "not run here"
 """Verdict where nothing is recorded."""
@@ -194,6 +194,12 @@ class Verdict:
             f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
             f"<p>Verdict on <code>{html.escape(self.model)}</code>: <strong>{self.verdict}</strong>.{note}</p></div>"
         )
+
+
+def paper(name: str) -> dict[str, Any]:
+    """What a paper published, from ``data/papers/<name>.yaml``: "a" is paper A, "b" paper B."""
+    content: dict[str, Any] = yaml.safe_load((_PAPERS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content
 
 
 def claims() -> pd.DataFrame:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-__all__ = ["Interval", "auc", "jackknife_interval", "paired_interval", "shifts", "summarise"]
+__all__ = ["Interval", "auc", "jackknife_interval", "mean_interval", "paired_interval", "shifts", "summarise"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -138,6 +138,18 @@ def paired_interval(
     if np.isnan(low) or np.isnan(high):
         low, high = _percentiles(result.bootstrap_distribution, level)
     return Interval(estimate, float(low), float(high), n, dropped)
+
+
+def mean_interval(values: npt.ArrayLike, *, clusters: npt.ArrayLike | None = None) -> Interval:
+    """Mean of values, with the bootstrap interval of `paired_interval`; NaN are dropped and counted.
+
+    Examples
+    --------
+    >>> mean_interval([1.0, 2.0, float("nan"), 3.0]).estimate
+    2.0
+    """
+    values = _flat(values, "values")
+    return paired_interval(values, np.zeros(len(values)), clusters=clusters)
 
 
 def auc(
@@ -353,7 +365,7 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFram
 
     Notes
     -----
-    The interval of a setting is ``paired_interval(shift, zeros, clusters=prompt_id)``, that of the difference
+    The interval of a setting is ``mean_interval(shift, clusters=prompt_id)``, that of the difference
     of two settings ``paired_interval(shift_1, shift_2, clusters=prompt_id)``. Used in the chapters *Where and
     when to inject*, *How many prompts* and *What only we can ask*.
     """

@@ -5,7 +5,15 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from steerlib.evidence.stats import Interval, auc, jackknife_interval, paired_interval, shifts, summarise
+from steerlib.evidence.stats import (
+    Interval,
+    auc,
+    jackknife_interval,
+    mean_interval,
+    paired_interval,
+    shifts,
+    summarise,
+)
 
 
 def sweep_table(effects, *, prompts=12, seeds=(0,), rng=None):
@@ -31,6 +39,11 @@ def test_the_estimate_is_the_mean_difference_and_lies_within_the_interval(rng):
     assert found.estimate == pytest.approx((values - baseline).mean())
     assert found.low < found.estimate < found.high
     assert (found.n, found.dropped) == (40, 0)
+
+
+def test_the_interval_of_a_mean_is_that_of_its_pairs_with_zero(rng):
+    values = np.append(rng.normal(10, 5, size=40), np.nan)
+    assert mean_interval(values) == paired_interval(values, np.zeros(41))
 
 
 def test_for_normal_effects_the_interval_agrees_with_students(rng):
