@@ -284,9 +284,11 @@ class Trial:
         """`effects` of every attribute on its own metric."""
         return pd.concat([self.effects(name) for name in self.parts], ignore_index=True)
 
-    def shifts(self, name: str, by: Sequence[str]) -> pd.DataFrame:
+    def shifts(
+        self, name: str, by: Sequence[str] = ("attribute",), metric: str | None = None
+    ) -> pd.DataFrame:
         """Half the distance between the poles of an attribute, by prompt and `by`; see `evidence.stats.shifts`."""
-        return stats.shifts(self.parts[name], value=self.study.attributes[name].metric, by=by)
+        return stats.shifts(self.parts[name], value=metric or self.study.attributes[name].metric, by=by)
 
     def distances(self, *, window: float) -> "Distances":
         """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""
