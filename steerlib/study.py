@@ -47,8 +47,8 @@ class Study:
     model : MusicModel
     attributes : sequence of str
         Names in ``data/prompts``, or paths of YAML files.
-    prompts : tuple of (str, int)
-        A prompt list and how many of it to generate from.
+    prompts : tuple of (str, int), or list of str
+        A prompt list and how many of it to generate from, or the prompts themselves.
     pairs : int, optional
         Pairs of prompts for each direction; all by default.
     seconds : float
@@ -70,7 +70,7 @@ class Study:
         model: MusicModel,
         attributes: Sequence[str],
         *,
-        prompts: tuple[str, int] = ("neutral", 24),
+        prompts: tuple[str, int] | list[str] = ("neutral", 24),
         pairs: int | None = None,
         seconds: float = 8.0,
         seed: int = 0,
@@ -85,7 +85,9 @@ class Study:
         self.attributes: dict[str, Attribute] = {
             name: each if pairs is None else each.first(pairs) for name, each in loaded.items()
         }
-        self.prompts = load_prompts(prompts[0])[: prompts[1]]
+        self.prompts = (
+            tuple(prompts) if isinstance(prompts, list) else load_prompts(prompts[0])[: prompts[1]]
+        )
         self.seconds, self.seed, self.sampling = seconds, seed, Sampling(guidance)
         self.beats, self.clap = judges(model.name, beats=beats, clap=clap)
         self.store, self.scores = Path(store), Path(scores)

@@ -21,6 +21,7 @@ __all__ = [
     "Interval",
     "auc",
     "check_columns",
+    "effect_of",
     "jackknife_interval",
     "mean_interval",
     "paired_interval",
@@ -344,6 +345,11 @@ def summarise(
             }
         )
     return pd.DataFrame(rows).astype({name: steered[name].dtype for name in by})
+
+
+def effect_of(row: "pd.Series[Any]") -> Interval:
+    """The effect in a row of `summarise`, or of any table with its columns ``effect``, ``low``, ``high`` and ``n``."""
+    return Interval(row["effect"], row["low"], row["high"], int(row["n"]), int(row.get("dropped", 0)))
 
 
 def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFrame:

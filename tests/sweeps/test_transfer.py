@@ -112,36 +112,3 @@ def test_the_search_takes_the_highest_target_that_keeps_the_source():
     assert best_strength(table, by=["setting"], keep=0.95)["multiplier"].tolist() == [0.1]
     with pytest.raises(ValueError, match="needs the baseline"):
         best_strength(table[1:], by=["setting"])
-
-
-def test_tunes_are_played_unsteered_and_steered_with_their_chroma(tiny, heard, monkeypatch, rng, tmp_path):
-    tunes = rng.normal(0, 0.2, (2, 8000)).astype(np.float32)
-    scores = lambda audio, labels, *, sample_rate, model: np.full((len(audio), len(labels)), 0.5)  # noqa: E731
-    monkeypatch.setattr(transfer, "clap_scores", scores)
-    vectors = {("a", "v"): scaled(probe_directions(heard, LABELS, "rock"), heard)}
-    prompts = ["a folk song", "slow jazz"]
-    settings = {"labels": ["flute", "violin"], "sample_rate": 16000, "store": tmp_path}
-    table = transfer.play_tunes(
-        tiny, prompts, tunes, vectors, [(("a", "v"), 1.0)],
-        seconds=0.5, progress=False, **settings,
-    )  # fmt: skip
-    assert table["multiplier"].tolist() == [0, 0, 1, 1]
-    assert table["tune"].tolist() == [0, 1, 0, 1]
-    assert table["vector"].tolist() == [None, None, ("a", "v"), ("a", "v")]
-    assert table["chroma"].between(-1, 1).all()
-    assert (table[["score flute", "score violin"]] == 0.5).all(axis=None)
-    chroma = tiny.processor.feature_extractor(tunes, sampling_rate=16000, return_tensors="pt").input_features
-    steering = Steering(vectors["a", "v"], 1.0, preserve_norm=True)
-    expected = generate(
-        tiny, 2 * prompts, melody=chroma.repeat(2, 1, 1),
-        steering=[None, None, steering, steering], seconds=0.5, run=Run(progress=False),
-    )  # fmt: skip
-    made = np.stack([soundfile.read(tmp_path / name)[0] for name in table["clip"]])
-    np.testing.assert_allclose(made, expected.audio, atol=2e-4)  # 16 bit
-    tiny.processor.feature_extractor.sampling_rate = 8000  # another rate than that of the tunes
-    resampled = transfer.play_tunes(
-        tiny, prompts, tunes, vectors, [], seconds=0.5, progress=False, **settings
-    )
-    assert len(resampled) == 2
-    with pytest.raises(ValueError, match="1 prompts for 2 tunes"):
-        transfer.play_tunes(tiny, ["a song"], tunes, {}, [], **settings)
