@@ -11,17 +11,30 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import display
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from steerlib.activations import Activations
-from steerlib.evidence.stats import Interval
+from steerlib.evidence.stats import Interval, check_columns
 from steerlib.music import datasets
 from steerlib.music.datasets import AudioSet, SynTheory
 from steerlib.page import figures
 from steerlib.page.players import players
+from steerlib.page.style import PALETTE
 from steerlib.readout import analysis
 
-__all__ = ["agreement", "best_layer", "best_layers", "curves", "examples", "genre_clips", "halves", "matrices",
-           "theory_clips"]  # fmt: skip
+__all__ = [
+    "agreement",
+    "best_layer",
+    "best_layers",
+    "curves",
+    "draw_agreement_by_layer",
+    "draw_jaccard_matrix",
+    "examples",
+    "genre_clips",
+    "halves",
+    "matrices",
+    "theory_clips",
+]  # fmt: skip
 
 
 def theory_clips(
@@ -63,7 +76,7 @@ def curves(tables: Mapping[str, pd.DataFrame]) -> None:
     """Agreement of clusters and labels against the layer, a panel for each concept."""
     axes = _panels(len(tables), (3.2, 2.7))
     for ax, (concept, table) in zip(axes, tables.items(), strict=False):
-        figures.agreement_by_layer(table, ax, label=f"{concept} ({int(table['labels'][0])})")
+        draw_agreement_by_layer(table, ax, label=f"{concept} ({int(table['labels'][0])})")
     axes[0].legend(fontsize=8)
     plt.show()
 
@@ -86,7 +99,7 @@ def matrices(
     """Which label is which cluster, a Jaccard matrix for each concept at its layer."""
     for ax, (concept, layer) in zip(_panels(len(layers), (3.4, 3)), layers.items(), strict=False):
         labels = sounds[concept].table["label"]
-        figures.jaccard_matrix(analysis.jaccard(heard[concept], labels, layer, seed=seed), ax)
+        draw_jaccard_matrix(analysis.jaccard(heard[concept], labels, layer, seed=seed), ax)
         ax.set_title(f"{concept}, layer {layer}")
     plt.show()
 
@@ -115,3 +128,41 @@ def agreement(row: "pd.Series[Any]") -> Interval:
 def _panels(count: int, size: tuple[float, float]) -> list[Axes]:
     columns = min(3, count)
     return figures.panels(-(-count // columns), columns, size=size)
+
+
+def draw_agreement_by_layer(table: pd.DataFrame, ax: Axes, *, label: str, colour: str = "#0072B2") -> None:
+    """Agreement of clusters with labels at each layer: adjusted Rand index solid, mutual information dashed.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `steerlib.readout.analysis.clusters`.
+    ax : Axes
+    label : str
+        What the labels are, for the title.
+    colour : str
+    """
+    check_columns(table, ["layer", *(f"{m}{end}" for m in ("ari", "nmi") for end in ("", "_low", "_high"))])
+    for measure, name, style in (("ari", "adjusted Rand index", "-"), ("nmi", "mutual information", "--")):
+        ax.fill_between(
+            table["layer"],
+            table[f"{measure}_low"],
+            table[f"{measure}_high"],
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
+        )
+        ax.plot(table["layer"], table[measure], color=colour, linestyle=style, label=name)
+    ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
+    ax.set(xlabel="layer", ylabel="agreement (no unit)", ylim=(-0.1, 1.02))
+    ax.set_title(label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def draw_jaccard_matrix(table: pd.DataFrame, ax: Axes) -> None:
+    """Overlap of labels (rows) with their matched clusters (columns), from `steerlib.readout.analysis.jaccard`."""
+    image = ax.imshow(table.to_numpy(dtype=float), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    ax.figure.colorbar(image, ax=ax, label="Jaccard index").outline.set_visible(False)
+    ax.set_yticks(range(len(table)), labels=[str(name) for name in table.index], fontsize=7)
+    ax.set_xticks([])
+    ax.set(xlabel="cluster matched to the label", ylabel="label")

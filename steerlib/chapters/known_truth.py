@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from steerlib.activations import Activations, AudioPosition, extract_activations, extract_audio_activations
 from steerlib.evidence import stats
-from steerlib.evidence.stats import Interval
+from steerlib.evidence.stats import Interval, check_columns
 from steerlib.model import MusicModel
 from steerlib.music.corpus import SAMPLE_RATE, Truth
 from steerlib.page import figures, style
+from steerlib.page.style import PALETTE
 from steerlib.readout.decoding import decodability
 from steerlib.steering import SteeringVector
 from steerlib.study import Study, Trial
@@ -23,6 +26,8 @@ from steerlib.study import Study, Trial
 __all__ = [
     "control",
     "cosines",
+    "draw_forest",
+    "draw_layer_curves",
     "effects",
     "listen",
     "read_and_hear",
@@ -76,7 +81,7 @@ def words_alone(study: Study, truths: Sequence[Truth], number: Numbers) -> dict[
 def readable_curves(study: Study, read: pd.DataFrame, words: Mapping[str, Interval]) -> None:
     """R² against the layer, a panel for each attribute; dashed: what the words of the caption alone explain."""
     for ax, name in zip(_panels(study, 3.6, sharey=True), study.attributes, strict=True):
-        figures.layer_curves(read[read["attribute"] == name], ax, ylabel="held-out R² of the true number")
+        draw_layer_curves(read[read["attribute"] == name], ax, ylabel="held-out R² of the true number")
         ax.axhline(words[name].estimate, color=style.PALETTE["baseline"], linestyle="--", linewidth=1)
         ax.set_title(name, loc="left", pad=36)
     plt.show()
@@ -104,7 +109,7 @@ def cosines(study: Study, found: Mapping[str, Mapping[str, SteeringVector]]) -> 
             for label, other in found[name].items()
         ]
         table = pd.concat(curves).rename_axis("layer").reset_index()
-        figures.layer_curves(table, ax, ylabel="cosine with DiffMean")
+        draw_layer_curves(table, ax, ylabel="cosine with DiffMean")
         ax.axhspan(-chance, chance, color=style.PALETTE["baseline"], alpha=0.2, linewidth=0)
         ax.set_title(name, loc="left", pad=54)
     plt.show()
@@ -137,7 +142,7 @@ def control(study: Study, table: pd.DataFrame) -> None:
         rows = pd.DataFrame(map(asdict, table.loc[name, "shift"])).assign(label=table.loc[name].index)
         rows["colour"] = "#0072B2"
         rows.loc[rows["label"].str.startswith("random"), "colour"] = style.PALETTE["baseline"]
-        figures.forest(rows, ax, xlabel=f"shift toward {attribute.positive} ({attribute.unit})")
+        draw_forest(rows, ax, xlabel=f"shift toward {attribute.positive} ({attribute.unit})")
         ax.set_title(name, loc="left")
     plt.show()
 
@@ -154,3 +159,51 @@ def listen(trial: Trial) -> None:
 
 def _panels(study: Study, height: float, **options: Any) -> list[Any]:
     return figures.panels(1, len(study.attributes), size=(4.6, height), **options)
+
+
+def draw_layer_curves(table: pd.DataFrame, ax: Axes, *, ylabel: str) -> None:
+    """One curve a series over the layers, with 95 % bands where there are any.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``layer``, ``series`` (label of the curve) and ``value``, and if wanted ``low`` and ``high``.
+    ax : Axes
+    ylabel : str
+        With its unit.
+    """
+    check_columns(table, ["layer", "series", "value"])
+    figures.check_one_row_each(table, ["layer", "series"])
+    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+    ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
+    for number, (series, part) in enumerate(table.groupby("series", sort=False)):
+        part, colour = part.sort_values("layer"), colours[number % len(colours)]
+        if {"low", "high"} <= set(part):
+            ax.fill_between(part["layer"], part["low"], part["high"], color=colour, alpha=0.2, linewidth=0)
+        ax.plot(part["layer"], part["value"], color=colour, marker="o", markersize=4, label=series)
+    ax.set(xlabel="layer", ylabel=ylabel)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figures.legend(ax)
+
+
+def draw_forest(table: pd.DataFrame, ax: Axes, *, xlabel: str) -> None:
+    """Estimates with their 95 % intervals, one below the other, around the line of no effect.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``label``, ``estimate``, ``low`` and ``high``, and if wanted ``colour``; the first row is drawn
+        on top.
+    ax : Axes
+    xlabel : str
+        With its unit.
+    """
+    check_columns(table, ["label", "estimate", "low", "high"])
+    ax.axvline(0, color=PALETTE["baseline"], linewidth=1)
+    for y, row in enumerate(table.itertuples()):
+        colour = getattr(row, "colour", "#0072B2")
+        ax.plot([row.low, row.high], [y, y], color=colour)
+        ax.plot(row.estimate, y, "o", color=colour, markersize=5)
+    ax.set_yticks(range(len(table)), table["label"])
+    ax.invert_yaxis()
+    ax.set_xlabel(xlabel)

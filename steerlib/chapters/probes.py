@@ -6,16 +6,30 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from steerlib.activations import Activations
 from steerlib.evidence import stats
+from steerlib.evidence.stats import check_columns
 from steerlib.page import figures
+from steerlib.page.style import PALETTE
 from steerlib.readout.probes import probe_accuracy
 from steerlib.steering import Site
 from steerlib.study import Study
 from steerlib.sweeps.transfer import Push, score_clips, steer_toward
 
-__all__ = ["accuracy_by_layer", "best_layers", "contrasts", "draw", "effects", "means", "players", "steer"]
+__all__ = [
+    "accuracy_by_layer",
+    "best_layers",
+    "contrasts",
+    "draw",
+    "draw_probe_accuracy",
+    "effects",
+    "means",
+    "players",
+    "steer",
+]
 
 
 def accuracy_by_layer(accuracy: Mapping[str, pd.DataFrame]) -> None:
@@ -23,7 +37,7 @@ def accuracy_by_layer(accuracy: Mapping[str, pd.DataFrame]) -> None:
     titles = {"residual": "residual stream", "attention": "attention output"}
     axes = figures.panels(1, len(accuracy), size=(4.5, 3.4), sharey=True)
     for ax, (site, table) in zip(axes, accuracy.items(), strict=True):
-        figures.probe_accuracy(table, ax, title=titles[site])
+        draw_probe_accuracy(table, ax, title=titles[site])
     plt.show()
 
 
@@ -111,3 +125,31 @@ def _true(accuracy: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The rows of probes with true labels."""
     table = pd.concat([each.assign(site=site) for site, each in accuracy.items()], ignore_index=True)
     return table[table["labels"] == "true"]
+
+
+def draw_probe_accuracy(table: pd.DataFrame, ax: Axes, *, title: str = "") -> None:
+    """Held-out accuracy of probes at each layer, with the shuffled control and chance (paper B section III).
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `steerlib.readout.probes.probe_accuracy`.
+    ax : Axes
+    title : str
+        Said beside the axis, for the legend takes the place above.
+    """
+    check_columns(table, ["layer", "loss", "labels", "accuracy", "low", "high", "chance"])
+    colours = {"mse": "#D55E00", "bce": "#0072B2"}
+    for (loss, labels), part in table.groupby(["loss", "labels"]):
+        style = "-" if labels == "true" else ":"
+        name = f"{str(loss).upper()}, {labels} labels"
+        ax.fill_between(
+            part["layer"], part["low"], part["high"], color=colours[str(loss)], alpha=0.12, linewidth=0
+        )
+        ax.plot(part["layer"], part["accuracy"], color=colours[str(loss)], linestyle=style, label=name)
+    ax.axhline(
+        table["chance"].iloc[0], color=PALETTE["baseline"], linestyle="--", linewidth=1, label="chance"
+    )
+    ax.set(xlabel=f"layer, {title}" if title else "layer", ylabel="held-out accuracy", ylim=(0, 1.02))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figures.legend(ax)
