@@ -1,0 +1,83 @@
+// The codec's decoder: codes to a spectrogram by a small convolutional network, and that to sound by the vocoder.
+SteerLive.part(function (live) {
+  'use strict';
+
+  const EPSILON = 1e-5;
+  const TAPS = 3;  // of a convolution, on each side of the middle
+
+  live.Codec = class {
+    constructor(memory, tensors, config) {
+      const c = config.audio_encoder, name = 'audio_encoder.', depth = Array.from({ length: c.depth }, (_, i) => i);
+      if (c.model_type !== 'spectral_codec') throw new Error(`The page has no codec of the kind ${c.model_type}.`);
+      const block = (at, width) => ({
+        width, taps: tensors.place(at + '.kernel'), norm: tensors.norm(at + '.norm'),
+        up: tensors.linear(at + '.up'), down: tensors.linear(at + '.down'),
+      });
+      this.memory = memory;
+      this.config = c;
+      this.first = tensors.linear(name + 'latent_decoder.0');
+      this.slow = depth.map(i => block(`${name}latent_decoder.1.${i}`, c.latent_size));
+      this.up = tensors.linear(name + 'up');
+      this.fast = depth.map(i => block(`${name}decoder.0.${i}`, c.decoder_size));
+      this.norm = tensors.norm(name + 'decoder.1');
+      this.head = tensors.linear(name + 'decoder.2');
+      this.books = tensors.place(name + 'codebooks');
+      this.vocoder = new live.Vocoder(c);
+    }
+
+    /** Code frames that a frame's sound depends on, on each side. */
+    get reach() {
+      const { depth, stride } = this.config;
+      return TAPS * depth + Math.ceil((TAPS * depth) / stride);
+    }
+
+    get samplesPerFrame() {
+      return this.config.stft_hop * this.config.stride;
+    }
+
+    /** Spectrogram in dB, (frames × stride, bins), of codes: an Int16Array of `frames` for each codebook. */
+    spectrogram(codes) {
+      const { memory, config: c } = this, { kernel } = memory, frames = codes[0].length, top = memory.top;
+      const widest = Math.max(c.latent_size, c.stride * c.decoder_size, c.codebook_dim), bins = this.head.outputs;
+      const x = memory.reserve(frames * widest), y = memory.reserve(frames * widest);
+      const wide = memory.reserve(frames * Math.max(this.slow[0].up.outputs, c.stride * this.fast[0].up.outputs));
+      const out = memory.reserve(frames * c.stride * bins + 4);
+      const scratch = { y, wide };
+
+      const latents = memory.view(y, frames * c.codebook_dim).fill(0);
+      codes.forEach((book, k) => book.forEach((code, frame) => {
+        const entry = memory.view(this.books + 4 * (k * c.codebook_size + code) * c.codebook_dim, c.codebook_dim);
+        for (let i = 0; i < c.codebook_dim; i++) latents[frame * c.codebook_dim + i] += entry[i];
+      }));
+      this.multiply(this.first, y, x, frames, 0);
+      for (const block of this.slow) this.run(block, x, frames, scratch);
+      this.multiply(this.up, x, y, frames, 0);  // one row of `stride` frames for each code frame
+      const rows = frames * c.stride, fast = y;
+      for (const block of this.fast) this.run(block, fast, rows, { y: x, wide });
+      kernel.normalise(fast, x, this.norm.weight, this.norm.bias, c.decoder_size, rows, EPSILON);
+      this.multiply(this.head, x, out, rows, 0);
+      const decibels = memory.view(out, rows * bins).map(value => value * 30 - 60);
+      memory.release(top);
+      return decibels;
+    }
+
+    multiply({ weight, bias, inputs, outputs }, x, y, rows, add) {
+      this.memory.kernel.multiply(x, weight, y, inputs, outputs, rows, bias, add);
+    }
+
+    /** One ConvNeXt block on x (rows, width), in place. */
+    run(block, x, rows, { y, wide }) {
+      const { kernel } = this.memory, { width } = block;
+      kernel.convolve(x, y, block.taps, width, rows);
+      kernel.normalise(y, y, block.norm.weight, block.norm.bias, width, rows, EPSILON);
+      this.multiply(block.up, y, wide, rows, 0);
+      kernel.geluTanh(wide, rows * block.up.outputs);
+      this.multiply(block.down, wide, x, rows, 1);
+    }
+
+    /** Sound of a whole clip. */
+    decode(codes) {
+      return this.vocoder.sound(this.spectrogram(codes));
+    }
+  };
+});
