@@ -80,4 +80,54 @@ SteerLive.part(function (live) {
       return this.vocoder.sound(this.spectrogram(codes));
     }
   };
+
+  const CHUNK = 10;  // code frames of sound made at a time
+  const AROUND = 8;  // spectrogram frames on each side that the phases are smoothed with
+
+  /**
+   * The sound of a clip that is still being written, a chunk at a time.
+   *
+   * Spectrogram and first phases are those of the whole clip. The rounds that smooth the phases see a little on each side
+   * only, so that the sound differs slightly from that of `decode`; chunks are blended over a few hundredths of a second.
+   */
+  live.SoundStream = class {
+    constructor(codec, frames) {
+      this.codec = codec;
+      this.frames = frames;  // of the whole clip
+      this.sent = 0;
+      this.state = codec.vocoder.startOfPhases();
+      this.left = { magnitudes: [], phases: [] };  // of the last frames before the next chunk
+      this.tail = null;  // what the last chunk would sound like a little further
+    }
+
+    /** Code frames that must be complete before the next chunk can be made. */
+    get needed() {
+      const { stride } = this.codec.config;
+      return Math.min(this.frames, this.sent + CHUNK + this.codec.reach + AROUND / stride);
+    }
+
+    /** The next chunk's samples; `codes` must be complete up to `needed`. */
+    next(codes) {
+      const { codec, sent, frames } = this, { stride } = codec.config, { bins, hop } = codec.vocoder;
+      const end = Math.min(frames, sent + CHUNK), from = Math.max(0, sent - codec.reach), to = this.needed;
+      const window = codec.spectrogram(codes.map(book => book.subarray(from, to)));
+      const row = frame => (frame - from) * stride * bins;
+      const right = Math.min(frames, end + AROUND / stride);
+      const own = codec.vocoder.begin(window.subarray(row(sent), row(end)), this.state);
+      const ahead = codec.vocoder.begin(window.subarray(row(end), row(right)), {
+        cycles: this.state.cycles.slice(), before: this.state.before.slice(),
+      });
+      const joined = field => Float32Array.from([...this.left[field], ...own[field], ...ahead[field]]);
+      const before = this.left.phases.length / bins, made = { magnitudes: joined('magnitudes'), phases: joined('phases') };
+      const sound = codec.vocoder.finish({ ...made, frames: made.phases.length / bins });
+
+      const keep = Math.max(0, own.phases.length - AROUND * bins);
+      this.left = { magnitudes: own.magnitudes.slice(keep), phases: own.phases.slice(keep) };
+      this.sent = end;
+      const chunk = sound.slice(before * hop, (before + own.frames) * hop);
+      if (this.tail) this.tail.forEach((old, i) => { chunk[i] += (old - chunk[i]) * (1 - i / this.tail.length); });
+      this.tail = sound.slice((before + own.frames) * hop, (before + own.frames + AROUND / 2) * hop);
+      return chunk;
+    }
+  };
 });
