@@ -12,7 +12,7 @@ ENGINE = (
     "parts", "bytes", "random", "tokenizer", "memory", "text", "steering", "decoder", "sampling", "fourier", "vocoder",
     "codec", "generate", "listening", "measure", "vectors", "worker", "interface",
 )  # fmt: skip
-PLAY = ("page", "words", "curve", "pictures", "players", "attributes", "sharing", "performance", "blind", "play")
+PLAY = ("page", "words", "attributes", "curve", "pictures", "players", "sharing", "performance", "blind", "play")
 
 
 def engine() -> str:

@@ -23,7 +23,7 @@ import torch
 
 import steerlib as sl
 from steerlib.models import POCKET, model_id
-from steerlib.pocket.captions import LEADS, STYLES
+from steerlib.pocket.captions import ADJECTIVES, LEADS, STYLES
 
 ATTRIBUTES = ("tempo", "timbre", "loudness", "mode", "energy")
 FORM = "a {style} song with a {lead}"
@@ -63,10 +63,23 @@ def write(out: Path, results: Path) -> None:
         "file": hashlib.sha256((POCKET / "model.safetensors").read_bytes()).hexdigest()[:16],
         "model": identity,
         "layer": next(iter(layers.values()), LAYER),
+        "hidden": model.config.decoder.hidden_size,
+        "frameRate": model.config.audio_encoder.frame_rate,
         "vectors": vectors,
+        "words": words(),
+        "vocabulary": (POCKET / "vocabulary.txt").read_text(encoding="utf-8").split(),
+        "prompts": list(sl.load_prompts("neutral")),
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "directions.js").write_text(f"SteerLive.receiveDirections({json.dumps(content)});\n", encoding="utf-8")
+
+
+def words() -> dict[str, list[str]]:
+    """Words to make prompts of, by what they say."""
+    groups = {"genre": list(STYLES), "instrument": [names[0] for names in LEADS.values()]}
+    for attribute, poles in ADJECTIVES.items():
+        groups |= {f"{attribute}: {pole}": list(adjectives)[:6] for pole, adjectives in poles.items()}
+    return groups
 
 
 def chosen(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ SteerLive.part(function (live) {
       this.memory = new live.Memory(kernel);
       const tensors = new live.Tensors(this.memory, header.tensors, bytes);
       const ids = header.generation;
-      this.tokenizer = new live.Tokenizer(header.tokenizer, header.textLength, header.vocabulary);
+      this.tokenizer = new live.Tokenizer(header.tokenizer, header.textLength);
       this.text = new live.TextEncoder(this.memory, tensors, config);
       this.decoder = new live.Decoder(this.memory, tensors, config, ids.decoder_start_token_id ?? ids.bos_token_id);
       this.codec = new live.Codec(this.memory, tensors, config);

@@ -65,14 +65,15 @@ SteerLive.part(function (live) {
    * @param {object} [options]
    * @param {string} [options.base]  address of the folder with the scripts; that of this one by default
    * @param {"fp16"|"int8"} [options.kind]  "fp16" is exact, "int8" half as large
+   * @param {object} [options.directions]  of `loadDirections`, if they are there already
    * @param {(done: number, total: number) => void} [options.onProgress]  bytes
    * @param {AbortSignal} [options.signal]
    * @returns {Promise<LiveModel>}
    */
-  live.load = async function ({ base = HOME, kind = 'fp16', onProgress = () => {}, signal } = {}) {
+  live.load = async function ({ base = HOME, kind = 'fp16', directions, onProgress = () => {}, signal } = {}) {
     const missing = live.whatIsMissing();
     if (missing) throw new live.BadInput(missing);
-    const directions = await live.loadDirections({ base, signal });
+    directions = directions || (await live.loadDirections({ base, signal }));
     const header = await fetchScript(`${base}model-${kind}.js`, 'header', signal);
     if (header.format !== 1 || header.file !== directions.file) {
       throw new live.BadInput('Weights and directions are of different versions of this book: build it anew, all of it.');
@@ -100,7 +101,6 @@ SteerLive.part(function (live) {
       this.vectors = directions.vectors;
       this.directions = directions;
       this.vocabulary = header.vocabulary;
-      this.tokenizer = new live.Tokenizer(header.tokenizer, header.textLength, header.vocabulary);
       this.worker = startWorker();
       this.asked = new Map();
       this.count = 0;
@@ -134,7 +134,7 @@ SteerLive.part(function (live) {
     }
 
     /** A request for the worker: vectors that are named are looked up. */
-    prepared({ steering = [], signal, onProgress, onSound, multipliers, ...request }) {
+    prepared({ steering = [], signal, onProgress, onSound, onTurn, multipliers, ...request }) {
       const found = steering.map(({ vector, ...each }) => {
         const known = typeof vector === 'string' ? this.vectors[vector] : vector;
         if (!known) throw new live.BadInput(`There is no direction “${vector}”: there are ${Object.keys(this.vectors).join(', ')}.`);
@@ -165,8 +165,9 @@ SteerLive.part(function (live) {
     }
 
     /**
-     * Make a clip whose λ is moved while it plays. `onSound({from, samples})` gives sound as it is written; `ahead` is how
-     * many positions writing may be ahead of the frame that was last told to `heard`.
+     * Make a clip whose λ is moved while it plays. `onSound({from, samples})` gives sound as it is written, `onTurn({frame})`
+     * the first frame that a move of λ acts on; `ahead` is how many positions writing may be ahead of the frame that was
+     * last told to `heard`, and must be above the model's `lag`.
      *
      * @returns {{turn: (multipliers: number[]) => void, heard: (frame: number) => void, clip: Promise}} `clip` is as of
      *   `generate`, with the `schedules` that the moves have made
@@ -179,14 +180,14 @@ SteerLive.part(function (live) {
     }
 
     async write(request, more, tellId = () => {}) {
-      const { signal, onProgress, onSound } = request;
+      const { signal, onProgress, onSound, onTurn } = request;
       let id;
       const abort = () => this.worker.postMessage({ id, type: 'abort' });
       if (signal && signal.aborted) throw new DOMException('aborted', 'AbortError');
       if (signal) signal.addEventListener('abort', abort, { once: true });
       try {
         return await this.ask('write', { request: this.prepared(request), ...more }, {
-          id(given) { id = given; tellId(given); }, progress: onProgress, sound: onSound,
+          id(given) { id = given; tellId(given); }, progress: onProgress, sound: onSound, turned: onTurn,
         });
       } finally {
         if (signal) signal.removeEventListener('abort', abort);

@@ -1,6 +1,5 @@
 // From a prompt to token ids: the parts of Hugging Face's `tokenizer.json` that the pocket model uses (lower case,
-// other characters to blanks, words marked by "▁", and the most probable pieces of each: a unigram model), and which
-// words the model knows.
+// other characters to blanks, words marked by "▁", and the most probable pieces of each: a unigram model).
 SteerLive.part(function (live) {
   'use strict';
 
@@ -11,9 +10,8 @@ SteerLive.part(function (live) {
     /**
      * @param {object} file     what tokenizer.json holds
      * @param {number} length   tokens that prompts are padded to
-     * @param {string[]} vocabulary  words that the model was trained on
      */
-    constructor(file, length, vocabulary) {
+    constructor(file, length) {
       const model = file.model;
       if (model.type !== 'Unigram') throw new Error(`The page reads tokenizers of the kind Unigram, not ${model.type}.`);
       this.pieces = new Map(model.vocab.map(([piece, score], id) => [piece, { id, score }]));
@@ -23,8 +21,6 @@ SteerLive.part(function (live) {
       this.end = file.post_processor.special_tokens['</s>'].ids[0];
       this.padding = file.padding ? file.padding.pad_id : 0;
       this.length = length;
-      this.words = vocabulary;
-      this.known = new Set(vocabulary);
     }
 
     /** Token ids of a prompt and its end, without padding. */
@@ -61,12 +57,12 @@ SteerLive.part(function (live) {
       }
       return { ids: Int32Array.from({ length: this.length }, (_, i) => (i < ids.length ? ids[i] : this.padding)), count: ids.length };
     }
+  };
 
-    /** Words of a prompt that were never seen in training, so that the model cannot follow them. */
-    unknownWords(prompt) {
-      const words = [...new Set(prompt.toLowerCase().match(WORD) || [])];
-      return words.filter(word => !this.known.has(word) && !word.split(/['’-]/).every(part => this.known.has(part)));
-    }
+  /** Words of a prompt that are not among the known ones (a Set): the model was trained without them. */
+  live.unknownWords = function (prompt, known) {
+    const words = [...new Set(prompt.toLowerCase().match(WORD) || [])];
+    return words.filter(word => !known.has(word) && !word.split(/['’-]/).every(part => known.has(part)));
   };
 
   function normalise(text, step) {

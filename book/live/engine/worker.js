@@ -28,7 +28,7 @@ SteerLive.part(function (live) {
         return {
           layers: decoder.depth, hidden: decoder.hidden, codebooks: decoder.codebooks, sampleRate: model.sampleRate,
           frameRate: model.frameRate, longest: model.longest, memory: instance.exports.memory.buffer.byteLength,
-          lead: codec.reach, file: header.file, kind: header.kind,
+          lag: codec.lag + decoder.codebooks, file: header.file, kind: header.kind,
         };
       },
       check({ request }) {
@@ -63,8 +63,10 @@ SteerLive.part(function (live) {
         while (stream && step.position > job.heard + ahead && !job.aborted) await new Promise(resolve => setTimeout(resolve, POLL));
         if (job.aborted) return null;
         if (job.multipliers) {
-          // The next pass writes this frame.
-          asked.steering.forEach((each, i) => { each.schedule[Math.min(step.position, frames - 1)] = job.multipliers[i]; });
+          const frame = Math.min(step.position, frames - 1);  // the next pass writes it
+          asked.steering.forEach((each, i) => { each.schedule[frame] = job.multipliers[i]; });
+          if (job.turned) tell('turned', { frame });
+          job.turned = false;
         }
       }
       const written = performance.now(), audio = model.codec.decode(codes);
@@ -80,7 +82,7 @@ SteerLive.part(function (live) {
       const { id, type } = data;
       if (type === 'abort') { if (jobs.has(id)) jobs.get(id).aborted = true; return; }
       if (type === 'heard') { if (jobs.has(id)) jobs.get(id).heard = data.frame; return; }
-      if (type === 'turn') { if (jobs.has(id)) jobs.get(id).multipliers = data.multipliers; return; }
+      if (type === 'turn') { if (jobs.has(id)) Object.assign(jobs.get(id), { multipliers: data.multipliers, turned: true }); return; }
       jobs.set(id, { aborted: false, heard: 0, multipliers: data.multipliers || null });
       queue = queue.then(async () => {
         try {

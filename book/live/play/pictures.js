@@ -1,0 +1,39 @@
+// Pictures of a clip: its spectrogram, and how undecided the model was at each frame.
+(function (play) {
+  'use strict';
+
+  // Places along matplotlib's "magma", which the book's other spectrograms have.
+  const MAGMA = [[0, 0, 4], [28, 16, 68], [79, 18, 123], [129, 37, 129], [181, 54, 122], [229, 80, 100], [251, 135, 97], [254, 194, 135], [252, 253, 191]];
+
+  function colour(share) {
+    const at = Math.max(0, Math.min(1, share)) * (MAGMA.length - 1), low = Math.min(Math.floor(at), MAGMA.length - 2);
+    return MAGMA[low].map((value, i) => value + (at - low) * (MAGMA[low + 1][i] - value));
+  }
+
+  /** A mel spectrogram on a canvas: time to the right, frequency upwards. */
+  play.drawSpectrogram = function (canvas, samples, sampleRate) {
+    const { values, frames, bands, depth } = SteerLive.melSpectrogram(samples, sampleRate, { hop: Math.ceil(samples.length / 320) });
+    canvas.width = frames;
+    canvas.height = bands;
+    const pen = canvas.getContext('2d'), picture = pen.createImageData(frames, bands);
+    for (let frame = 0; frame < frames; frame++) {
+      for (let band = 0; band < bands; band++) {
+        const at = 4 * ((bands - 1 - band) * frames + frame);
+        picture.data.set([...colour(1 + values[frame * bands + band] / depth), 255], at);
+      }
+    }
+    pen.putImageData(picture, 0, 0);
+  };
+
+  /** Entropy of the first codebook's next token, in bits, as a line from 0 to `most`. */
+  play.drawEntropy = function (canvas, entropies, most) {
+    const wide = 640, high = 64, pen = canvas.getContext('2d');
+    canvas.width = wide;
+    canvas.height = high;
+    pen.strokeStyle = '#0072B2';
+    pen.lineWidth = 2;
+    pen.beginPath();
+    entropies.forEach((bits, i) => pen.lineTo((wide * i) / (entropies.length - 1), high - 2 - ((high - 4) * bits) / most));
+    pen.stroke();
+  };
+})(SteerPlay);
