@@ -425,7 +425,7 @@ class _Plan:
             same_melody = (id(row.melody if row else None), acting)
             same_prompt = (row.prompt if row else None, same_melody)
             if same_prompt not in begins:
-                stages = _stages([(branch, steering)], {"all", "first"}, weights)
+                stages = _stages([(branch, _at(steering, 0))], {"all", "first"}, weights)
                 if same_melody not in melodies:
                     melodies[same_melody] = self._read_melody(row.melody if row else None, stages)
                 begins[same_prompt] = self._read_text(same_prompt[0], melodies[same_melody], stages)
@@ -440,7 +440,12 @@ class _Plan:
             weights.positions(self.frames) - 2,
             self.rooms.pop() if self.rooms else None,
         )
-        stages = _stages([lane[1:] for lane in lanes], {"all"}, weights)
+
+        def stages_at(frame: int) -> list[_Stage]:
+            return _stages([(branch, _at(steering, frame)) for _, branch, steering in lanes], {"all"}, weights)
+
+        scheduled = any(each.schedule is not None for _, _, steering in lanes for each in steering)
+        constant = stages_at(0)
         noise = None
         if self.sampling.do_sample:
             size = (weights.positions(self.frames), weights.codebooks)
@@ -448,7 +453,15 @@ class _Plan:
             noise = torch.from_numpy(np.stack(keys, axis=1)).to(self.device)
         starts = [list(begins.values())[place] for place in prompt]
         tokens = _decode(
-            weights, starts, past, stages, self.sampling, noise, self.branches, self.frames, tick
+            weights,
+            starts,
+            past,
+            stages_at if scheduled else lambda _: constant,
+            self.sampling,
+            noise,
+            self.branches,
+            self.frames,
+            tick,
         )
         if past.room is not None:
             self.rooms.append(past.room)
@@ -692,7 +705,7 @@ def _decode(
     weights: _Weights,
     starts: list[_Begin],
     past: KeyValues,
-    stages: list[_Stage],
+    stages_at: Callable[[int], list[_Stage]],
     sampling: Sampling,
     noise: Tensor | None,
     branches: int,
@@ -701,6 +714,7 @@ def _decode(
 ) -> Tensor:
     """Decode a tile of lanes, a start each, to tokens (rows, codebooks, frames).
 
+    `stages_at` gives the edits in the pass over a position, which chooses the first codebook of the frame of that number.
     The last rows of the products may be padding.
     """
     lanes = len(starts)
@@ -716,6 +730,7 @@ def _decode(
     last = torch.stack([start.last for start in starts])
     tokens = torch.full((count, weights.codebooks, steps), weights.start_token, device=device)
     delays = torch.arange(weights.codebooks, device=device)
+    stages: list[_Stage] = []
     position, before = 0, past.melody.shape[3] + starts[0].cached.shape[2] - 1
 
     def attend_text(k: int, states: Tensor) -> Tensor:
@@ -738,6 +753,7 @@ def _decode(
             break
         states = weights.embed(tokens[:, :, position]) + weights.position_table[before + position]
         states = _padded(states.repeat(branches, 1), rows)
+        stages = stages_at(position)
         last = _run_blocks(weights, states, past.attend, attend_text, steer, _Matrix.again)[:lanes]
     return torch.stack([tokens[:, k, k + 1 : k + 1 + frames] for k in range(weights.codebooks)], dim=1)
 
@@ -766,6 +782,10 @@ def _stages(
             keep = keep_norm.to(weights.embeddings.device) if keep_norm.any() else None
             stages.append(_Stage(site, delta.to(weights.embeddings), keep, delta.flatten(1).any(1).tolist()))
     return stages
+
+
+def _at(steering: tuple[Steering, ...], frame: int) -> tuple[Steering, ...]:
+    return tuple(each.at(frame) for each in steering)
 
 
 def _chain(
