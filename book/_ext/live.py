@@ -16,7 +16,7 @@ _PAGE = "book/play"
 
 def copy_engine(app: Sphinx, failure: Exception | None) -> None:
     """Write the scripts of the page, and copy weights and directions; without them there is no such page."""
-    if failure or app.builder.format != "html" or _PAGE not in app.env.found_docs:
+    if failure or app.builder.name != "html" or _PAGE not in app.env.found_docs:
         return
     source, out = Path(app.srcdir) / "_build" / "live", Path(app.outdir) / "_live"
     made = sorted(source.glob("*.js"))

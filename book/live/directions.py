@@ -30,8 +30,8 @@ FORM = "a {style} song with a {lead}"
 LAYER = 5  # where no chapter has chosen one
 
 
-def write(out: Path, results: Path) -> None:
-    """Write ``directions.js``."""
+def write(out: Path, results: Path, pairs: int | None = None) -> None:
+    """Write ``directions.js``, from the first `pairs` pairs of each attribute or from all."""
     model, processor = sl.load_model("pocket")
     identity = model_id(model)
     layers = chosen(results / "layer_scan" / "best_layers.json")
@@ -49,6 +49,7 @@ def write(out: Path, results: Path) -> None:
         }
 
     for attribute in map(sl.load_attribute, ATTRIBUTES):
+        attribute = attribute.first(pairs) if pairs else attribute
         vector = sl.diff_mean(sl.extract_activations(model, processor, attribute, progress=False))
         add(attribute.name, "attribute", (attribute.positive, attribute.negative), vector.directions)
     styles, leads = list(STYLES), [words[0] for words in LEADS.values()]
@@ -58,7 +59,7 @@ def write(out: Path, results: Path) -> None:
     for kind, names, place in (("genre", styles, 0), ("instrument", leads, 1)):
         for name in names:
             named = torch.tensor([row[place] == name for row in grid])
-            add(name, kind, (name, f"other {kind}s"), values[named].mean(0) - values[~named].mean(0))
+            add(name, kind, (name, "less"), values[named].mean(0) - values[~named].mean(0))
     content = {
         "file": hashlib.sha256((POCKET / "model.safetensors").read_bytes()).hexdigest()[:16],
         "model": identity,

@@ -71,8 +71,8 @@ SteerLive.part(function (live) {
       const keys = asked.doSample ? live.noiseKeys(asked.prompt, asked.seed, positions, codebooks) : null;
       decoder.begin(branches.length, frames, this.tokenizer.length, 2 * branches.length * steering.length);
 
-      const edit = (frame, isPrefix) => {
-        const of = (branch, site) => live.editsOf(steering, { branch, site, isPrefix, frame, depth: decoder.depth });
+      const edit = (position, isPrefix) => {
+        const of = (branch, site) => live.editsOf(steering, { branch, site, isPrefix, frame: position, depth: decoder.depth });
         decoder.setEdits(branches.map(branch => ({ attention: of(branch, 'attention'), residual: of(branch, 'residual') })));
       };
       edit(0, true);
@@ -92,8 +92,8 @@ SteerLive.part(function (live) {
         });
         yield { position, positions: positions - 1, frame: Math.max(0, position - codebooks + 1), entropy, codes };
         if (position === positions - 1) break;
-        // The pass over this position chooses the next one's tokens, of which those of the first codebook are the newest.
-        if (isScheduled) edit(Math.min(position, frames - 1), false);
+        // The pass over this position chooses the next one's tokens; the newest of them is of the frame of this number.
+        if (isScheduled) edit(position, false);
         decoder.step(tokens);
       }
     }

@@ -63,7 +63,7 @@ SteerLive.part(function (live) {
         while (stream && step.position > job.heard + ahead && !job.aborted) await new Promise(resolve => setTimeout(resolve, POLL));
         if (job.aborted) return null;
         if (job.multipliers) {
-          const frame = Math.min(step.position, frames - 1);  // the next pass writes it
+          const frame = step.position;  // the next pass writes it
           asked.steering.forEach((each, i) => { each.schedule[frame] = job.multipliers[i]; });
           if (job.turned) tell('turned', { frame });
           job.turned = false;

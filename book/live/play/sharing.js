@@ -49,7 +49,7 @@
     }
     for (const [name, id] of Object.entries(CHECKS)) if (play.one(id).checked) parts.set(name, '1');
     for (const [name, value] of attributes.entries()) {
-      if (attributes.vector(name).kind !== 'own') parts.set(`λ.${name}`, String(value));
+      if (attributes.vector(name).kind !== 'own') parts.set(`lambda.${name}`, String(value));
     }
     if (blocks) parts.set('blocks', blocks.join(','));
     if (curve.attribute) parts.set('curve', [curve.attribute, ...curve.values.map(value => +value.toFixed(4))].join(','));
@@ -66,7 +66,7 @@
       if (field.tagName !== 'SELECT' || [...field.options].some(option => option.value === value)) field.value = value;
     }
     for (const [name, id] of Object.entries(CHECKS)) play.one(id).checked = parts.get(name) === '1';
-    for (const name of attributes.rows.keys()) attributes.set(name, Number(parts.get(`λ.${name}`)) || 0);
+    for (const name of attributes.rows.keys()) attributes.set(name, Number(parts.get(`lambda.${name}`)) || 0);
     setBlocks(parts.has('blocks') ? parts.get('blocks').split(',').map(Number) : null);
     const [attribute, ...values] = (parts.get('curve') || '').split(',');
     curve.set(attribute, values.map(Number));

@@ -26,7 +26,7 @@
   play.offerWords = function ({ words, vocabulary }, changed) {
     const prompt = play.one('lp-prompt'), known = new Set(vocabulary), chips = [];
     for (const [name, group] of Object.entries(words)) {
-      const row = play.make('div', { class: 'lp-words', role: 'group', 'aria-label': name }, play.make('span', {}, name));
+      const row = play.make('div', { role: 'group', 'aria-label': name });
       for (const word of group) {
         const chip = play.make('button', { type: 'button', class: 'lp-chip' }, word);
         chip.addEventListener('click', () => {
@@ -37,7 +37,7 @@
         chips.push({ chip, word });
         row.append(chip);
       }
-      play.one('lp-words').append(row);
+      play.one('lp-words').append(play.make('div', { class: 'lp-words' }, play.make('span', {}, name), row));
     }
 
     function show() {
