@@ -294,7 +294,7 @@
     one('lp-wav').addEventListener('click', () => play.download(fileName('wav'), play.wav(heardClip().audio, model.sampleRate), 'audio/wav'));
     one('lp-json').addEventListener('click', () => {
       const asked = heardClip() === made.clips[1] ? made.asked : { ...made.asked, steering: [] };
-      const recipe = play.recipe(asked, name => attributes.vector(name), directions.model, model.kind);
+      const recipe = play.recipe(asked, name => attributes.vector(name), directions.model, model.kind, layers);
       play.download(fileName('json'), JSON.stringify(recipe, null, 1), 'application/json');
     });
     one('lp-link').addEventListener('click', async () => {

@@ -16,7 +16,7 @@
   };
 
   /** What `steerlib steer --from` reads: the request of a clip, with the directions themselves. */
-  play.recipe = function (request, vectors, model, kind) {
+  play.recipe = function (request, vectors, model, kind, layerCount) {
     return {
       format: 'steerlib.clip/1',
       model: model.model, weights: model.weights, exact: kind === 'fp16',
@@ -26,7 +26,7 @@
         const { positive, negative, directions } = vectors(vector);
         return {
           name: vector, positive, negative, multiplier, source_layer: sourceLayer, layers, steps, branches, site,
-          preserve_norm: preserveNorm, schedule: schedule || null,
+          preserve_norm: preserveNorm, schedule: schedule || null, num_layers: layerCount,
           directions: SteerLive.toBase64(new Uint8Array(directions.buffer, directions.byteOffset, directions.byteLength)),
         };
       }),
