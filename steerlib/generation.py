@@ -714,7 +714,8 @@ def _decode(
 ) -> Tensor:
     """Decode a tile of lanes, a start each, to tokens (rows, codebooks, frames).
 
-    `stages_at` gives the edits in the pass over a position, which chooses the first codebook of the frame of that number.
+    `stages_at` gives the edits in the pass over a position, which chooses the first codebook of the frame of that
+    number.
     The last rows of the products may be padding.
     """
     lanes = len(starts)

@@ -73,10 +73,12 @@ def read_recipe(path: str | Path, *, model: PreTrainedModel | None = None) -> Re
         )
     except (AttributeError, KeyError, TypeError, ValueError, UnicodeDecodeError, binascii.Error) as error:
         raise ValueError(
-            f"{path} is no recipe of a clip ({type(error).__name__}: {error}): give a JSON file that the page Play wrote"
+            f"{path} is no recipe of a clip ({type(error).__name__}: {error}): give a JSON file of the page Play"
         ) from error
     if model is not None and content.get("weights") not in (None, model_id(model)["weights"]):
-        warnings.warn(f"{path} was made with other weights than this model's: expect another clip", stacklevel=2)
+        warnings.warn(
+            f"{path} was made with other weights than this model's: expect another clip", stacklevel=2
+        )
     elif not content.get("exact", True):
         warnings.warn(f"{path} was made with the page's small weights: expect other tokens", stacklevel=2)
     return recipe

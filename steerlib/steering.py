@@ -485,8 +485,8 @@ class _Pass:
     def begin(self, stack: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.steering.schedule is not None:
             raise ValueError(
-                "a schedule acts in steerlib.generate, whose steps are frames: a pass of transformers does not say which "
-                "frame it writes"
+                "a schedule acts in steerlib.generate, whose steps are frames: a pass of transformers does not say "
+                "which frame it writes"
             )
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())

@@ -228,7 +228,8 @@ def test_a_schedule_is_a_factor_for_each_frame_and_its_last_one_goes_on(make, ve
 def test_rows_with_and_without_a_schedule_do_not_touch_each_other(make, vector):
     scheduled = Steering(vector, 1.0, schedule=(1.0, 0.0, 1.0))
     together = make(steering=[scheduled, None, Steering(vector, 0.5)]).tokens
-    alone = [make([prompt], steering=each).tokens[0] for prompt, each in zip(PROMPTS, [scheduled, None, Steering(vector, 0.5)])]
+    settings = [scheduled, None, Steering(vector, 0.5)]
+    alone = [make([prompt], steering=each).tokens[0] for prompt, each in zip(PROMPTS, settings, strict=True)]
     assert np.array_equal(together, alone)
 
 

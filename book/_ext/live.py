@@ -1,7 +1,7 @@
 """Sphinx extension: put the engine of the page *Play*, and the model's weights, beside the pages.
 
-The weights are made by `book/live/weights.py` and the directions by `book/live/directions.py`, into ``_build/live``; the
-Snakefile does both. Here they go to ``_live`` of the finished book. No other page loads them.
+The weights are made by `book/live/weights.py` and the directions by `book/live/directions.py`, into ``_build/live``;
+the Snakefile does both. Here they go to ``_live`` of the finished book. No other page loads them.
 """
 
 import importlib.util
@@ -22,7 +22,8 @@ def copy_engine(app: Sphinx, failure: Exception | None) -> None:
     made = sorted(source.glob("*.js"))
     if not any(file.name == "directions.js" for file in made):
         raise ExtensionError(
-            f"{_PAGE} needs the model's weights and directions in {source}: say 'make book', or 'snakemake --cores 1 live'"
+            f"{_PAGE} needs the model's weights and directions in {source}: say 'make book', or "
+            "'snakemake --cores 1 live'"
         )
     _assemble(Path(app.srcdir) / "book" / "live" / "assemble.py", out)
     for file in made:

@@ -12,7 +12,18 @@ ENGINE = (
     "parts", "bytes", "random", "tokenizer", "memory", "text", "steering", "decoder", "sampling", "fourier", "vocoder",
     "codec", "generate", "listening", "measure", "vectors", "worker", "interface",
 )  # fmt: skip
-PLAY = ("page", "words", "attributes", "curve", "pictures", "players", "sharing", "performance", "blind", "play")
+PLAY = (
+    "page",
+    "words",
+    "attributes",
+    "curve",
+    "pictures",
+    "players",
+    "sharing",
+    "performance",
+    "blind",
+    "play",
+)
 
 
 def engine() -> str:

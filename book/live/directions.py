@@ -2,10 +2,10 @@
 
     python book/live/directions.py FOLDER [--results results]
 
-DiffMean directions of the attributes in ``data/prompts`` are those of the book, taken from the same pairs of prompts by
-the same functions. Those of genres and instruments are made here, in the same manner: of prompts of one form, with every
-genre and every instrument, the mean of those that name one genre minus the mean of those that name another. Nobody has
-measured the latter in this book: they are for play.
+DiffMean directions of the attributes in ``data/prompts`` are those of the book, taken from the same pairs of prompts
+by the same functions. Those of genres and instruments are made here, in the same manner: of prompts of one form, with
+every genre and every instrument, the mean of those that name one genre minus the mean of those that name another.
+Nobody has measured the latter in this book: they are for play.
 
 The layer that the book has chosen, and the largest λ at which it found no loss of quality, are read from the results
 of its chapters where there are any.
@@ -72,7 +72,9 @@ def write(out: Path, results: Path, pairs: int | None = None) -> None:
         "prompts": list(sl.load_prompts("neutral")),
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "directions.js").write_text(f"SteerLive.receiveDirections({json.dumps(content)});\n", encoding="utf-8")
+    (out / "directions.js").write_text(
+        f"SteerLive.receiveDirections({json.dumps(content)});\n", encoding="utf-8"
+    )
 
 
 def words() -> dict[str, list[str]]:
@@ -91,7 +93,9 @@ def chosen(path: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("out", type=Path, help="folder for the script")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where the chapters' choices are")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="where the chapters' choices are"
+    )
     args = parser.parse_args()
     write(args.out, args.results)
 

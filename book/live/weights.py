@@ -3,7 +3,8 @@
     python book/live/weights.py data/pocket FOLDER
 
 A page that was opened from a file may not fetch another file, but may load it as a script. So weights are base64 in
-calls of a function, in pieces of a few megabytes: the page can show how far loading is, and no long text stays in memory.
+calls of a function, in pieces of a few megabytes: the page can show how far loading is, and no long text stays in
+memory.
 
 Two kinds. ``fp16`` holds the stored numbers exactly; with them the page writes the tokens that the library writes.
 ``int8`` is half as large: matrices in 8 bits with one scale a row, all else as it was. Needs numpy and safetensors, and
@@ -31,14 +32,23 @@ UNUSED = ("audio_encoder.encoder.", "audio_encoder.down.", "audio_encoder.latent
 def write(model: Path, out: Path, kinds: tuple[str, ...] = KINDS) -> None:
     """Write ``model-KIND.js``, which says what the model is, and ``model-KIND-00.js`` and on, its weights."""
     tensors = {
-        name: tensor for name, tensor in load_file(model / "model.safetensors").items() if not name.startswith(UNUSED)
+        name: tensor
+        for name, tensor in load_file(model / "model.safetensors").items()
+        if not name.startswith(UNUSED)
     }
     out.mkdir(parents=True, exist_ok=True)
     for kind in kinds:
         table, content = pack(tensors, kind)
         pieces = [content[at : at + PIECE] for at in range(0, len(content), PIECE)]
-        header = describe(model) | {"kind": kind, "bytes": len(content), "pieces": len(pieces), "tensors": table}
-        (out / f"model-{kind}.js").write_text(f"SteerLive.receiveHeader({json.dumps(header)});\n", encoding="utf-8")
+        header = describe(model) | {
+            "kind": kind,
+            "bytes": len(content),
+            "pieces": len(pieces),
+            "tensors": table,
+        }
+        (out / f"model-{kind}.js").write_text(
+            f"SteerLive.receiveHeader({json.dumps(header)});\n", encoding="utf-8"
+        )
         for number, piece in enumerate(pieces):
             text = f'SteerLive.receivePiece("{kind}",{number},"{base64.b64encode(piece).decode()}");\n'
             (out / f"model-{kind}-{number:02d}.js").write_text(text, encoding="ascii")
@@ -84,7 +94,9 @@ def pack(tensors: dict[str, npt.NDArray[Any]], kind: str) -> tuple[dict[str, Any
         else:
             halves = tensor.astype("<f2")
             if not np.array_equal(halves.astype(tensor.dtype), tensor):
-                raise ValueError(f"{name} is {tensor.dtype}, and half precision does not hold its numbers exactly")
+                raise ValueError(
+                    f"{name} is {tensor.dtype}, and half precision does not hold its numbers exactly"
+                )
             entry |= {"type": "F16", "at": put(halves)}
         table[name] = entry
     return table, bytes(content)
