@@ -425,9 +425,9 @@ def test_the_page_makes_plays_and_compares_by_keyboard_alone(visit):
     page = visit().page
     page.locator("#lp-seconds").select_option("4")
     page.locator('[data-attribute="tempo"] input[type=range]').focus()
-    for _ in range(6):
+    for _ in range(2):
         page.keyboard.press("ArrowRight")
-    assert page.locator('[data-attribute="tempo"] input[type=number]').input_value() == "0.03"
+    assert page.locator('[data-attribute="tempo"] input[type=number]').input_value() == "0.04"
     page.locator("#lp-pad").focus()
     page.keyboard.press("ArrowUp")
     assert page.locator('[data-attribute="timbre"] input[type=number]').input_value() == "0.005"
@@ -436,7 +436,7 @@ def test_the_page_makes_plays_and_compares_by_keyboard_alone(visit):
     page.wait_for_selector('#play[data-made="1"]')
     assert page.locator("#lp-play").inner_text() == "Pause"
     page.wait_for_function("Number(document.getElementById('play').dataset.position) > 0.2")
-    assert page.locator("figure.lp-heard figcaption").inner_text() == "steered: +0.03 tempo, +0.005 timbre"
+    assert page.locator("figure.lp-heard figcaption").inner_text() == "steered: +0.04 tempo, +0.005 timbre"
     page.locator('[data-clip="0"]').focus()
     page.keyboard.press("Space")
     assert page.locator("figure.lp-heard figcaption").inner_text() == "not steered"

@@ -3,6 +3,7 @@
   'use strict';
 
   const TRAINED = 8;  // s, the length of the clips that the model was trained on
+  const FIRST = 0.03;  // λ of tempo to begin with, where no chapter has chosen one
   const { one, say } = play;
 
   async function begin() {
@@ -340,6 +341,7 @@
 
     // --- links ----------------------------------------------------------------------------------------------------
 
+    attributes.set('tempo', directions.vectors.tempo.safe ?? FIRST);  // so that the first press has something to tell
     const follow = () => { if (play.readHash(location.hash, attributes, curve, setBlocks)) showWords(); };
     window.addEventListener('hashchange', follow);
     follow();
