@@ -96,6 +96,14 @@ window.checks = (function () {
     }
   }
 
+  /** What is read of tempo at each step and layer, without steering and with that of one block. */
+  async function readings(block, multiplier) {
+    const request = { prompt: 'a folk song', seconds: 1, observe: 'tempo' };
+    const steering = [{ vector: 'tempo', multiplier, layers: [block] }];
+    const clips = [await model.generate(request), await model.generate({ ...request, steering })];
+    return clips.map(clip => clip.readings.map(reading => [...reading]));
+  }
+
   /** The name of the error with which a clip ends that is stopped at its first sign of life. */
   async function stopped() {
     const stop = new AbortController();
@@ -165,6 +173,6 @@ window.checks = (function () {
   }
 
   return {
-    make, measure, tokenise, products, compare, refused, stopped, readVector, liveSound, watchPerformance, performAgain, countFrames,
+    make, measure, tokenise, products, compare, refused, stopped, readings, readVector, liveSound, watchPerformance, performAgain, countFrames,
   };
 })();

@@ -317,6 +317,15 @@ def test_a_step_costs_little_more_than_its_matrix_products_and_memory_is_bounded
 
 
 @in_browser
+def test_what_is_read_inside_is_the_state_that_was_steered(engine):
+    """With nothing but one block steered, the last one, its own layer alone moves at once: by λ, in lengths of Δ."""
+    plain, steered = engine.page.evaluate("checks.readings(11, 0.25)")
+    moved = np.subtract(steered, plain)[0]  # the first step: the same tokens so far
+    assert moved[-1] == pytest.approx(0.25, abs=1e-4)
+    assert np.abs(moved[:-1]).max() < 1e-5
+
+
+@in_browser
 def test_small_weights_give_nearly_the_same_probabilities(chromium, site, engine):
     """Kullback-Leibler divergence and agreement of the most probable token, along one clip's own tokens."""
     visit = Visit(chromium, (site / "book" / "bare.html").as_uri())
@@ -405,7 +414,7 @@ def visit(chromium, site):
             visited.page.add_init_script(prepare)
         visited.page.goto((site / "book" / "play.html").as_uri() + end, wait_until="load")
         if wait:
-            visited.page.wait_for_selector("#play[data-ready]")
+            visited.page.wait_for_selector("#lp[data-ready]")
         return visited
 
     yield open_page
@@ -416,7 +425,7 @@ def visit(chromium, site):
 
 def make(page, count=1):
     page.locator("#lp-make").click()
-    page.wait_for_selector(f'#play[data-made="{count}"], #lp-error:not([hidden])')
+    page.wait_for_selector(f'#lp[data-made="{count}"], #lp-error:not([hidden])')
     assert page.locator("#lp-error").is_hidden(), page.locator("#lp-error").inner_text()
 
 
@@ -433,9 +442,9 @@ def test_the_page_makes_plays_and_compares_by_keyboard_alone(visit):
     assert page.locator('[data-attribute="timbre"] input[type=number]').input_value() == "0.005"
     page.locator("#lp-prompt").focus()
     page.keyboard.press("Enter")
-    page.wait_for_selector('#play[data-made="1"]')
+    page.wait_for_selector('#lp[data-made="1"]')
     assert page.locator("#lp-play").inner_text() == "Pause"
-    page.wait_for_function("Number(document.getElementById('play').dataset.position) > 0.2")
+    page.wait_for_function("Number(document.getElementById('lp').dataset.position) > 0.2")
     assert page.locator("figure.lp-heard figcaption").inner_text() == "steered: +0.04 tempo, +0.005 timbre"
     page.locator('[data-clip="0"]').focus()
     page.keyboard.press("Space")
@@ -512,12 +521,12 @@ def test_lambda_moved_while_it_plays_is_kept_and_can_be_made_again(visit):
     page.evaluate("checks.watchPerformance()")
     page.locator("#lp-seconds").select_option("4")
     page.locator("#lp-live").click()
-    page.wait_for_selector('#play[data-busy="live"]')
+    page.wait_for_selector('#lp[data-busy="live"]')
     page.wait_for_timeout(600)
     page.locator('[data-attribute="tempo"] input[type=number]').fill("0.08")
-    page.wait_for_selector("#play[data-delay]")
-    assert 0 < float(page.locator("#play").get_attribute("data-delay")) < 3
-    page.wait_for_selector('#play[data-made="1"]')
+    page.wait_for_selector("#lp[data-delay]")
+    assert 0 < float(page.locator("#lp").get_attribute("data-delay")) < 3
+    page.wait_for_selector('#lp[data-made="1"]')
     assert page.locator("#lp-error").is_hidden()
     again, moved = page.evaluate("checks.performAgain()")
     assert again
@@ -615,7 +624,7 @@ def test_weights_that_lack_a_part_or_do_not_fit_are_named(chromium, site, tmp_pa
         (tmp_path / "site" / "_live" / file).write_text(content, encoding="utf-8")
     visited = Visit(chromium, (tmp_path / "site" / "book" / "play.html").as_uri())
     page = visited.page
-    page.wait_for_selector("#play[data-ready]")
+    page.wait_for_selector("#lp[data-ready]")
     page.locator('[value="int8"]').check()
     page.locator("#lp-make").click()
     page.wait_for_selector("#lp-error:not([hidden])")

@@ -56,9 +56,16 @@ SteerLive.part(function (live) {
       return this.chroma + textLength;
     }
 
-    /** Room for a clip of so many frames, and for so many edits of its states at a time. */
-    begin(lanes, frames, textLength, edits) {
+    /**
+     * Room for a clip of so many frames, and for so many edits of its states at a time.
+     *
+     * `observed`, directions (depth, hidden) or null, are looked for while the model reads: `readings` then says of the
+     * newest position, at each layer, how far its state is along the layer's direction, in lengths of that direction.
+     */
+    begin(lanes, frames, textLength, edits, observed) {
       const { memory, hidden } = this;
+      this.observed = observed;
+      this.readings = new Float32Array(this.depth);
       this.lanes = lanes;
       this.capacity = this.prefix(textLength) + frames + this.codebooks - 1;
       const rows = Math.max(this.chroma, lanes * (textLength + 1), lanes);
@@ -183,6 +190,7 @@ SteerLive.part(function (live) {
         kernel.gelu(wide, rows * inner);
         kernel.multiply(wide, block.down, states, inner, hidden, rows, 0, 1);
         this.steer('residual', k, lanes, count, states);
+        if (this.observed && lanes[0] === 0) this.readings[k] = this.read(k, states + (count - 1) * row);
       });
       kernel.normalise(states, normed, this.norm.weight, this.norm.bias, hidden, rows, EPSILON);
     }
@@ -201,6 +209,18 @@ SteerLive.part(function (live) {
         const query = this.qkv + 3 * (first + i) * row, out = this.attended + (first + i) * row;
         memory.kernel.attend(query, keys, values, out, this.scores, heads, hidden / heads, at + i + 1, row);
       }
+    }
+
+    /** How far a state is along the observed direction of a layer: 1 is the whole distance between the two poles. */
+    read(layer, state) {
+      const { hidden } = this, direction = this.observed.subarray(layer * hidden, (layer + 1) * hidden);
+      const values = this.memory.view(state, hidden);
+      let along = 0, square = 0;
+      for (let i = 0; i < hidden; i++) {
+        along += values[i] * direction[i];
+        square += direction[i] * direction[i];
+      }
+      return square ? along / square : 0;
     }
 
     steer(site, block, lanes, count, states) {

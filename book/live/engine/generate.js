@@ -4,7 +4,7 @@ SteerLive.part(function (live) {
   'use strict';
 
   const DEFAULTS = {
-    seed: 0, seconds: 8, steering: [], guidanceScale: 3, temperature: 1, topK: 250, doSample: true,
+    seed: 0, seconds: 8, steering: [], observe: null, guidanceScale: 3, temperature: 1, topK: 250, doSample: true,
   };
 
   live.Model = class {
@@ -54,12 +54,14 @@ SteerLive.part(function (live) {
       }
       const branches = asked.guidanceScale > 1 ? ['conditional', 'unconditional'] : ['conditional'];
       const steering = asked.steering.map(each => live.checkSteering(each, depth, hidden, branches.length));
+      if (asked.observe) live.checkSteering({ directions: asked.observe }, depth, hidden, branches.length);
       return { ...asked, frames, branches, steering, text: this.tokenizer.encode(asked.prompt) };
     }
 
     /**
-     * Write a clip. Yields after each position {position, positions, frame, entropy, codes}, where `codes` are the
-     * codebooks' tokens so far and `frame` is how many frames of them are complete.
+     * Write a clip. Yields after each position {position, positions, frame, entropy, readings, codes}, where `codes` are
+     * the codebooks' tokens so far, `frame` is how many frames of them are complete, and `readings` are those of the
+     * decoder if there are directions to `observe`.
      *
      * A schedule is read when its frame is written, so that whoever drives the loop may write it as the music goes.
      */
@@ -69,7 +71,7 @@ SteerLive.part(function (live) {
       memory.release(this.floor);
       const prompt = this.text.run(asked.text), nothing = new Float32Array(prompt.length);
       const keys = asked.doSample ? live.noiseKeys(asked.prompt, asked.seed, positions, codebooks) : null;
-      decoder.begin(branches.length, frames, this.tokenizer.length, 2 * branches.length * steering.length);
+      decoder.begin(branches.length, frames, this.tokenizer.length, 2 * branches.length * steering.length, asked.observe);
 
       const edit = (position, isPrefix) => {
         const of = (branch, site) => live.editsOf(steering, { branch, site, isPrefix, frame: position, depth: decoder.depth });
@@ -90,7 +92,7 @@ SteerLive.part(function (live) {
           tokens[k] = isCode ? token : decoder.startToken;
           if (isCode) codes[k][frame] = token;
         });
-        yield { position, positions: positions - 1, frame: Math.max(0, position - codebooks + 1), entropy, codes };
+        yield { position, positions: positions - 1, frame: Math.max(0, position - codebooks + 1), entropy, readings: decoder.readings, codes };
         if (position === positions - 1) break;
         // The pass over this position chooses the next one's tokens; the newest of them is of the frame of this number.
         if (isScheduled) edit(position, false);

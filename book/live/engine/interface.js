@@ -9,7 +9,7 @@ SteerLive.part(function (live) {
 
   // The scripts with the weights and the directions call these.
   live.receiveHeader = header => waiting.header(header);
-  live.receivePiece = (kind, number, text) => waiting.piece(text);
+  live.receivePiece = (kind, number, text) => waiting.piece(live.fromBase64(text));
   live.receiveDirections = directions => waiting.directions(directions);
 
   /** Load a script that hands something over, and give what it hands over. */
@@ -82,10 +82,11 @@ SteerLive.part(function (live) {
     try {
       await model.ask('begin', { header });
       for (let number = 0, at = 0; number < header.pieces; number++) {
-        const text = await fetchScript(`${base}model-${kind}-${String(number).padStart(2, '0')}.js`, 'piece', signal);
-        await model.ask('piece', { text, at });
-        at += Math.floor((text.length / 4) * 3);
-        onProgress(Math.min(at, header.bytes), header.bytes);
+        const piece = await fetchScript(`${base}model-${kind}-${String(number).padStart(2, '0')}.js`, 'piece', signal);
+        const size = piece.length;
+        await model.ask('piece', { piece, at }, {}, [piece.buffer]);
+        at += size;
+        onProgress(at, header.bytes);
       }
       Object.assign(model, await model.ask('build', { kernel: live.kernel }));
     } catch (error) {
@@ -108,11 +109,11 @@ SteerLive.part(function (live) {
       this.worker.onerror = event => this.fail(event.message || 'the worker stopped');
     }
 
-    ask(type, message, hear = {}) {
+    ask(type, message, hear = {}, moved = []) {
       const id = ++this.count;
       return new Promise((resolve, reject) => {
         this.asked.set(id, { resolve, reject, hear });
-        this.worker.postMessage({ id, type, ...message });
+        this.worker.postMessage({ id, type, ...message }, moved);
         if (hear.id) hear.id(id);
       });
     }
@@ -133,14 +134,17 @@ SteerLive.part(function (live) {
       this.asked.clear();
     }
 
+    /** A vector of its name, or as it is. */
+    vector(given) {
+      const known = typeof given === 'string' ? this.vectors[given] : given;
+      if (!known) throw new live.BadInput(`There is no direction “${given}”: there are ${Object.keys(this.vectors).join(', ')}.`);
+      return known;
+    }
+
     /** A request for the worker: vectors that are named are looked up. */
-    prepared({ steering = [], signal, onProgress, onSound, onTurn, multipliers, ...request }) {
-      const found = steering.map(({ vector, ...each }) => {
-        const known = typeof vector === 'string' ? this.vectors[vector] : vector;
-        if (!known) throw new live.BadInput(`There is no direction “${vector}”: there are ${Object.keys(this.vectors).join(', ')}.`);
-        return { ...each, directions: known.directions };
-      });
-      return { ...request, steering: found };
+    prepared({ steering = [], observe, signal, onProgress, onSound, onTurn, multipliers, ...request }) {
+      const found = steering.map(({ vector, ...each }) => ({ ...each, directions: this.vector(vector).directions }));
+      return { ...request, steering: found, observe: observe ? this.vector(observe).directions : null };
     }
 
     /**
@@ -152,13 +156,15 @@ SteerLive.part(function (live) {
      * @param {number} [request.seconds=8]
      * @param {object[]} [request.steering]  each {vector, multiplier, sourceLayer, layers, steps, branches, site,
      *   preserveNorm, schedule}; `vector` is a name of `vectors`, or what `SteerLive.readVector` gives
+     * @param {string|object} [request.observe]  a vector to look for in the model's states, see `readings`
      * @param {number} [request.guidanceScale=3]
      * @param {number} [request.temperature=1]
      * @param {number|null} [request.topK=250]
      * @param {boolean} [request.doSample=true]  false: the most probable token
      * @param {(progress: {position, positions, entropy}) => void} [request.onProgress]
      * @param {AbortSignal} [request.signal]
-     * @returns {Promise<{tokens: Int16Array[], audio: Float32Array, sampleRate, entropies, times}>}
+     * @returns {Promise<{tokens: Int16Array[], audio: Float32Array, sampleRate, entropies, readings, times}>}
+     *   `readings` has a Float32Array (layers) for each step: how far the state is along each layer's direction
      */
     generate(request) {
       return this.write(request, {});

@@ -17,8 +17,8 @@ SteerLive.part(function (live) {
         header = message.header;
         bytes = new Uint8Array(header.bytes);
       },
-      piece({ text, at }) {
-        bytes.set(live.fromBase64(text), at);
+      piece({ piece, at }) {
+        bytes.set(piece, at);
       },
       async build({ kernel }) {
         const { instance } = await WebAssembly.instantiate(live.fromBase64(kernel));
@@ -44,12 +44,13 @@ SteerLive.part(function (live) {
         asked.steering.forEach((each, i) => Object.assign(each, { multiplier: 1, schedule: [job.multipliers[i]] }));
       }
       const { frames } = model.check(asked);
-      const stream = ahead ? new live.SoundStream(model.codec, frames) : null, entropies = [];
+      const stream = ahead ? new live.SoundStream(model.codec, frames) : null, entropies = [], readings = [];
       const began = performance.now();
       let last = began, codes;
       for (const step of model.write(asked)) {
         codes = step.codes;
         entropies.push(step.entropy);
+        if (asked.observe) readings.push(step.readings.slice());
         if (step.position === 1) tell('begun', { milliseconds: performance.now() - began });
         while (stream && stream.sent < frames && step.frame >= stream.needed) {
           const from = stream.sent, samples = stream.next(codes);
@@ -71,7 +72,7 @@ SteerLive.part(function (live) {
       }
       const written = performance.now(), audio = model.codec.decode(codes);
       return {
-        tokens: codes, audio, entropies, sampleRate: model.sampleRate,
+        tokens: codes, audio, entropies, readings, sampleRate: model.sampleRate,
         schedules: asked.steering.map(each => each.schedule || null),
         memory: model.memory.kernel.memory.buffer.byteLength,
         times: { write: written - began, sound: performance.now() - written, steps: entropies.length },

@@ -25,6 +25,28 @@
     pen.putImageData(picture, 0, 0);
   };
 
+  /**
+   * How much further along a direction the steered clip is than the other one: time to the right, layers upwards. Returns
+   * the size of the largest difference, which has the full colour.
+   */
+  play.drawReadings = function (canvas, steered, plain) {
+    const layers = steered[0].length, steps = Math.min(steered.length, plain.length);
+    const difference = (step, layer) => steered[step][layer] - plain[step][layer];
+    let most = 1e-6;
+    for (let step = 0; step < steps; step++) for (let layer = 0; layer < layers; layer++) most = Math.max(most, Math.abs(difference(step, layer)));
+    canvas.width = steps;
+    canvas.height = layers;
+    const pen = canvas.getContext('2d'), picture = pen.createImageData(steps, layers);
+    for (let step = 0; step < steps; step++) {
+      for (let layer = 0; layer < layers; layer++) {
+        const share = difference(step, layer) / most, pole = share > 0 ? [213, 94, 0] : [0, 114, 178];
+        picture.data.set([...pole, 255 * Math.abs(share)], 4 * ((layers - 1 - layer) * steps + step));
+      }
+    }
+    pen.putImageData(picture, 0, 0);
+    return most;
+  };
+
   /** Entropy of the first codebook's next token, in bits, as a line from 0 to `most`. */
   play.drawEntropy = function (canvas, entropies, most) {
     const wide = 640, high = 64, pen = canvas.getContext('2d');

@@ -68,6 +68,7 @@
         prompt: one('lp-prompt').value.trim(), seed: number('lp-seed'), seconds, guidanceScale: number('lp-guidance'),
         temperature: number('lp-temperature'), topK: one('lp-topk').value.trim() === '' ? null : number('lp-topk'),
         doSample: !one('lp-greedy').checked, steering, common,
+        observe: attributes.vector(steering.length ? steering[0].vector : 'tempo'),
       };
     }
     const frameRate = () => (model ? model.frameRate : directions.frameRate);
@@ -92,7 +93,7 @@
           loading = null;
         }
         one('lp-load').hidden = true;
-        one('play').dataset.model = kind;
+        one('lp').dataset.model = kind;
         return model;
       })();
       return loading;
@@ -120,7 +121,7 @@
         progress(null);
         one('lp-make').disabled = one('lp-live').disabled = false;
         one('lp-stop').hidden = true;
-        delete one('play').dataset.busy;
+        delete one('lp').dataset.busy;
       }
     }
     one('lp-stop').addEventListener('click', () => running && running.abort());
@@ -150,13 +151,15 @@
         figure.classList.toggle('lp-heard', i === heard);
         line.style.left = `${100 * share}%`;
       });
-      one('play').dataset.position = (share * pair.seconds).toFixed(2);
+      one('lp-inside').querySelector('i').style.left = `${100 * share}%`;
+      one('lp').dataset.position = (share * pair.seconds).toFixed(2);
     }
 
     const unsteered = new Map();  // the last clips without steering, by what was asked: most presses ask for the same one
 
     async function plain(asked, signal, tell) {
-      const { steering, common, ...rest } = asked, key = JSON.stringify(rest);
+      const { steering, common, ...rest } = asked, { observe, ...named } = rest;
+      const key = JSON.stringify([named, steering.length ? steering[0].vector : 'tempo']);
       if (!unsteered.has(key)) {
         const clip = await model.generate({ ...rest, signal, onProgress: tell });
         if (unsteered.size > 8) unsteered.delete(unsteered.keys().next().value);
@@ -186,7 +189,7 @@
           show(asked, null, steered);
           pair.hear(1);
           if (!pair.playing) pair.start();
-          one('play').dataset.firstSound = Math.round(performance.now() - loaded);
+          one('lp').dataset.firstSound = Math.round(performance.now() - loaded);
         }
         const first = await plain(asked, signal, tellProgress('unsteered', parts - 1, parts));
         show(asked, first, steered);
@@ -196,7 +199,7 @@
         say(one('lp-status'), `${(write / steps).toFixed(1)} ms a step, ${((performance.now() - loaded) / 1000).toFixed(1)} s in all` +
           (loaded - began > 50 ? `, after ${((loaded - began) / 1000).toFixed(1)} s to load the model.` : '.'));
         history.replaceState(null, '', hash());
-        one('play').dataset.made = String(Number(one('play').dataset.made || 0) + 1);
+        one('lp').dataset.made = String(Number(one('lp').dataset.made || 0) + 1);
       });
     });
 
@@ -220,6 +223,20 @@
       const named = asked.steering.map(({ vector, multiplier, schedule }) => (schedule ? `${vector} by a curve` : `${play.signed(multiplier)} ${vector}`));
       figures[1].figure.firstElementChild.textContent = `steered: ${named.join(', ')}`;
       showMeasures();
+      showInside();
+    }
+
+    /** How far steering has moved the states themselves, at each layer. */
+    function showInside() {
+      const [plainClip, steeredClip] = made.clips, figure = one('lp-inside');
+      figure.hidden = !plainClip || !steeredClip || !plainClip.readings.length || !steeredClip.readings.length;
+      if (figure.hidden) return;
+      const [caption, view, note] = figure.children, { positive, negative } = made.asked.observe, canvas = view.firstElementChild;
+      const most = play.drawReadings(canvas, steeredClip.readings, plainClip.readings);
+      caption.textContent = `inside: from ${negative} to ${positive}`;
+      canvas.setAttribute('aria-label', `How much further toward ${positive} the steered clip's states are, by layer and time`);
+      say(note, `Each row is a layer, the last one on top; orange is further toward ${positive} than without steering, blue further away. ` +
+        `The strongest colour is ${most.toFixed(1)} times the distance between the two poles.`);
     }
 
     function showMeasures() {
@@ -257,10 +274,10 @@
         const names = [...attributes.rows].filter(([, { vector, value }]) => vector.kind === 'attribute' || value !== 0).map(([name]) => name);
         const steering = names.map(vector => ({ vector, multiplier: 1, ...common }));
         curve.set('', null);
-        one('play').dataset.busy = 'live';
+        one('lp').dataset.busy = 'live';
         live = play.perform(model, { ...clean, steering: withVectors(steering), multipliers: names.map(name => attributes.get(name)), signal }, context, {
           moved: seconds => {
-            one('play').dataset.delay = seconds.toFixed(2);
+            one('lp').dataset.delay = seconds.toFixed(2);
             say(one('lp-status'), `Playing. You hear this move of λ ${seconds.toFixed(1)} s after you made it: so far is writing ahead of the ear.`);
           },
           played: frame => progress(Math.min(1, frame / (asked.seconds * model.frameRate))),
@@ -279,7 +296,7 @@
         show({ ...asked, steering: moved }, first, moved.length ? clip : null);
         pair.hear(moved.length ? 1 : 0);
         say(one('lp-status'), 'Your moves were kept: below is the clip that they made, and the same music without them.');
-        one('play').dataset.made = String(Number(one('play').dataset.made || 0) + 1);
+        one('lp').dataset.made = String(Number(one('lp').dataset.made || 0) + 1);
       });
     });
 
@@ -346,7 +363,7 @@
     window.addEventListener('hashchange', follow);
     follow();
     if (one('blind')) play.blindTest(directions, () => ready());
-    one('play').dataset.ready = 'yes';
+    one('lp').dataset.ready = 'yes';
   }
 
   begin();
