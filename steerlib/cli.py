@@ -143,7 +143,9 @@ def _steer(args: argparse.Namespace) -> None:
         _follow(args)
         return
     if not (args.vector and args.prompt and args.multiplier):
-        args.parser.error("give a vector, --prompt and --multiplier, or all of them in one file: --from clip.json")
+        args.parser.error(
+            "give a vector, --prompt and --multiplier, or all of them in one file: --from clip.json"
+        )
     model, processor = _load(args)
     vector = SteeringVector.load(args.vector, model=model)
     settings = [(prompt, factor) for prompt in args.prompt for factor in args.multiplier]
@@ -413,7 +415,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     steer.set_defaults(parser=steer)
     steer.add_argument("vector", type=Path, nargs="?", help="a .safetensors file")
-    steer.add_argument("--from", dest="recipe", type=Path, metavar="JSON", help="a clip's file from the page Play")
+    steer.add_argument(
+        "--from", dest="recipe", type=Path, metavar="JSON", help="a clip's file from the page Play"
+    )
     steer.add_argument("--prompt", nargs="+")
     steer.add_argument("--multiplier", nargs="+", type=float, help="0 is the unsteered clip")
     steer.add_argument("--layer", type=int, help="source layer (One-to-All); left out: All-to-All")
