@@ -5,7 +5,11 @@
   const PLACES = 17, STEP = 0.005;
 
   play.Curve = class {
-    constructor(changed) {
+    /**
+     * @param {(attribute: string) => number} sliderOf  λ of an attribute's slider, where its curve begins
+     * @param {() => void} changed
+     */
+    constructor(sliderOf, changed) {
       this.root = play.one('lp-curve');
       this.canvas = this.root.querySelector('canvas');
       this.which = play.one('lp-curve-of');
@@ -20,7 +24,10 @@
       });
       this.canvas.addEventListener('pointermove', event => { if (this.canvas.hasPointerCapture(event.pointerId)) drag(event); });
       this.root.addEventListener('keydown', event => this.press(event));
-      this.which.addEventListener('change', this.changed);
+      this.which.addEventListener('change', () => {
+        if (this.attribute && this.values.every(value => value === 0)) this.values.fill(sliderOf(this.attribute));
+        this.changed();
+      });
       play.one('lp-curve-flat').addEventListener('click', () => { this.values.fill(0); this.changed(); });
       play.one('lp-curve-fold').addEventListener('toggle', () => this.draw());
       window.addEventListener('resize', () => this.draw());

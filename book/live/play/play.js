@@ -26,7 +26,7 @@
 
     const showWords = play.offerWords(directions, () => {});
     const attributes = new play.Attributes(directions.vectors, () => turn());
-    const curve = new play.Curve(() => { attributes.yieldTo(curve.attribute); });
+    const curve = new play.Curve(name => attributes.get(name), () => attributes.yieldTo(curve.attribute));
     one('lp-layer').append(
       ...Array.from({ length: layers }, (_, layer) => play.make('option', { value: layer }, layer === directions.layer ? `${layer} (the book’s)` : layer)),
       play.make('option', { value: '' }, 'each block its own')
@@ -278,7 +278,7 @@
         live = play.perform(model, { ...clean, steering: withVectors(steering), multipliers: names.map(name => attributes.get(name)), signal }, context, {
           moved: seconds => {
             one('lp').dataset.delay = seconds.toFixed(2);
-            say(one('lp-status'), `Playing. You hear this move of λ ${seconds.toFixed(1)} s after you made it: so far is writing ahead of the ear.`);
+            say(one('lp-status'), `Playing. You hear this move of λ ${seconds.toFixed(1)} s after you made it, for the model writes that far ahead of your ear.`);
           },
           played: frame => progress(Math.min(1, frame / (asked.seconds * model.frameRate))),
         });
