@@ -13,17 +13,9 @@ ENGINE = (
     "codec", "generate", "listening", "measure", "vectors", "worker", "interface",
 )  # fmt: skip
 PLAY = (
-    "page",
-    "words",
-    "attributes",
-    "curve",
-    "pictures",
-    "players",
-    "sharing",
-    "performance",
-    "blind",
+    "page", "words", "attributes", "curve", "form", "pictures", "players", "sharing", "result", "performance", "blind",
     "play",
-)
+)  # fmt: skip
 
 
 def engine() -> str:

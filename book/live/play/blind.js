@@ -131,13 +131,9 @@
       const what = asked === 'worse' ? 'You called the steered clip the worse one' : 'You were right';
       const chance = low > 0.5 ? 'more often than guessing would be' : high < 0.5 ? 'less often than guessing would be' : 'which guessing could do as well';
       play.say(play.one('lb-verdict'), `${what} in ${right} of ${n} trials, ${percent(right / n)} % [${percent(low)}, ${percent(high)}] (exact 95 % interval): ${chance}.`);
-      const heads = ['trial', 'prompt', 'λ', 'A', 'B', 'answer', 'right'];
-      play.one('lb-table').replaceChildren(
-        play.make('thead', {}, play.make('tr', {}, ...heads.map(head => play.make('th', { scope: 'col' }, head)))),
-        play.make('tbody', {}, ...rows.map(row => play.make('tr', {}, ...[
-          row.trial, row.prompt, `${play.signed(row.lambda)} ${row.attribute}`, row.a, row.b, row.answer, row.right ? 'yes' : 'no',
-        ].map(value => play.make('td', {}, String(value))))))
-      );
+      play.fillTable(play.one('lb-table'), ['trial', 'prompt', 'λ', 'A', 'B', 'answer', 'right'], rows.map(row => [
+        String(row.trial), row.prompt, `${play.signed(row.lambda)} ${row.attribute}`, row.a, row.b, row.answer, row.right ? 'yes' : 'no',
+      ]));
       play.one('lb-verdict').setAttribute('tabindex', '-1');
       play.one('lb-verdict').focus();
     }

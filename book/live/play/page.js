@@ -15,6 +15,15 @@ var SteerPlay = {};
     return element;
   };
 
+  /** Fill a table with a row of heads and rows of text, of which the first cell is a head if its column has none. */
+  play.fillTable = function (table, heads, rows) {
+    const cell = (text, i) => (i === 0 && !heads[0] ? play.make('th', { scope: 'row' }, text) : play.make('td', {}, text));
+    table.replaceChildren(
+      play.make('thead', {}, play.make('tr', {}, ...heads.map(head => play.make('th', { scope: 'col' }, head)))),
+      play.make('tbody', {}, ...rows.map(row => play.make('tr', {}, ...row.map(cell))))
+    );
+  };
+
   /** A number as the book writes it: a true minus sign, a plus where it is positive. */
   play.signed = value => (value > 0 ? '+' : value < 0 ? '−' : '') + String(+Math.abs(value).toPrecision(3));
 

@@ -22,8 +22,8 @@
     });
   };
 
-  /** Show chips below the prompt and name unknown words; calls `changed` when a chip has changed the prompt. */
-  play.offerWords = function ({ words, vocabulary }, changed) {
+  /** Show chips below the prompt and name unknown words; gives a function that shows them anew. */
+  play.offerWords = function ({ words, vocabulary }) {
     const prompt = play.one('lp-prompt'), known = new Set(vocabulary), chips = [];
     for (const [name, group] of Object.entries(words)) {
       const row = play.make('div', { role: 'group', 'aria-label': name });
@@ -32,7 +32,6 @@
         chip.addEventListener('click', () => {
           prompt.value = play.toggleWord(prompt.value, word, group, name === 'instrument');
           show();
-          changed();
         });
         chips.push({ chip, word });
         row.append(chip);
