@@ -5,7 +5,8 @@ SteerLive.part(function (live) {
   /** Bytes of a base64 text. */
   live.fromBase64 = function (text) {
     if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
-    const binary = atob(text), bytes = new Uint8Array(binary.length);
+    const binary = atob(text);
+    const bytes = new Uint8Array(binary.length);
     for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
     return bytes;
   };
@@ -21,9 +22,14 @@ SteerLive.part(function (live) {
   live.widenHalves = function (halves, out) {
     const bits = new Uint32Array(out.buffer, out.byteOffset, out.length);
     for (let i = 0; i < halves.length; i++) {
-      const half = halves[i], sign = (half & 0x8000) << 16, exponent = (half >> 10) & 31, mantissa = half & 1023;
-      if (exponent === 0) out[i] = (sign ? -1 : 1) * mantissa * 2 ** -24;  // subnormal, or zero
-      else if (exponent === 31) bits[i] = sign | 0x7f800000 | (mantissa << 13);  // infinite, or no number
+      const half = halves[i];
+      const sign = (half & 0x8000) << 16;
+      const exponent = (half >> 10) & 31;
+      const mantissa = half & 1023;
+      if (exponent === 0)
+        out[i] = (sign ? -1 : 1) * mantissa * 2 ** -24; // subnormal, or zero
+      else if (exponent === 31)
+        bits[i] = sign | 0x7f800000 | (mantissa << 13); // infinite, or no number
       else bits[i] = sign | ((exponent + 112) << 23) | (mantissa << 13);
     }
   };

@@ -3,19 +3,24 @@ SteerLive.part(function (live) {
   'use strict';
 
   const EPSILON = 1e-5;
-  const TAPS = 3;  // of a convolution, on each side of the middle
+  const TAPS = 3; // of a convolution, on each side of the middle
 
-  const CHUNK = 6;  // code frames of sound made at a time
-  const FORESIGHT = 6;  // code frames after a chunk that it waits for; `reach` would be exact, and late
-  const AROUND = 8;  // spectrogram frames on each side that the phases are smoothed with
+  const CHUNK = 6; // code frames of sound made at a time
+  const FORESIGHT = 6; // code frames after a chunk that it waits for; `reach` would be exact, and late
+  const AROUND = 8; // spectrogram frames on each side that the phases are smoothed with
 
   live.Codec = class {
     constructor(memory, tensors, config) {
-      const c = config.audio_encoder, name = 'audio_encoder.', depth = Array.from({ length: c.depth }, (_, i) => i);
+      const c = config.audio_encoder,
+        name = 'audio_encoder.',
+        depth = Array.from({ length: c.depth }, (_, i) => i);
       if (c.model_type !== 'spectral_codec') throw new Error(`The page has no codec of the kind ${c.model_type}.`);
       const block = (at, width) => ({
-        width, taps: tensors.place(at + '.kernel'), norm: tensors.norm(at + '.norm'),
-        up: tensors.linear(at + '.up'), down: tensors.linear(at + '.down'),
+        width,
+        taps: tensors.place(at + '.kernel'),
+        norm: tensors.norm(at + '.norm'),
+        up: tensors.linear(at + '.up'),
+        down: tensors.linear(at + '.down'),
       });
       this.memory = memory;
       this.config = c;
@@ -46,22 +51,30 @@ SteerLive.part(function (live) {
 
     /** Spectrogram in dB, (frames × stride, bins), of codes: an Int16Array of `frames` for each codebook. */
     spectrogram(codes) {
-      const { memory, config: c } = this, { kernel } = memory, frames = codes[0].length, top = memory.top;
-      const widest = Math.max(c.latent_size, c.stride * c.decoder_size, c.codebook_dim), bins = this.head.outputs;
-      const x = memory.reserve(frames * widest), y = memory.reserve(frames * widest);
+      const { memory, config: c } = this,
+        { kernel } = memory,
+        frames = codes[0].length,
+        top = memory.top;
+      const widest = Math.max(c.latent_size, c.stride * c.decoder_size, c.codebook_dim),
+        bins = this.head.outputs;
+      const x = memory.reserve(frames * widest),
+        y = memory.reserve(frames * widest);
       const wide = memory.reserve(frames * Math.max(this.slow[0].up.outputs, c.stride * this.fast[0].up.outputs));
       const out = memory.reserve(frames * c.stride * bins + 4);
       const scratch = { y, wide };
 
       const latents = memory.view(y, frames * c.codebook_dim).fill(0);
-      codes.forEach((book, k) => book.forEach((code, frame) => {
-        const entry = memory.view(this.books + 4 * (k * c.codebook_size + code) * c.codebook_dim, c.codebook_dim);
-        for (let i = 0; i < c.codebook_dim; i++) latents[frame * c.codebook_dim + i] += entry[i];
-      }));
+      codes.forEach((book, k) =>
+        book.forEach((code, frame) => {
+          const entry = memory.view(this.books + 4 * (k * c.codebook_size + code) * c.codebook_dim, c.codebook_dim);
+          for (let i = 0; i < c.codebook_dim; i++) latents[frame * c.codebook_dim + i] += entry[i];
+        }),
+      );
       this.multiply(this.first, y, x, frames, 0);
       for (const block of this.slow) this.run(block, x, frames, scratch);
-      this.multiply(this.up, x, y, frames, 0);  // one row of `stride` frames for each code frame
-      const rows = frames * c.stride, fast = y;
+      this.multiply(this.up, x, y, frames, 0); // one row of `stride` frames for each code frame
+      const rows = frames * c.stride,
+        fast = y;
       for (const block of this.fast) this.run(block, fast, rows, { y: x, wide });
       kernel.normalise(fast, x, this.norm.weight, this.norm.bias, c.decoder_size, rows, EPSILON);
       this.multiply(this.head, x, out, rows, 0);
@@ -76,7 +89,8 @@ SteerLive.part(function (live) {
 
     /** One ConvNeXt block on x (rows, width), in place. */
     run(block, x, rows, { y, wide }) {
-      const { kernel } = this.memory, { width } = block;
+      const { kernel } = this.memory,
+        { width } = block;
       kernel.convolve(x, y, block.taps, width, rows);
       kernel.normalise(y, y, block.norm.weight, block.norm.bias, width, rows, EPSILON);
       this.multiply(block.up, y, wide, rows, 0);
@@ -99,11 +113,11 @@ SteerLive.part(function (live) {
   live.SoundStream = class {
     constructor(codec, frames) {
       this.codec = codec;
-      this.frames = frames;  // of the whole clip
+      this.frames = frames; // of the whole clip
       this.sent = 0;
       this.state = codec.vocoder.startOfPhases();
-      this.left = { magnitudes: [], phases: [] };  // of the last frames before the next chunk
-      this.tail = null;  // what the last chunk would sound like a little further
+      this.left = { magnitudes: [], phases: [] }; // of the last frames before the next chunk
+      this.tail = null; // what the last chunk would sound like a little further
     }
 
     /** Code frames that must be complete before the next chunk can be made. */
@@ -114,24 +128,33 @@ SteerLive.part(function (live) {
 
     /** The next chunk's samples; `codes` must be complete up to `needed`. */
     next(codes) {
-      const { codec, sent, frames } = this, { stride } = codec.config, { bins, hop } = codec.vocoder;
-      const end = Math.min(frames, sent + CHUNK), from = Math.max(0, sent - codec.reach), to = this.needed;
+      const { codec, sent, frames } = this;
+      const { stride } = codec.config;
+      const { bins, hop } = codec.vocoder;
+      const end = Math.min(frames, sent + CHUNK);
+      const from = Math.max(0, sent - codec.reach);
+      const to = this.needed;
       const window = codec.spectrogram(codes.map(book => book.subarray(from, to)));
       const row = frame => (frame - from) * stride * bins;
       const right = Math.min(frames, end + AROUND / stride);
       const own = codec.vocoder.begin(window.subarray(row(sent), row(end)), this.state);
       const ahead = codec.vocoder.begin(window.subarray(row(end), row(right)), {
-        cycles: this.state.cycles.slice(), before: this.state.before.slice(),
+        cycles: this.state.cycles.slice(),
+        before: this.state.before.slice(),
       });
       const joined = field => Float32Array.from([...this.left[field], ...own[field], ...ahead[field]]);
-      const before = this.left.phases.length / bins, made = { magnitudes: joined('magnitudes'), phases: joined('phases') };
+      const before = this.left.phases.length / bins;
+      const made = { magnitudes: joined('magnitudes'), phases: joined('phases') };
       const sound = codec.vocoder.finish({ ...made, frames: made.phases.length / bins });
 
       const keep = Math.max(0, own.phases.length - AROUND * bins);
       this.left = { magnitudes: own.magnitudes.slice(keep), phases: own.phases.slice(keep) };
       this.sent = end;
       const chunk = sound.slice(before * hop, (before + own.frames) * hop);
-      if (this.tail) this.tail.forEach((old, i) => { chunk[i] += (old - chunk[i]) * (1 - i / this.tail.length); });
+      if (this.tail)
+        this.tail.forEach((old, i) => {
+          chunk[i] += (old - chunk[i]) * (1 - i / this.tail.length);
+        });
       this.tail = sound.slice((before + own.frames) * hop, (before + own.frames + AROUND / 2) * hop);
       return chunk;
     }

@@ -4,12 +4,12 @@
 SteerLive.part(function (live) {
   'use strict';
 
-  const EPSILON = 1e-5;  // of torch's LayerNorm
-  const SITES = ['attention', 'residual'];
+  const EPSILON = 1e-5; // of torch's LayerNorm
 
   live.Decoder = class {
     constructor(memory, tensors, config, startToken) {
-      const c = config.decoder, stack = 'decoder.model.decoder.';
+      const c = config.decoder;
+      const stack = 'decoder.model.decoder.';
       if (c.activation_function !== 'gelu') throw new Error(`The page has no activation ${c.activation_function}.`);
       this.memory = memory;
       this.startToken = startToken;
@@ -45,7 +45,8 @@ SteerLive.part(function (live) {
       if (!tensors.has('audio_enc_to_dec_proj.weight')) {
         return Float32Array.from({ length: this.hidden }, (_, i) => (i === 0 ? 1 : 0));
       }
-      const { memory, hidden } = this, { num_chroma: chroma } = config;
+      const { memory, hidden } = this;
+      const { num_chroma: chroma } = config;
       const weight = memory.view(tensors.place('audio_enc_to_dec_proj.weight'), hidden * chroma).slice();
       const bias = memory.view(tensors.place('audio_enc_to_dec_proj.bias'), hidden);
       return Float32Array.from({ length: hidden }, (_, i) => weight[i * chroma] + bias[i]);
@@ -67,6 +68,7 @@ SteerLive.part(function (live) {
       this.observed = observed;
       this.readings = new Float32Array(this.depth);
       this.lanes = lanes;
+      this.allLanes = Array.from({ length: lanes }, (_, lane) => lane);
       this.capacity = this.prefix(textLength) + frames + this.codebooks - 1;
       const rows = Math.max(this.chroma, lanes * (textLength + 1), lanes);
       this.states = memory.reserve(rows * hidden);
@@ -87,14 +89,20 @@ SteerLive.part(function (live) {
     /** Take the edits of the next passes: one object {attention, residual} of lists for each lane, see `editsOf`. */
     setEdits(lanes) {
       let used = 0;
-      this.edits = lanes.map(sites => Object.fromEntries(SITES.map(site => [site, sites[site].map(({ delta, keepNorm }) => {
-        const at = this.deltas[used++];
-        this.memory.view(at, delta.length).set(delta);
-        const acts = Array.from({ length: this.depth }, (_, block) => (
-          delta.subarray(block * this.hidden, (block + 1) * this.hidden).some(value => value !== 0)
-        ));
-        return { at, keepNorm, acts };
-      })])));
+      const place = edit => this.placed(edit, this.deltas[used++]);
+      this.edits = lanes.map(sites => ({
+        attention: sites.attention.map(place),
+        residual: sites.residual.map(place),
+      }));
+    }
+
+    /** An edit with its delta at an address, and the blocks at which there is something to add. */
+    placed({ delta, keepNorm }, at) {
+      this.memory.view(at, delta.length).set(delta);
+      const acts = Array.from({ length: this.depth }, (_, block) =>
+        delta.subarray(block * this.hidden, (block + 1) * this.hidden).some(value => value !== 0),
+      );
+      return { at, keepNorm, acts };
     }
 
     /**
@@ -103,7 +111,8 @@ SteerLive.part(function (live) {
      * The melody comes first and is the same for all lanes: it is read once, unless the lanes are steered differently.
      */
     readPrefix(texts, sameEdits) {
-      const { memory, hidden, lanes, chroma } = this, length = texts[0].length / hidden;
+      const { memory, hidden, lanes, chroma } = this;
+      const length = texts[0].length / hidden;
       for (let lane = 0; lane < (sameEdits ? 1 : lanes); lane++) {
         const states = memory.view(this.states, chroma * hidden);
         for (let row = 0; row < chroma; row++) states.set(this.melody, row * hidden);
@@ -115,17 +124,21 @@ SteerLive.part(function (live) {
         states.set(text);
         this.embed(new Int32Array(this.codebooks).fill(this.startToken), states.subarray(length * hidden));
       });
-      this.run(texts.map((_, lane) => lane), length + 1, chroma);
+      this.run(this.allLanes, length + 1, chroma);
       const normed = memory.view(this.normed, lanes * (length + 1) * hidden);
       for (let lane = 0; lane < lanes; lane++) {
-        this.last.set(normed.subarray((lane * (length + 1) + length) * hidden, (lane + 1) * (length + 1) * hidden), lane * hidden);
+        this.last.set(
+          normed.subarray((lane * (length + 1) + length) * hidden, (lane + 1) * (length + 1) * hidden),
+          lane * hidden,
+        );
       }
       this.at = chroma + length + 1;
     }
 
     /** Keys and values of the first lane's first positions, for the other lanes. */
     copyCache(positions) {
-      const { hidden, capacity, lanes, depth } = this, each = capacity * hidden;
+      const { hidden, capacity, lanes, depth } = this;
+      const each = capacity * hidden;
       for (const address of [this.keys, this.values]) {
         const all = this.memory.view(address, depth * lanes * each);
         for (let block = 0; block < depth; block++) {
@@ -139,10 +152,11 @@ SteerLive.part(function (live) {
 
     /** Read the tokens of one position (one for each codebook), which are the same for all lanes. */
     step(tokens) {
-      const { memory, hidden, lanes } = this, states = memory.view(this.states, lanes * hidden);
+      const { memory, hidden, lanes } = this;
+      const states = memory.view(this.states, lanes * hidden);
       this.embed(tokens, states.subarray(0, hidden));
       for (let lane = 1; lane < lanes; lane++) states.copyWithin(lane * hidden, 0, hidden);
-      this.run(Array.from({ length: lanes }, (_, lane) => lane), 1, this.at);
+      this.run(this.allLanes, 1, this.at);
       this.last.set(memory.view(this.normed, lanes * hidden));
       this.at++;
     }
@@ -159,12 +173,23 @@ SteerLive.part(function (live) {
 
     /** Logits (codebooks, vocabulary) of the next tokens. Guidance is linear and so are the heads: states are guided. */
     predict(scale) {
-      const { memory, hidden, last, lanes } = this, guided = memory.view(this.guided, hidden);
+      const { memory, hidden, last, lanes } = this;
+      const guided = memory.view(this.guided, hidden);
       for (let i = 0; i < hidden; i++) {
-        const conditional = last[i], other = last[hidden + i];
+        const conditional = last[i];
+        const other = last[hidden + i];
         guided[i] = lanes === 1 ? conditional : other + Math.fround(Math.fround(conditional - other) * scale);
       }
-      memory.kernel.multiply(this.guided, this.headWeights, this.logits, hidden, this.codebooks * this.vocabulary, 1, 0, 0);
+      memory.kernel.multiply(
+        this.guided,
+        this.headWeights,
+        this.logits,
+        hidden,
+        this.codebooks * this.vocabulary,
+        1,
+        0,
+        0,
+      );
       return memory.view(this.logits, this.codebooks * this.vocabulary);
     }
 
@@ -173,9 +198,12 @@ SteerLive.part(function (live) {
      * lie at `this.states`, without their position; the normalised ones are left at `this.normed`.
      */
     run(lanes, count, at) {
-      const { memory, hidden, inner, states, normed, qkv, attended, wide } = this, { kernel } = memory;
-      const rows = lanes.length * count, row = 4 * hidden;
-      for (let i = 0; i < rows; i++) kernel.add(this.positionTable + (at + i % count) * row, states + i * row, hidden);
+      const { memory, hidden, inner, states, normed, qkv, attended, wide } = this;
+      const { kernel } = memory;
+      const rows = lanes.length * count;
+      const row = 4 * hidden;
+      for (let i = 0; i < rows; i++)
+        kernel.add(this.positionTable + (at + (i % count)) * row, states + i * row, hidden);
       this.blocks.forEach((block, k) => {
         kernel.normalise(states, normed, block.norm.weight, block.norm.bias, hidden, rows, EPSILON);
         kernel.multiply(normed, block.qkv, qkv, hidden, 3 * hidden, rows, 0, 0);
@@ -197,25 +225,32 @@ SteerLive.part(function (live) {
 
     /** Keep keys and values of `count` positions of a lane, whose rows begin at `first`, and attend from each of them. */
     attend(block, lane, first, count, at) {
-      const { memory, hidden, heads } = this, row = 4 * hidden;
-      const cache = 4 * (block * this.lanes + lane) * this.capacity * hidden, keys = this.keys + cache, values = this.values + cache;
+      const { memory, hidden, heads } = this;
+      const row = 4 * hidden;
+      const cache = 4 * (block * this.lanes + lane) * this.capacity * hidden;
+      const keys = this.keys + cache;
+      const values = this.values + cache;
       const floats = memory.view(0, memory.top >> 2);
       for (let i = 0; i < count; i++) {
-        const from = (this.qkv >> 2) + (first + i) * 3 * hidden, to = (at + i) * hidden;
+        const from = (this.qkv >> 2) + (first + i) * 3 * hidden;
+        const to = (at + i) * hidden;
         floats.copyWithin((keys >> 2) + to, from + hidden, from + 2 * hidden);
         floats.copyWithin((values >> 2) + to, from + 2 * hidden, from + 3 * hidden);
       }
       for (let i = 0; i < count; i++) {
-        const query = this.qkv + 3 * (first + i) * row, out = this.attended + (first + i) * row;
+        const query = this.qkv + 3 * (first + i) * row;
+        const out = this.attended + (first + i) * row;
         memory.kernel.attend(query, keys, values, out, this.scores, heads, hidden / heads, at + i + 1, row);
       }
     }
 
     /** How far a state is along the observed direction of a layer: 1 is the whole distance between the two poles. */
     read(layer, state) {
-      const { hidden } = this, direction = this.observed.subarray(layer * hidden, (layer + 1) * hidden);
+      const { hidden } = this;
+      const direction = this.observed.subarray(layer * hidden, (layer + 1) * hidden);
       const values = this.memory.view(state, hidden);
-      let along = 0, square = 0;
+      let along = 0;
+      let square = 0;
       for (let i = 0; i < hidden; i++) {
         along += values[i] * direction[i];
         square += direction[i] * direction[i];
@@ -238,7 +273,9 @@ SteerLive.part(function (live) {
 
   /** Cosines, then sines, of each position at frequencies that fall from 1 to 1/10000; rounded where torch rounds. */
   function sinusoids(positions, hidden) {
-    const half = hidden / 2, table = new Float32Array(positions * hidden), slope = Math.fround(-Math.log(10000) / (half - 1));
+    const half = hidden / 2;
+    const table = new Float32Array(positions * hidden);
+    const slope = Math.fround(-Math.log(10000) / (half - 1));
     for (let i = 0; i < half; i++) {
       const frequency = Math.fround(Math.exp(Math.fround(i * slope)));
       for (let position = 0; position < positions; position++) {

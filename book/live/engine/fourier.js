@@ -22,18 +22,26 @@ SteerLive.part(function (live) {
       for (let i = 0; i < size; i++) {
         const j = reversed[i];
         if (j <= i) continue;
-        const x = re[i], y = im[i];
-        re[i] = re[j]; im[i] = im[j];
-        re[j] = x; im[j] = y;
+        const x = re[i];
+        const y = im[i];
+        re[i] = re[j];
+        im[i] = im[j];
+        re[j] = x;
+        im[j] = y;
       }
       for (let length = 2; length <= size; length <<= 1) {
-        const half = length >> 1, stride = size / length;
+        const half = length >> 1;
+        const stride = size / length;
         for (let start = 0; start < size; start += length) {
           for (let j = 0, k = 0; j < half; j++, k += stride) {
-            const a = start + j, b = a + half;
-            const x = re[b] * cos[k] + im[b] * sin[k], y = im[b] * cos[k] - re[b] * sin[k];
-            re[b] = re[a] - x; im[b] = im[a] - y;
-            re[a] += x; im[a] += y;
+            const a = start + j;
+            const b = a + half;
+            const x = re[b] * cos[k] + im[b] * sin[k];
+            const y = im[b] * cos[k] - re[b] * sin[k];
+            re[b] = re[a] - x;
+            im[b] = im[a] - y;
+            re[a] += x;
+            im[a] += y;
           }
         }
       }

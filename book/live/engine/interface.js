@@ -2,7 +2,7 @@
 SteerLive.part(function (live) {
   'use strict';
 
-  if (typeof document === 'undefined') return;  // this text runs in the worker as well
+  if (typeof document === 'undefined') return; // this text runs in the worker as well
 
   const HOME = document.currentScript ? document.currentScript.src.replace(/[^/]*$/, '') : '';
   const waiting = { header: null, piece: null, directions: null };
@@ -22,7 +22,7 @@ SteerLive.part(function (live) {
       const name = url.replace(/^.*\//, '');
       script.onload = () => {
         script.remove();
-        reject(new live.BadInput(`${name} is damaged: build the book anew.`));  // no effect if something was handed over
+        reject(new live.BadInput(`${name} is damaged: build the book anew.`)); // no effect if something was handed over
       };
       script.onerror = () => {
         script.remove();
@@ -76,7 +76,9 @@ SteerLive.part(function (live) {
     directions = directions || (await live.loadDirections({ base, signal }));
     const header = await fetchScript(`${base}model-${kind}.js`, 'header', signal);
     if (header.format !== 1 || header.file !== directions.file) {
-      throw new live.BadInput('Weights and directions are of different versions of this book: build it anew, all of it.');
+      throw new live.BadInput(
+        'Weights and directions are of different versions of this book: build it anew, all of it.',
+      );
     }
     const model = new LiveModel(header, directions);
     try {
@@ -137,7 +139,8 @@ SteerLive.part(function (live) {
     /** A vector of its name, or as it is. */
     vector(given) {
       const known = typeof given === 'string' ? this.vectors[given] : given;
-      if (!known) throw new live.BadInput(`There is no direction “${given}”: there are ${Object.keys(this.vectors).join(', ')}.`);
+      if (!known)
+        throw new live.BadInput(`There is no direction “${given}”: there are ${Object.keys(this.vectors).join(', ')}.`);
       return known;
     }
 
@@ -180,7 +183,9 @@ SteerLive.part(function (live) {
      */
     perform(request, { ahead }) {
       let id;
-      const clip = this.write(request, { ahead, multipliers: request.multipliers }, given => { id = given; });
+      const clip = this.write(request, { ahead, multipliers: request.multipliers }, given => {
+        id = given;
+      });
       const tell = (type, more) => this.worker.postMessage({ id, type, ...more });
       return { clip, turn: multipliers => tell('turn', { multipliers }), heard: frame => tell('heard', { frame }) };
     }
@@ -192,9 +197,19 @@ SteerLive.part(function (live) {
       if (signal && signal.aborted) throw new DOMException('aborted', 'AbortError');
       if (signal) signal.addEventListener('abort', abort, { once: true });
       try {
-        return await this.ask('write', { request: this.prepared(request), ...more }, {
-          id(given) { id = given; tellId(given); }, progress: onProgress, sound: onSound, turned: onTurn,
-        });
+        return await this.ask(
+          'write',
+          { request: this.prepared(request), ...more },
+          {
+            id(given) {
+              id = given;
+              tellId(given);
+            },
+            progress: onProgress,
+            sound: onSound,
+            turned: onTurn,
+          },
+        );
       } finally {
         if (signal) signal.removeEventListener('abort', abort);
       }

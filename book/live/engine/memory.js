@@ -2,13 +2,13 @@
 SteerLive.part(function (live) {
   'use strict';
 
-  const PAGE = 65536;  // bytes; WebAssembly's unit
+  const PAGE = 65536; // bytes; WebAssembly's unit
 
   /** Room for arrays of float32 in the kernel's memory. Addresses are bytes; room is given back from the end only. */
   live.Memory = class {
     constructor(kernel) {
       this.kernel = kernel;
-      this.top = PAGE;  // what lies below is the kernel's own
+      this.top = PAGE; // what lies below is the kernel's own
     }
 
     /** The address of room for so many numbers. Throws if the browser gives no more memory. */
@@ -22,7 +22,7 @@ SteerLive.part(function (live) {
         } catch {
           this.top = at;
           throw new live.BadInput(
-            'The browser has no memory left for this: close other pages, ask for a shorter clip, or load the small model.'
+            'The browser has no memory left for this: close other pages, ask for a shorter clip, or load the small model.',
           );
         }
       }
@@ -84,8 +84,14 @@ SteerLive.part(function (live) {
       const { type, at, scales } = this.table[name];
       if (type === 'F16') live.widenHalves(new Uint16Array(this.bytes.buffer, at, out.length), out);
       else {
-        const rows = this.shape(name).slice(0, -1).reduce((a, b) => a * b, 1);
-        live.widenBytes(new Int8Array(this.bytes.buffer, at, out.length), new Float32Array(this.bytes.buffer, scales, rows), out);
+        const rows = this.shape(name)
+          .slice(0, -1)
+          .reduce((a, b) => a * b, 1);
+        live.widenBytes(
+          new Int8Array(this.bytes.buffer, at, out.length),
+          new Float32Array(this.bytes.buffer, scales, rows),
+          out,
+        );
       }
     }
 

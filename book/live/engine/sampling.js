@@ -28,7 +28,8 @@ SteerLive.part(function (live) {
    * @param {{temperature: number, topK: number|null}} sampling
    */
   live.chooseTokens = function (logits, codebooks, keys, sampling) {
-    const vocabulary = logits.length / codebooks, noisy = new Float32Array(vocabulary);
+    const vocabulary = logits.length / codebooks;
+    const noisy = new Float32Array(vocabulary);
     return Int32Array.from({ length: codebooks }, (_, k) => {
       const scores = logits.subarray(k * vocabulary, (k + 1) * vocabulary);
       if (scores.some(Number.isNaN)) {
@@ -47,7 +48,8 @@ SteerLive.part(function (live) {
   function bestOfTop(scores, noisy, topK) {
     let floor = -Infinity;
     for (;;) {
-      let best = -1, above = 0;
+      let best = -1;
+      let above = 0;
       for (let token = 0; token < scores.length; token++) {
         if (scores[token] > floor && (best < 0 || noisy[token] > noisy[best])) best = token;
       }
@@ -59,10 +61,13 @@ SteerLive.part(function (live) {
 
   /** How undecided a choice is: the entropy of the probabilities of one codebook's next token, in bits. */
   live.entropyOf = function (logits, vocabulary, temperature) {
-    let largest = -Infinity, total = 0, weighted = 0;
+    let largest = -Infinity;
+    let total = 0;
+    let weighted = 0;
     for (let i = 0; i < vocabulary; i++) largest = Math.max(largest, logits[i]);
     for (let i = 0; i < vocabulary; i++) {
-      const x = (logits[i] - largest) / temperature, weight = Math.exp(x);
+      const x = (logits[i] - largest) / temperature;
+      const weight = Math.exp(x);
       total += weight;
       weighted += weight * x;
     }

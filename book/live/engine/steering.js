@@ -22,18 +22,26 @@ SteerLive.part(function (live) {
   /** A steering with all its fields, or an error that says what is wrong with it. */
   live.checkSteering = function (given, depth, hidden, branches) {
     const steering = {
-      multiplier: 1, sourceLayer: null, layers: null, steps: 'all', branches: 'both', site: 'residual',
-      preserveNorm: false, schedule: null, ...given,
+      multiplier: 1,
+      sourceLayer: null,
+      layers: null,
+      steps: 'all',
+      branches: 'both',
+      site: 'residual',
+      preserveNorm: false,
+      schedule: null,
+      ...given,
     };
     const { directions, multiplier, sourceLayer, layers, schedule } = steering;
     if (!directions || directions.length !== depth * hidden) {
       const size = directions ? `${directions.length} numbers` : 'none';
       throw new live.BadInput(
         `This vector does not fit the model, which has ${depth} layers of ${hidden} numbers; the vector has ${size}. ` +
-        'Take a vector from this model.'
+          'Take a vector from this model.',
       );
     }
-    if (!directions.every(Number.isFinite)) throw new live.BadInput('This vector holds numbers that are not finite: make it again.');
+    if (!directions.every(Number.isFinite))
+      throw new live.BadInput('This vector holds numbers that are not finite: make it again.');
     if (!Number.isFinite(multiplier)) throw new live.BadInput(`λ must be a finite number, not ${multiplier}.`);
     const isLayer = layer => Number.isInteger(layer) && layer >= 0 && layer < depth;
     if (sourceLayer !== null && !isLayer(sourceLayer)) {
@@ -48,7 +56,9 @@ SteerLive.part(function (live) {
       }
     }
     if (steering.branches === 'unconditional' && branches === 1) {
-      throw new live.BadInput('Without guidance there is no unconditional branch to steer: raise the guidance above 1.');
+      throw new live.BadInput(
+        'Without guidance there is no unconditional branch to steer: raise the guidance above 1.',
+      );
     }
     if (schedule !== null && (!schedule.length || ![...schedule].every(Number.isFinite))) {
       throw new live.BadInput('A schedule needs a finite factor for each frame, at least one.');
@@ -64,7 +74,8 @@ SteerLive.part(function (live) {
 
   /** What a steering adds at a frame, (depth, hidden), or null where that is nothing. */
   function deltas(steering, frame, depth) {
-    const { directions, sourceLayer, layers } = steering, hidden = directions.length / depth;
+    const { directions, sourceLayer, layers } = steering;
+    const hidden = directions.length / depth;
     const multiplier = Math.fround(live.multiplierAt(steering, frame));
     if (multiplier === 0) return null;
     const made = new Float32Array(directions.length);
@@ -86,7 +97,8 @@ SteerLive.part(function (live) {
     for (const each of steerings) {
       if (each.site !== site || (each.steps === 'first' && !isPrefix)) continue;
       if (each.branches !== 'both' && each.branches !== branch) continue;
-      const delta = deltas(each, frame, depth), last = edits[edits.length - 1];
+      const delta = deltas(each, frame, depth);
+      const last = edits[edits.length - 1];
       if (!delta) continue;
       if (last && !last.keepNorm && !each.preserveNorm) last.delta = last.delta.map((value, i) => value + delta[i]);
       else edits.push({ delta, keepNorm: each.preserveNorm });

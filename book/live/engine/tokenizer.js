@@ -3,8 +3,8 @@
 SteerLive.part(function (live) {
   'use strict';
 
-  const UNKNOWN_PENALTY = 10;  // below the least probable piece, as in the tokenizers library
-  const WORD = /[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu;  // as steerlib.models has it
+  const UNKNOWN_PENALTY = 10; // below the least probable piece, as in the tokenizers library
+  const WORD = /[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu; // as steerlib.models has it
 
   live.Tokenizer = class {
     /**
@@ -13,7 +13,8 @@ SteerLive.part(function (live) {
      */
     constructor(file, length) {
       const model = file.model;
-      if (model.type !== 'Unigram') throw new Error(`The page reads tokenizers of the kind Unigram, not ${model.type}.`);
+      if (model.type !== 'Unigram')
+        throw new Error(`The page reads tokenizers of the kind Unigram, not ${model.type}.`);
       this.pieces = new Map(model.vocab.map(([piece, score], id) => [piece, { id, score }]));
       this.longest = Math.max(...model.vocab.map(([piece]) => piece.length));
       this.unknown = { id: model.unk_id, score: Math.min(...model.vocab.map(([, score]) => score)) - UNKNOWN_PENALTY };
@@ -52,10 +53,13 @@ SteerLive.part(function (live) {
       const ids = this.tokens(prompt);
       if (ids.length > this.length) {
         throw new live.BadInput(
-          `The prompt has ${ids.length} tokens, and the model reads ${this.length} at most: shorten it.`
+          `The prompt has ${ids.length} tokens, and the model reads ${this.length} at most: shorten it.`,
         );
       }
-      return { ids: Int32Array.from({ length: this.length }, (_, i) => (i < ids.length ? ids[i] : this.padding)), count: ids.length };
+      return {
+        ids: Int32Array.from({ length: this.length }, (_, i) => (i < ids.length ? ids[i] : this.padding)),
+        count: ids.length,
+      };
     }
   };
 
@@ -67,7 +71,8 @@ SteerLive.part(function (live) {
 
   function normalise(text, step) {
     if (step.type === 'Lowercase') return text.toLowerCase();
-    if (step.type === 'Replace') return text.replace(new RegExp(step.pattern.Regex || step.pattern.String, 'gu'), step.content);
+    if (step.type === 'Replace')
+      return text.replace(new RegExp(step.pattern.Regex || step.pattern.String, 'gu'), step.content);
     if (step.type === 'Strip') return text.trim();
     throw new Error(`The page has no step “${step.type}” of tokenizers.`);
   }

@@ -2,17 +2,21 @@
 SteerLive.part(function (live) {
   'use strict';
 
-  const NAME = 'steerlib.SteeringVector', VERSION = 1, LARGEST_HEADER = 1e6;
+  const NAME = 'steerlib.SteeringVector';
+  const VERSION = 1;
+  const LARGEST_HEADER = 1e6;
 
   /** A vector {directions, layers, hidden, metadata} from the bytes of a safetensors file. */
   live.readVector = function (buffer) {
-    const damaged = why => new live.BadInput(
-      `This is no steering vector that can be read (${why}): drop a .safetensors file that SteeringVector.save has written.`
-    );
+    const damaged = why =>
+      new live.BadInput(
+        `This is no steering vector that can be read (${why}): drop a .safetensors file that SteeringVector.save has written.`,
+      );
     const view = new DataView(buffer);
     if (buffer.byteLength < 8) throw damaged('it is too short');
     const length = Number(view.getBigUint64(0, true));
-    if (length > LARGEST_HEADER || 8 + length > buffer.byteLength) throw damaged('it is not a safetensors file, or is damaged');
+    if (length > LARGEST_HEADER || 8 + length > buffer.byteLength)
+      throw damaged('it is not a safetensors file, or is damaged');
     let header, content;
     try {
       header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
@@ -25,7 +29,8 @@ SteerLive.part(function (live) {
     }
     const tensor = header.directions;
     if (!tensor || tensor.dtype !== 'F32' || tensor.shape.length !== 2) throw damaged('it holds no directions');
-    const [layers, hidden] = tensor.shape, [from, to] = tensor.data_offsets;
+    const [layers, hidden] = tensor.shape;
+    const [from, to] = tensor.data_offsets;
     if (to - from !== 4 * layers * hidden || 8 + length + to > buffer.byteLength) throw damaged('it is cut short');
     const directions = new Float32Array(buffer.slice(8 + length + from, 8 + length + to));
     if (!directions.every(Number.isFinite)) throw damaged('it holds numbers that are not finite');

@@ -2,15 +2,22 @@
 SteerLive.part(function (live) {
   'use strict';
 
-  const PATIENCE = 30;  // ms of work before messages are looked at
-  const POLL = 15;  // ms between looks at how far the ear is
+  const PATIENCE = 30; // ms of work before messages are looked at
+  const POLL = 15; // ms between looks at how far the ear is
 
   /** Answer the messages of a page; `scope` is the worker's global object. */
   live.serve = function (scope) {
-    let bytes = null, header = null, model = null, queue = Promise.resolve();
+    let bytes = null,
+      header = null,
+      model = null,
+      queue = Promise.resolve();
     const jobs = new Map();
     const { port1, port2 } = new MessageChannel();
-    const breathe = () => new Promise(resolve => { port1.onmessage = resolve; port2.postMessage(0); });
+    const breathe = () =>
+      new Promise(resolve => {
+        port1.onmessage = resolve;
+        port2.postMessage(0);
+      });
 
     const tasks = {
       begin(message) {
@@ -26,9 +33,16 @@ SteerLive.part(function (live) {
         bytes = null;
         const { decoder, codec } = model;
         return {
-          layers: decoder.depth, hidden: decoder.hidden, codebooks: decoder.codebooks, sampleRate: model.sampleRate,
-          frameRate: model.frameRate, longest: model.longest, memory: instance.exports.memory.buffer.byteLength,
-          lag: codec.lag + decoder.codebooks, file: header.file, kind: header.kind,
+          layers: decoder.depth,
+          hidden: decoder.hidden,
+          codebooks: decoder.codebooks,
+          sampleRate: model.sampleRate,
+          frameRate: model.frameRate,
+          longest: model.longest,
+          memory: instance.exports.memory.buffer.byteLength,
+          lag: codec.lag + decoder.codebooks,
+          file: header.file,
+          kind: header.kind,
         };
       },
       check({ request }) {
@@ -38,22 +52,28 @@ SteerLive.part(function (live) {
     };
 
     async function write({ id, request, ahead }) {
-      const job = jobs.get(id), tell = (type, more, moved) => scope.postMessage({ id, type, ...more }, moved || []);
+      const job = jobs.get(id),
+        tell = (type, more, moved) => scope.postMessage({ id, type, ...more }, moved || []);
       const asked = { ...request, steering: (request.steering || []).map(each => ({ ...each })) };
-      if (job.multipliers) {  // λ is moved while the music plays: the schedules are written as it goes
+      if (job.multipliers) {
+        // λ is moved while the music plays: the schedules are written as it goes
         asked.steering.forEach((each, i) => Object.assign(each, { multiplier: 1, schedule: [job.multipliers[i]] }));
       }
       const { frames } = model.check(asked);
-      const stream = ahead ? new live.SoundStream(model.codec, frames) : null, entropies = [], readings = [];
+      const stream = ahead ? new live.SoundStream(model.codec, frames) : null,
+        entropies = [],
+        readings = [];
       const began = performance.now();
-      let last = began, codes;
+      let last = began,
+        codes;
       for (const step of model.write(asked)) {
         codes = step.codes;
         entropies.push(step.entropy);
         if (asked.observe) readings.push(step.readings.slice());
         if (step.position === 1) tell('begun', { milliseconds: performance.now() - began });
         while (stream && stream.sent < frames && step.frame >= stream.needed) {
-          const from = stream.sent, samples = stream.next(codes);
+          const from = stream.sent,
+            samples = stream.next(codes);
           tell('sound', { from, samples }, [samples.buffer]);
         }
         if (performance.now() - last > PATIENCE) {
@@ -61,18 +81,26 @@ SteerLive.part(function (live) {
           await breathe();
           last = performance.now();
         }
-        while (stream && step.position > job.heard + ahead && !job.aborted) await new Promise(resolve => setTimeout(resolve, POLL));
+        while (stream && step.position > job.heard + ahead && !job.aborted)
+          await new Promise(resolve => setTimeout(resolve, POLL));
         if (job.aborted) return null;
         if (job.multipliers) {
-          const frame = step.position;  // the next pass writes it
-          asked.steering.forEach((each, i) => { each.schedule[frame] = job.multipliers[i]; });
+          const frame = step.position; // the next pass writes it
+          asked.steering.forEach((each, i) => {
+            each.schedule[frame] = job.multipliers[i];
+          });
           if (job.turned) tell('turned', { frame });
           job.turned = false;
         }
       }
-      const written = performance.now(), audio = model.codec.decode(codes);
+      const written = performance.now(),
+        audio = model.codec.decode(codes);
       return {
-        tokens: codes, audio, entropies, readings, sampleRate: model.sampleRate,
+        tokens: codes,
+        audio,
+        entropies,
+        readings,
+        sampleRate: model.sampleRate,
         schedules: asked.steering.map(each => each.schedule || null),
         memory: model.memory.kernel.memory.buffer.byteLength,
         times: { write: written - began, sound: performance.now() - written, steps: entropies.length },
@@ -81,9 +109,18 @@ SteerLive.part(function (live) {
 
     scope.onmessage = ({ data }) => {
       const { id, type } = data;
-      if (type === 'abort') { if (jobs.has(id)) jobs.get(id).aborted = true; return; }
-      if (type === 'heard') { if (jobs.has(id)) jobs.get(id).heard = data.frame; return; }
-      if (type === 'turn') { if (jobs.has(id)) Object.assign(jobs.get(id), { multipliers: data.multipliers, turned: true }); return; }
+      if (type === 'abort') {
+        if (jobs.has(id)) jobs.get(id).aborted = true;
+        return;
+      }
+      if (type === 'heard') {
+        if (jobs.has(id)) jobs.get(id).heard = data.frame;
+        return;
+      }
+      if (type === 'turn') {
+        if (jobs.has(id)) Object.assign(jobs.get(id), { multipliers: data.multipliers, turned: true });
+        return;
+      }
       jobs.set(id, { aborted: false, heard: 0, multipliers: data.multipliers || null });
       queue = queue.then(async () => {
         try {

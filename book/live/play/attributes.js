@@ -2,7 +2,8 @@
 (function (play) {
   'use strict';
 
-  const LARGEST = 0.1, STEP = 0.005;
+  const LARGEST = 0.1;
+  const STEP = 0.005;
 
   play.Attributes = class {
     /** @param {object} vectors  name -> {positive, negative, kind, safe} */
@@ -20,24 +21,47 @@
     add(name, vector) {
       if (this.rows.has(name)) this.rows.get(name).row.remove();
       const spoken = `λ of ${name}: ${vector.negative} to ${vector.positive}`;
-      const range = play.make('input', { type: 'range', min: -LARGEST, max: LARGEST, step: STEP, value: 0, 'aria-label': spoken, list: false });
-      const number = play.make('input', { type: 'number', step: STEP, value: 0, 'aria-label': `${spoken}, as a number` });
+      const range = play.make('input', {
+        type: 'range',
+        min: -LARGEST,
+        max: LARGEST,
+        step: STEP,
+        value: 0,
+        'aria-label': spoken,
+        list: false,
+      });
+      const number = play.make('input', {
+        type: 'number',
+        step: STEP,
+        value: 0,
+        'aria-label': `${spoken}, as a number`,
+      });
       const track = play.make('div', { class: 'lp-track' }, range);
       if (vector.safe) {
         const share = 50 * (vector.safe / LARGEST);
-        track.append(play.make('i', {
-          style: `left:${50 - share}%;width:${2 * share}%`, title: `no loss of quality was measured up to λ = ±${vector.safe}`,
-        }));
+        track.append(
+          play.make('i', {
+            style: `left:${50 - share}%;width:${2 * share}%`,
+            title: `no loss of quality was measured up to λ = ±${vector.safe}`,
+          }),
+        );
       }
-      const row = play.make('div', { class: 'lp-slider', 'data-attribute': name },
-        play.make('span', {}, vector.negative), track, play.make('span', {}, vector.positive), number);
+      const row = play.make(
+        'div',
+        { class: 'lp-slider', 'data-attribute': name },
+        play.make('span', {}, vector.negative),
+        track,
+        play.make('span', {}, vector.positive),
+        number,
+      );
       this.rows.set(name, { row, range, number, vector, value: 0 });
       range.addEventListener('input', () => this.set(name, Number(range.value)));
       range.addEventListener('dblclick', () => this.set(name, 0));
       number.addEventListener('input', () => this.set(name, Number(number.value), number));
       play.one(vector.kind === 'attribute' || vector.kind === 'own' ? 'lp-sliders' : 'lp-more').append(row);
       if (vector.kind === 'attribute') {
-        for (const id of ['lp-pad-x', 'lp-pad-y', 'lp-curve-of']) play.one(id).append(play.make('option', { value: name }, name));
+        for (const id of ['lp-pad-x', 'lp-pad-y', 'lp-curve-of'])
+          play.one(id).append(play.make('option', { value: name }, name));
       }
     }
 
@@ -49,7 +73,10 @@
       if (row.number !== from) row.number.value = +row.value.toFixed(4);
       const pole = row.value < 0 ? row.vector.negative : row.vector.positive;
       row.range.style.setProperty('--lp-colour', row.value ? play.colourOf(pole, row.value) : '#666');
-      row.range.setAttribute('aria-valuetext', row.value ? `${play.signed(row.value)}, toward ${pole}` : '0, not steered');
+      row.range.setAttribute(
+        'aria-valuetext',
+        row.value ? `${play.signed(row.value)}, toward ${pole}` : '0, not steered',
+      );
       this.show();
       this.changed();
     }
@@ -100,13 +127,16 @@
         field.setPointerCapture(event.pointerId);
         drag(event);
       });
-      field.addEventListener('pointermove', event => { if (field.hasPointerCapture(event.pointerId)) drag(event); });
+      field.addEventListener('pointermove', event => {
+        if (field.hasPointerCapture(event.pointerId)) drag(event);
+      });
       const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
       field.addEventListener('keydown', event => {
         const move = moves[event.key];
         if (!move && event.key !== 'Home') return;
         event.preventDefault();
-        for (const [i, name] of [x.value, y.value].entries()) this.set(name, move ? rounded(this.get(name) + move[i] * STEP) : 0);
+        for (const [i, name] of [x.value, y.value].entries())
+          this.set(name, move ? rounded(this.get(name) + move[i] * STEP) : 0);
       });
       for (const select of [x, y]) select.addEventListener('change', () => this.show());
       this.show();

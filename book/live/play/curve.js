@@ -2,7 +2,8 @@
 (function (play) {
   'use strict';
 
-  const PLACES = 17, STEP = 0.005;
+  const PLACES = 17;
+  const STEP = 0.005;
 
   play.Curve = class {
     /**
@@ -15,20 +16,28 @@
       this.which = play.one('lp-curve-of');
       this.values = new Array(PLACES).fill(0);
       this.place = 0;
-      this.changed = () => { this.draw(); changed(); };
+      this.changed = () => {
+        this.draw();
+        changed();
+      };
       const drag = event => this.drag(event);
       this.canvas.addEventListener('pointerdown', event => {
         this.canvas.setPointerCapture(event.pointerId);
         this.from = null;
         drag(event);
       });
-      this.canvas.addEventListener('pointermove', event => { if (this.canvas.hasPointerCapture(event.pointerId)) drag(event); });
+      this.canvas.addEventListener('pointermove', event => {
+        if (this.canvas.hasPointerCapture(event.pointerId)) drag(event);
+      });
       this.root.addEventListener('keydown', event => this.press(event));
       this.which.addEventListener('change', () => {
         if (this.attribute && this.values.every(value => value === 0)) this.values.fill(sliderOf(this.attribute));
         this.changed();
       });
-      play.one('lp-curve-flat').addEventListener('click', () => { this.values.fill(0); this.changed(); });
+      play.one('lp-curve-flat').addEventListener('click', () => {
+        this.values.fill(0);
+        this.changed();
+      });
       play.one('lp-curve-fold').addEventListener('toggle', () => this.draw());
       window.addEventListener('resize', () => this.draw());
     }
@@ -41,7 +50,8 @@
     /** λ of each of so many frames. */
     schedule(frames) {
       return Array.from({ length: frames }, (_, frame) => {
-        const at = (frame / Math.max(1, frames - 1)) * (PLACES - 1), left = Math.min(Math.floor(at), PLACES - 2);
+        const at = (frame / Math.max(1, frames - 1)) * (PLACES - 1);
+        const left = Math.min(Math.floor(at), PLACES - 2);
         return +(this.values[left] + (at - left) * (this.values[left + 1] - this.values[left])).toFixed(6);
       });
     }
@@ -54,10 +64,12 @@
     }
 
     drag(event) {
-      const box = this.canvas.getBoundingClientRect(), largest = play.Attributes.LARGEST;
+      const box = this.canvas.getBoundingClientRect();
+      const largest = play.Attributes.LARGEST;
       const place = Math.round(Math.max(0, Math.min(1, (event.clientX - box.left) / box.width)) * (PLACES - 1));
       const height = Math.max(-1, Math.min(1, 1 - 2 * ((event.clientY - box.top) / box.height)));
-      const value = Math.round((height * largest) / STEP) * STEP, from = this.from === null ? place : this.from;
+      const value = Math.round((height * largest) / STEP) * STEP;
+      const from = this.from === null ? place : this.from;
       // A quick hand skips places: those between get the value too.
       for (let each = Math.min(from, place); each <= Math.max(from, place); each++) this.values[each] = value;
       this.from = this.place = place;
@@ -66,25 +78,34 @@
     }
 
     press(event) {
-      const across = { ArrowLeft: -1, ArrowRight: 1 }[event.key], up = { ArrowUp: 1, ArrowDown: -1 }[event.key];
+      const across = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      const up = { ArrowUp: 1, ArrowDown: -1 }[event.key];
       if (!across && !up) return;
       event.preventDefault();
       if (across) this.place = Math.max(0, Math.min(PLACES - 1, this.place + across));
       else {
         const largest = play.Attributes.LARGEST;
-        this.values[this.place] = +Math.max(-largest, Math.min(largest, this.values[this.place] + up * STEP)).toFixed(4);
+        this.values[this.place] = +Math.max(-largest, Math.min(largest, this.values[this.place] + up * STEP)).toFixed(
+          4,
+        );
         if (!this.which.value) this.which.value = 'tempo';
       }
       this.changed();
     }
 
     draw() {
-      const { canvas } = this, wide = canvas.clientWidth, high = canvas.clientHeight, density = window.devicePixelRatio || 1;
+      const { canvas } = this;
+      const wide = canvas.clientWidth;
+      const high = canvas.clientHeight;
+      const density = window.devicePixelRatio || 1;
       if (!wide) return;
       canvas.width = wide * density;
       canvas.height = high * density;
-      const pen = canvas.getContext('2d'), ink = getComputedStyle(canvas).color, largest = play.Attributes.LARGEST;
-      const x = place => 8 + ((wide - 16) * place) / (PLACES - 1), y = value => high / 2 - (value / largest) * (high / 2 - 8);
+      const pen = canvas.getContext('2d');
+      const ink = getComputedStyle(canvas).color;
+      const largest = play.Attributes.LARGEST;
+      const x = place => 8 + ((wide - 16) * place) / (PLACES - 1);
+      const y = value => high / 2 - (value / largest) * (high / 2 - 8);
       pen.scale(density, density);
       pen.globalAlpha = 0.35;
       pen.strokeStyle = pen.fillStyle = ink;
@@ -106,8 +127,12 @@
       pen.font = '12px sans-serif';
       pen.fillText(`+${largest}`, 6, 14);
       pen.fillText(`−${largest}`, 6, high - 6);
-      const seconds = Number(play.one('lp-seconds').value), at = (seconds * this.place) / (PLACES - 1);
-      play.say(play.one('lp-curve-value'), `${this.attribute || 'no attribute'}: λ = ${play.signed(this.values[this.place]) || 0} at ${at.toFixed(1)} s of ${seconds} s`);
+      const seconds = Number(play.one('lp-seconds').value);
+      const at = (seconds * this.place) / (PLACES - 1);
+      play.say(
+        play.one('lp-curve-value'),
+        `${this.attribute || 'no attribute'}: λ = ${play.signed(this.values[this.place]) || 0} at ${at.toFixed(1)} s of ${seconds} s`,
+      );
     }
   };
 })(SteerPlay);

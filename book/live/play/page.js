@@ -17,10 +17,11 @@ var SteerPlay = {};
 
   /** Fill a table with a row of heads and rows of text, of which the first cell is a head if its column has none. */
   play.fillTable = function (table, heads, rows) {
-    const cell = (text, i) => (i === 0 && !heads[0] ? play.make('th', { scope: 'row' }, text) : play.make('td', {}, text));
+    const cell = (text, i) =>
+      i === 0 && !heads[0] ? play.make('th', { scope: 'row' }, text) : play.make('td', {}, text);
     table.replaceChildren(
       play.make('thead', {}, play.make('tr', {}, ...heads.map(head => play.make('th', { scope: 'col' }, head)))),
-      play.make('tbody', {}, ...rows.map(row => play.make('tr', {}, ...row.map(cell))))
+      play.make('tbody', {}, ...rows.map(row => play.make('tr', {}, ...row.map(cell)))),
     );
   };
 
@@ -33,7 +34,14 @@ var SteerPlay = {};
     if (element.getAttribute('role') === 'alert') element.hidden = !text;
   };
 
-  play.COLOURS = { fast: '#D55E00', slow: '#0072B2', bright: '#E69F00', dark: '#56B4E9', positive: '#009E73', negative: '#CC79A7' };
+  play.COLOURS = {
+    fast: '#D55E00',
+    slow: '#0072B2',
+    bright: '#E69F00',
+    dark: '#56B4E9',
+    positive: '#009E73',
+    negative: '#CC79A7',
+  };
 
   /** The colour of a pole. */
   play.colourOf = (pole, sign) => play.COLOURS[pole] || play.COLOURS[sign > 0 ? 'positive' : 'negative'];

@@ -2,7 +2,7 @@
 (function (play) {
   'use strict';
 
-  const KEPT = 8;  // clips without steering that are kept, because most presses ask for the same one
+  const KEPT = 8; // clips without steering that are kept, because most presses ask for the same one
   const { one, say } = play;
 
   async function begin() {
@@ -26,8 +26,15 @@
       this.unsteered = new Map();
       this.form = new play.Form(directions, () => this.turn());
       this.result = new play.Result(
-        asked => play.recipe(asked, name => this.form.attributes.vector(name), directions.model, this.model.kind, this.form.layers),
-        () => this.form.hash()
+        asked =>
+          play.recipe(
+            asked,
+            name => this.form.attributes.vector(name),
+            directions.model,
+            this.model.kind,
+            this.form.layers,
+          ),
+        () => this.form.hash(),
       );
       one('lp-ask').addEventListener('submit', event => {
         event.preventDefault();
@@ -47,14 +54,21 @@
     /** The model, loaded if it is not. */
     ready(signal) {
       if (this.model) return Promise.resolve(this.model);
-      this.loading = this.loading || this.load(signal).finally(() => { this.loading = null; });
+      this.loading =
+        this.loading ||
+        this.load(signal).finally(() => {
+          this.loading = null;
+        });
       return this.loading;
     }
 
     async load(signal) {
-      const kind = document.querySelector('[name="lp-kind"]:checked').value, millions = bytes => (bytes / 1e6).toFixed(0);
+      const kind = document.querySelector('[name="lp-kind"]:checked').value;
+      const millions = bytes => (bytes / 1e6).toFixed(0);
       this.model = await SteerLive.load({
-        kind, directions: this.directions, signal,
+        kind,
+        directions: this.directions,
+        signal,
         onProgress(done, total) {
           progress(done / total);
           say(one('lp-status'), `Loading the model: ${millions(done)} of ${millions(total)} MB of numbers`);
@@ -89,8 +103,12 @@
 
     /** The clip that the form asks for, and the one without steering. The steered one comes first, and plays at once. */
     async make(signal) {
-      const { form, result } = this, { pair } = result, pressed = performance.now();
-      const model = await this.ready(signal), began = performance.now(), asked = form.request();
+      const { form, result } = this;
+      const { pair } = result;
+      const pressed = performance.now();
+      const model = await this.ready(signal);
+      const began = performance.now();
+      const asked = form.request();
       const seconds = (from, to) => `${((to - from) / 1000).toFixed(1)} s`;
       let steered = null;
       if (asked.steering.length) {
@@ -105,14 +123,19 @@
       result.show(asked, plain, steered);
       if (!steered) pair.hear(0);
       if (!pair.playing) pair.start();
-      const { steps, write } = (steered || plain).times, loading = began - pressed > 50 ? `, after ${seconds(pressed, began)} to load the model` : '';
-      say(one('lp-status'), `${(write / steps).toFixed(1)} ms a step, ${seconds(began, performance.now())} in all${loading}.`);
+      const { steps, write } = (steered || plain).times;
+      const loading = began - pressed > 50 ? `, after ${seconds(pressed, began)} to load the model` : '';
+      say(
+        one('lp-status'),
+        `${(write / steps).toFixed(1)} ms a step, ${seconds(began, performance.now())} in all${loading}.`,
+      );
       history.replaceState(null, '', form.hash());
     }
 
     /** The clip without steering, made or remembered. */
     async plain(asked, signal, onProgress) {
-      const { steering, observe, ...rest } = asked, { unsteered } = this;
+      const { steering, observe, ...rest } = asked;
+      const { unsteered } = this;
       const key = JSON.stringify([rest, steering.length ? steering[0].vector : 'tempo']);
       if (!unsteered.has(key)) {
         const clip = await this.model.generate({ ...rest, observe, signal, onProgress });
@@ -124,12 +147,22 @@
 
     /** A clip that plays while it is written, with λ as the sliders stand at each moment; then the one without steering. */
     async perform(signal) {
-      const { form, result } = this, { attributes } = form, model = await this.ready(signal);
+      const { form, result } = this;
+      const { attributes } = form;
+      const model = await this.ready(signal);
       form.curve.set('', null);
-      const asked = form.request(), manner = form.manner();
-      const names = [...attributes.rows].filter(([, { vector, value }]) => vector.kind === 'attribute' || value !== 0).map(([name]) => name);
+      const asked = form.request();
+      const manner = form.manner();
+      const names = [...attributes.rows]
+        .filter(([, { vector, value }]) => vector.kind === 'attribute' || value !== 0)
+        .map(([name]) => name);
       const steering = names.map(vector => ({ vector, multiplier: 1, ...manner }));
-      const request = { ...asked, steering: form.withVectors(steering), multipliers: names.map(name => attributes.get(name)), signal };
+      const request = {
+        ...asked,
+        steering: form.withVectors(steering),
+        multipliers: names.map(name => attributes.get(name)),
+        signal,
+      };
       one('lp').dataset.busy = 'live';
       say(one('lp-status'), 'Playing. Move the sliders, or the point in the square.');
       let clip;
@@ -137,7 +170,10 @@
         this.performance = play.perform(model, request, result.pair.wake(), {
           moved(seconds) {
             one('lp').dataset.delay = seconds.toFixed(2);
-            say(one('lp-status'), `Playing. You hear this move of λ ${seconds.toFixed(1)} s after you made it, for the model writes that far ahead of your ear.`);
+            say(
+              one('lp-status'),
+              `Playing. You hear this move of λ ${seconds.toFixed(1)} s after you made it, for the model writes that far ahead of your ear.`,
+            );
           },
           played: frame => progress(Math.min(1, frame / (asked.seconds * model.frameRate))),
         });
@@ -146,7 +182,8 @@
       } finally {
         this.performance = null;
       }
-      const moved = steering.map((each, i) => ({ ...each, schedule: clip.schedules[i] }))
+      const moved = steering
+        .map((each, i) => ({ ...each, schedule: clip.schedules[i] }))
         .filter(({ schedule }) => schedule.some(value => value !== 0));
       const plain = await this.plain({ ...asked, steering: moved }, signal, tell('unsteered', 0, 1));
       result.show({ ...asked, steering: moved }, plain, moved.length ? clip : null);
@@ -172,7 +209,10 @@
     return ({ position, positions, entropy }) => {
       progress((part + position / positions) / parts);
       const among = Math.round(2 ** entropy);
-      say(one('lp-status'), `Writing the ${what} clip: ${position} of ${positions} steps; the next token is one of some ${among}`);
+      say(
+        one('lp-status'),
+        `Writing the ${what} clip: ${position} of ${positions} steps; the next token is one of some ${among}`,
+      );
     };
   }
 

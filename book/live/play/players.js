@@ -2,7 +2,7 @@
 (function (play) {
   'use strict';
 
-  const FADE = 0.01;  // s
+  const FADE = 0.01; // s
 
   play.Pair = class {
     /** @param {(state: {playing: boolean, heard: number, share: number}) => void} show  called as it plays */
@@ -11,7 +11,7 @@
       this.clips = [];
       this.sources = [];
       this.heard = 0;
-      this.position = 0;  // s, while nothing plays
+      this.position = 0; // s, while nothing plays
       this.equal = true;
     }
 
@@ -59,27 +59,38 @@
 
     start() {
       if (!this.clips.some(Boolean)) return;
-      const context = this.wake(), gains = this.gains(), position = this.position % this.seconds;
+      const context = this.wake(),
+        gains = this.gains(),
+        position = this.position % this.seconds;
       this.began = context.currentTime - position;
       this.sources = this.clips.map((clip, i) => {
         const volume = context.createGain();
         volume.gain.value = i === this.heard ? gains[i] : 0;
         volume.connect(context.destination);
         if (!clip) return { volume, gain: 0 };
-        const buffer = context.createBuffer(1, clip.length, this.sampleRate), source = context.createBufferSource();
+        const buffer = context.createBuffer(1, clip.length, this.sampleRate),
+          source = context.createBufferSource();
         buffer.copyToChannel(clip, 0);
         Object.assign(source, { buffer, loop: true });
         source.connect(volume);
         source.start(0, position);
         return { volume, gain: gains[i], source };
       });
-      const tick = () => { if (this.playing) { this.tell(); requestAnimationFrame(tick); } };
+      const tick = () => {
+        if (this.playing) {
+          this.tell();
+          requestAnimationFrame(tick);
+        }
+      };
       tick();
     }
 
     stop() {
       this.position = this.now || 0;
-      this.sources.forEach(({ source, volume }) => { if (source) source.stop(); volume.disconnect(); });
+      this.sources.forEach(({ source, volume }) => {
+        if (source) source.stop();
+        volume.disconnect();
+      });
       this.sources = [];
       this.tell();
     }
@@ -92,7 +103,9 @@
     hear(which) {
       if (!this.clips[which]) return;
       this.heard = which;
-      this.sources.forEach(({ volume, gain }, i) => volume.gain.setTargetAtTime(i === which ? gain : 0, this.context.currentTime, FADE));
+      this.sources.forEach(({ volume, gain }, i) =>
+        volume.gain.setTargetAtTime(i === which ? gain : 0, this.context.currentTime, FADE),
+      );
       this.tell();
     }
 
@@ -107,7 +120,10 @@
 
     setEqual(equal) {
       this.equal = equal;
-      if (this.playing) { this.stop(); this.start(); }
+      if (this.playing) {
+        this.stop();
+        this.start();
+      }
     }
 
     tell() {

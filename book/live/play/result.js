@@ -17,7 +17,7 @@
      */
     constructor(recipeOf, hash) {
       this.asked = null;
-      this.clips = [null, null];  // without and with steering
+      this.clips = [null, null]; // without and with steering
       this.pair = new play.Pair(state => this.showPlace(state));
       this.figures = ['not steered', 'steered'].map((name, i) => this.figure(name, i));
       this.switches = [...document.querySelectorAll('#lp-result .lp-switch button')];
@@ -63,7 +63,8 @@
     }
 
     figure(name, i) {
-      const picture = make('canvas', { role: 'img' }), line = make('i');
+      const picture = make('canvas', { role: 'img' });
+      const line = make('i');
       const entropy = make('canvas', { role: 'img', title: 'How undecided the model was about the next token' });
       const view = make('div', { class: 'lp-picture', title: 'Go to this place in the music' }, picture, entropy, line);
       const figure = make('figure', { class: 'lp-clip' }, make('figcaption', {}, name), view);
@@ -92,9 +93,13 @@
     show(asked, plain, steered) {
       this.asked = asked;
       this.clips = [plain, steered];
-      const there = this.clips.filter(Boolean), most = Math.max(...there.flatMap(clip => clip.entropies), 1);
+      const there = this.clips.filter(Boolean);
+      const most = Math.max(...there.flatMap(clip => clip.entropies), 1);
       one('lp-result').hidden = false;
-      this.pair.set(this.clips.map(clip => clip && clip.audio), there[0].sampleRate);
+      this.pair.set(
+        this.clips.map(clip => clip && clip.audio),
+        there[0].sampleRate,
+      );
       this.clips.forEach((clip, i) => {
         const { figure, picture, entropy } = this.figures[i];
         figure.hidden = this.switches[i].hidden = !clip;
@@ -102,11 +107,14 @@
         play.drawSpectrogram(picture, clip.audio, clip.sampleRate);
         play.drawEntropy(entropy, clip.entropies, most);
         picture.setAttribute('aria-label', `Mel spectrogram of the ${i ? 'steered' : 'unsteered'} clip`);
-        entropy.setAttribute('aria-label', `How undecided the model was, from 0 to ${most.toFixed(1)} bits, over the clip`);
+        entropy.setAttribute(
+          'aria-label',
+          `How undecided the model was, from 0 to ${most.toFixed(1)} bits, over the clip`,
+        );
       });
-      const named = asked.steering.map(({ vector, multiplier, schedule }) => (
-        schedule ? `${vector} by a curve` : `${play.signed(multiplier)} ${vector}`
-      ));
+      const named = asked.steering.map(({ vector, multiplier, schedule }) =>
+        schedule ? `${vector} by a curve` : `${play.signed(multiplier)} ${vector}`,
+      );
       this.figures[1].figure.firstElementChild.textContent = `steered: ${named.join(', ')}`;
       this.showMeasures(there);
       this.showInside(plain, steered);
@@ -115,7 +123,10 @@
     showMeasures(there) {
       const number = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits).replace('-', '−') : '–');
       const heads = ['', 'not steered', 'steered'].filter((_, i) => i === 0 || this.clips[i - 1]);
-      const rows = MEASURES.map(([name, measure, digits]) => [name, ...there.map(clip => number(measure(clip), digits))]);
+      const rows = MEASURES.map(([name, measure, digits]) => [
+        name,
+        ...there.map(clip => number(measure(clip), digits)),
+      ]);
       play.fillTable(one('lp-measures'), heads, rows);
     }
 
@@ -124,12 +135,20 @@
       const figure = one('lp-inside');
       figure.hidden = !(plain && steered && plain.readings.length && steered.readings.length);
       if (figure.hidden) return;
-      const [caption, view, note] = figure.children, { positive, negative } = this.asked.observe, canvas = view.firstElementChild;
+      const [caption, view, note] = figure.children;
+      const { positive, negative } = this.asked.observe;
+      const canvas = view.firstElementChild;
       const most = play.drawReadings(canvas, steered.readings, plain.readings);
       caption.textContent = `inside: from ${negative} to ${positive}`;
-      canvas.setAttribute('aria-label', `How much further toward ${positive} the steered clip's states are, by layer and time`);
-      say(note, `Each row is a layer, the last one on top; orange is further toward ${positive} than without steering, blue ` +
-        `further away. The strongest colour is ${most.toFixed(1)} times the distance between the two poles.`);
+      canvas.setAttribute(
+        'aria-label',
+        `How much further toward ${positive} the steered clip's states are, by layer and time`,
+      );
+      say(
+        note,
+        `Each row is a layer, the last one on top; orange is further toward ${positive} than without steering, blue ` +
+          `further away. The strongest colour is ${most.toFixed(1)} times the distance between the two poles.`,
+      );
     }
   };
 })(SteerPlay);

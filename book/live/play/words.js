@@ -24,7 +24,9 @@
 
   /** Show chips below the prompt and name unknown words; gives a function that shows them anew. */
   play.offerWords = function ({ words, vocabulary }) {
-    const prompt = play.one('lp-prompt'), known = new Set(vocabulary), chips = [];
+    const prompt = play.one('lp-prompt');
+    const known = new Set(vocabulary);
+    const chips = [];
     for (const [name, group] of Object.entries(words)) {
       const row = play.make('div', { role: 'group', 'aria-label': name });
       for (const word of group) {
@@ -41,9 +43,14 @@
 
     function show() {
       chips.forEach(({ chip, word }) => chip.setAttribute('aria-pressed', whole(word).test(prompt.value)));
-      const found = SteerLive.unknownWords(prompt.value, known), are = found.length > 1;
-      play.say(play.one('lp-unknown'), found.length
-        ? `The model has never seen ${found.map(word => `“${word}”`).join(', ')} and cannot follow ${are ? 'them' : 'it'}.` : '');
+      const found = SteerLive.unknownWords(prompt.value, known);
+      const are = found.length > 1;
+      play.say(
+        play.one('lp-unknown'),
+        found.length
+          ? `The model has never seen ${found.map(word => `“${word}”`).join(', ')} and cannot follow ${are ? 'them' : 'it'}.`
+          : '',
+      );
     }
     prompt.addEventListener('input', show);
     show();
