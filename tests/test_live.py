@@ -534,6 +534,16 @@ def test_lambda_moved_while_it_plays_is_kept_and_can_be_made_again(visit):
 
 
 @in_browser
+def test_a_machine_without_sound_is_told_so_and_the_page_goes_on(visit):
+    stuck = "Object.defineProperty(BaseAudioContext.prototype, 'currentTime', {get: () => 0})"
+    page = visit(prepare=stuck).page
+    page.locator("#lp-live").click()
+    page.wait_for_selector("#lp-error:not([hidden])")
+    assert "plays no sound here" in page.locator("#lp-error").inner_text()
+    assert page.locator("#lp-make").is_enabled()
+
+
+@in_browser
 def test_the_sound_of_a_live_clip_is_nearly_that_of_the_whole(engine):
     difference = engine.page.evaluate("checks.liveSound()")
     assert difference[0] == 0

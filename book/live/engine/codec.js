@@ -11,9 +11,9 @@ SteerLive.part(function (live) {
 
   live.Codec = class {
     constructor(memory, tensors, config) {
-      const c = config.audio_encoder,
-        name = 'audio_encoder.',
-        depth = Array.from({ length: c.depth }, (_, i) => i);
+      const c = config.audio_encoder;
+      const name = 'audio_encoder.';
+      const depth = Array.from({ length: c.depth }, (_, i) => i);
       if (c.model_type !== 'spectral_codec') throw new Error(`The page has no codec of the kind ${c.model_type}.`);
       const block = (at, width) => ({
         width,
@@ -51,14 +51,14 @@ SteerLive.part(function (live) {
 
     /** Spectrogram in dB, (frames × stride, bins), of codes: an Int16Array of `frames` for each codebook. */
     spectrogram(codes) {
-      const { memory, config: c } = this,
-        { kernel } = memory,
-        frames = codes[0].length,
-        top = memory.top;
-      const widest = Math.max(c.latent_size, c.stride * c.decoder_size, c.codebook_dim),
-        bins = this.head.outputs;
-      const x = memory.reserve(frames * widest),
-        y = memory.reserve(frames * widest);
+      const { memory, config: c } = this;
+      const { kernel } = memory;
+      const frames = codes[0].length;
+      const top = memory.top;
+      const widest = Math.max(c.latent_size, c.stride * c.decoder_size, c.codebook_dim);
+      const bins = this.head.outputs;
+      const x = memory.reserve(frames * widest);
+      const y = memory.reserve(frames * widest);
       const wide = memory.reserve(frames * Math.max(this.slow[0].up.outputs, c.stride * this.fast[0].up.outputs));
       const out = memory.reserve(frames * c.stride * bins + 4);
       const scratch = { y, wide };
@@ -73,8 +73,8 @@ SteerLive.part(function (live) {
       this.multiply(this.first, y, x, frames, 0);
       for (const block of this.slow) this.run(block, x, frames, scratch);
       this.multiply(this.up, x, y, frames, 0); // one row of `stride` frames for each code frame
-      const rows = frames * c.stride,
-        fast = y;
+      const rows = frames * c.stride;
+      const fast = y;
       for (const block of this.fast) this.run(block, fast, rows, { y: x, wide });
       kernel.normalise(fast, x, this.norm.weight, this.norm.bias, c.decoder_size, rows, EPSILON);
       this.multiply(this.head, x, out, rows, 0);
@@ -89,8 +89,8 @@ SteerLive.part(function (live) {
 
     /** One ConvNeXt block on x (rows, width), in place. */
     run(block, x, rows, { y, wide }) {
-      const { kernel } = this.memory,
-        { width } = block;
+      const { kernel } = this.memory;
+      const { width } = block;
       kernel.convolve(x, y, block.taps, width, rows);
       kernel.normalise(y, y, block.norm.weight, block.norm.bias, width, rows, EPSILON);
       this.multiply(block.up, y, wide, rows, 0);

@@ -21,16 +21,16 @@ SteerLive.part(function (live) {
 
     /** The spectrum of (frames × hop) samples: two arrays (frames, bins). Two frames go through one transform. */
     stft(audio, frames) {
-      const { size, hop, bins, window, re, im } = this,
-        scale = 1 / this.total;
-      const real = new Float32Array(frames * bins),
-        imaginary = new Float32Array(frames * bins);
+      const { size, hop, bins, window, re, im } = this;
+      const scale = 1 / this.total;
+      const real = new Float32Array(frames * bins);
+      const imaginary = new Float32Array(frames * bins);
       const padded = new Float32Array(this.left + (frames + 1) * hop + size);
       padded.set(audio, this.left);
       for (let frame = 0; frame < frames; frame += 2) {
-        const from = frame * hop,
-          two = frame + 1 < frames,
-          at = frame * bins;
+        const from = frame * hop;
+        const two = frame + 1 < frames;
+        const at = frame * bins;
         for (let i = 0; i < size; i++) {
           re[i] = padded[from + i] * window[i];
           im[i] = two ? padded[from + hop + i] * window[i] : 0;
@@ -50,18 +50,18 @@ SteerLive.part(function (live) {
 
     /** The samples of a spectrum, by overlap and add. */
     istft({ real, imaginary }, frames) {
-      const { size, hop, bins, window, re, im } = this,
-        scale = this.total / 2 / size;
-      const sum = new Float32Array(frames * hop + size),
-        weight = this.weight(frames);
+      const { size, hop, bins, window, re, im } = this;
+      const scale = this.total / 2 / size;
+      const sum = new Float32Array(frames * hop + size);
+      const weight = this.weight(frames);
       for (let frame = 0; frame < frames; frame += 2) {
-        const two = frame + 1 < frames,
-          at = frame * bins;
+        const two = frame + 1 < frames;
+        const at = frame * bins;
         // z = a + ib of two real signals; its inverse is the conjugate of the transform of the conjugate
         for (let k = 0; k < size; k++) {
-          const mirrored = k >= bins,
-            j = at + (mirrored ? size - k : k),
-            sign = k === 0 || k === size / 2 ? 0 : mirrored ? -1 : 1;
+          const mirrored = k >= bins;
+          const j = at + (mirrored ? size - k : k);
+          const sign = k === 0 || k === size / 2 ? 0 : mirrored ? -1 : 1;
           re[k] = real[j] - (two ? sign * imaginary[j + bins] : 0);
           im[k] = -(sign * imaginary[j] + (two ? real[j + bins] : 0));
         }
@@ -94,11 +94,11 @@ SteerLive.part(function (live) {
 
     /** Phases (frames, bins) of logarithms of magnitudes; `state`, of the frame before, is taken on. */
     phases(logs, frames, state) {
-      const { bins } = this,
-        turn = this.hop / this.size,
-        { cycles, before } = state;
-      const phases = new Float32Array(frames * bins),
-        nearest = new Int32Array(bins);
+      const { bins } = this;
+      const turn = this.hop / this.size;
+      const { cycles, before } = state;
+      const phases = new Float32Array(frames * bins);
+      const nearest = new Int32Array(bins);
       for (let frame = 0; frame < frames; frame++) {
         const here = logs.subarray(frame * bins, (frame + 1) * bins);
         let last = -1;
@@ -114,9 +114,9 @@ SteerLive.part(function (live) {
           const peak = nearest[k];
           let offset = 0;
           if (peak > 0 && peak < bins - 1) {
-            const left = here[peak - 1],
-              right = here[peak + 1],
-              curvature = Math.min(left - 2 * here[peak] + right, -1e-6);
+            const left = here[peak - 1];
+            const right = here[peak + 1];
+            const curvature = Math.min(left - 2 * here[peak] + right, -1e-6);
             offset = Math.min(Math.max((0.5 * (left - right)) / curvature, -0.5), 0.5);
           }
           const advance = (peak + offset) * turn;
@@ -131,8 +131,8 @@ SteerLive.part(function (live) {
 
     /** Magnitudes of a spectrogram in dB, with phases that follow on `state`. */
     begin(decibels, state) {
-      const magnitudes = decibels.map(value => 10 ** (value / 20)),
-        frames = decibels.length / this.bins;
+      const magnitudes = decibels.map(value => 10 ** (value / 20));
+      const frames = decibels.length / this.bins;
       const phases = this.phases(
         magnitudes.map(value => Math.log(Math.max(value, FLOOR))),
         frames,
@@ -149,11 +149,11 @@ SteerLive.part(function (live) {
       };
       let before = null;
       for (let round = 0; round < this.rounds; round++) {
-        const { real, imaginary } = this.stft(this.istft(spectrum, frames), frames),
-          old = before || { real, imaginary };
+        const { real, imaginary } = this.stft(this.istft(spectrum, frames), frames);
+        const old = before || { real, imaginary };
         for (let i = 0; i < magnitudes.length; i++) {
-          const x = real[i] + 0.5 * (real[i] - old.real[i]),
-            y = imaginary[i] + 0.5 * (imaginary[i] - old.imaginary[i]);
+          const x = real[i] + 0.5 * (real[i] - old.real[i]);
+          const y = imaginary[i] + 0.5 * (imaginary[i] - old.imaginary[i]);
           const scale = magnitudes[i] / Math.sqrt(Math.max(x * x + y * y, 1e-18));
           spectrum.real[i] = x * scale;
           spectrum.imaginary[i] = y * scale;

@@ -7,10 +7,10 @@ SteerLive.part(function (live) {
 
   /** Answer the messages of a page; `scope` is the worker's global object. */
   live.serve = function (scope) {
-    let bytes = null,
-      header = null,
-      model = null,
-      queue = Promise.resolve();
+    let bytes = null;
+    let header = null;
+    let model = null;
+    let queue = Promise.resolve();
     const jobs = new Map();
     const { port1, port2 } = new MessageChannel();
     const breathe = () =>
@@ -52,28 +52,28 @@ SteerLive.part(function (live) {
     };
 
     async function write({ id, request, ahead }) {
-      const job = jobs.get(id),
-        tell = (type, more, moved) => scope.postMessage({ id, type, ...more }, moved || []);
+      const job = jobs.get(id);
+      const tell = (type, more, moved) => scope.postMessage({ id, type, ...more }, moved || []);
       const asked = { ...request, steering: (request.steering || []).map(each => ({ ...each })) };
       if (job.multipliers) {
         // λ is moved while the music plays: the schedules are written as it goes
         asked.steering.forEach((each, i) => Object.assign(each, { multiplier: 1, schedule: [job.multipliers[i]] }));
       }
       const { frames } = model.check(asked);
-      const stream = ahead ? new live.SoundStream(model.codec, frames) : null,
-        entropies = [],
-        readings = [];
+      const stream = ahead ? new live.SoundStream(model.codec, frames) : null;
+      const entropies = [];
+      const readings = [];
       const began = performance.now();
-      let last = began,
-        codes;
+      let last = began;
+      let codes;
       for (const step of model.write(asked)) {
         codes = step.codes;
         entropies.push(step.entropy);
         if (asked.observe) readings.push(step.readings.slice());
         if (step.position === 1) tell('begun', { milliseconds: performance.now() - began });
         while (stream && stream.sent < frames && step.frame >= stream.needed) {
-          const from = stream.sent,
-            samples = stream.next(codes);
+          const from = stream.sent;
+          const samples = stream.next(codes);
           tell('sound', { from, samples }, [samples.buffer]);
         }
         if (performance.now() - last > PATIENCE) {
@@ -93,8 +93,8 @@ SteerLive.part(function (live) {
           job.turned = false;
         }
       }
-      const written = performance.now(),
-        audio = model.codec.decode(codes);
+      const written = performance.now();
+      const audio = model.codec.decode(codes);
       return {
         tokens: codes,
         audio,

@@ -3,6 +3,9 @@
   'use strict';
 
   const LEAD = 0.25; // s of sound that is there before the first is heard
+  const PATIENCE = 5000; // ms in which a clock of sound that runs has moved
+  const SILENT =
+    'This browser plays no sound here: it has no sound device, or may not use it. “Make it” works without.';
   const SPARE = 8; // positions that writing may be ahead beyond what sound needs
 
   /**
@@ -16,15 +19,18 @@
    * @returns {{turn, clip}}
    */
   play.perform = function (model, request, context, tell) {
-    const { frameRate, sampleRate } = model,
-      ahead = model.lag + SPARE + Math.ceil(LEAD * frameRate);
+    const { frameRate, sampleRate } = model;
+    const ahead = model.lag + SPARE + Math.ceil(LEAD * frameRate);
     const heard = () => (began === null ? 0 : Math.max(0, (context.currentTime - began) * frameRate));
     const playing = new Set();
+    const writing = new AbortController();
     let began = null;
+    let waiting = null; // since when there is sound and the ear has heard none
 
     const performance = model.perform(
       {
         ...request,
+        signal: writing.signal,
         onSound({ from, samples }) {
           if (began === null) began = context.currentTime + LEAD;
           let at = began + from / frameRate;
@@ -33,8 +39,8 @@
             began += context.currentTime + LEAD - at;
             at = began + from / frameRate;
           }
-          const buffer = context.createBuffer(1, samples.length, sampleRate),
-            source = context.createBufferSource();
+          const buffer = context.createBuffer(1, samples.length, sampleRate);
+          const source = context.createBufferSource();
           buffer.copyToChannel(samples, 0);
           source.buffer = buffer;
           source.connect(context.destination);
@@ -47,23 +53,31 @@
       { ahead },
     );
 
+    let fail;
+    const failed = new Promise((_, reject) => {
+      fail = error => {
+        writing.abort();
+        playing.forEach(source => source.stop());
+        reject(error);
+      };
+    });
+    const stop = () => fail(new DOMException('aborted', 'AbortError'));
+    request.signal.addEventListener('abort', stop, { once: true });
     const timer = setInterval(() => {
       performance.heard(heard());
       tell.played(heard());
+      waiting = began === null || heard() > 0 ? null : (waiting ?? Date.now());
+      if (waiting !== null && Date.now() - waiting > PATIENCE) fail(new SteerLive.BadInput(SILENT));
     }, 40);
-    const quiet = () => playing.forEach(source => source.stop());
-    const end = clip =>
-      new Promise(resolve => {
-        // the clip is over when its last sound is
-        const rest = began === null ? 0 : began + clip.audio.length / sampleRate - context.currentTime;
-        setTimeout(() => resolve(clip), Math.max(0, 1000 * rest));
-      });
-    const stopped = new Promise((_, reject) => {
-      request.signal.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError')), { once: true });
-    });
-    const clip = Promise.race([performance.clip.then(end), stopped]).finally(() => {
+    const end = async clip => {
+      // the clip is over when its last sound is
+      const rest = began === null ? 0 : began + clip.audio.length / sampleRate - context.currentTime;
+      await new Promise(resolve => setTimeout(resolve, Math.max(0, 1000 * rest)));
+      return clip;
+    };
+    const clip = Promise.race([performance.clip.then(end), failed]).finally(() => {
       clearInterval(timer);
-      if (request.signal.aborted) quiet();
+      request.signal.removeEventListener('abort', stop);
     });
     performance.clip.catch(() => {}); // `clip` tells
     return { turn: performance.turn, clip };

@@ -59,17 +59,17 @@
 
     start() {
       if (!this.clips.some(Boolean)) return;
-      const context = this.wake(),
-        gains = this.gains(),
-        position = this.position % this.seconds;
+      const context = this.wake();
+      const gains = this.gains();
+      const position = this.position % this.seconds;
       this.began = context.currentTime - position;
       this.sources = this.clips.map((clip, i) => {
         const volume = context.createGain();
         volume.gain.value = i === this.heard ? gains[i] : 0;
         volume.connect(context.destination);
         if (!clip) return { volume, gain: 0 };
-        const buffer = context.createBuffer(1, clip.length, this.sampleRate),
-          source = context.createBufferSource();
+        const buffer = context.createBuffer(1, clip.length, this.sampleRate);
+        const source = context.createBufferSource();
         buffer.copyToChannel(clip, 0);
         Object.assign(source, { buffer, loop: true });
         source.connect(volume);
