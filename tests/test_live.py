@@ -5,12 +5,15 @@ the PATH, or named by the variable CHROMIUM. What runs in the page beside the pa
 """
 
 import base64
+import functools
+import http.server
 import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -149,7 +152,8 @@ class Visit:
         self.page.goto(address, wait_until="load")
 
     def _request(self, request):
-        if urlsplit(request.url).scheme not in ("file", "data", "blob"):
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("file", "data", "blob") and parts.hostname != "127.0.0.1":
             self.wrong.append(f"left the page: {request.url}")
 
 
@@ -680,6 +684,25 @@ def test_chips_put_words_into_the_prompt_and_take_them_out(visit):
     assert toggled("", "rock", 0) == "a rock song"
     page.locator("#lp-words button", has_text="violin").evaluate("chip => chip.click()")
     assert page.locator("#lp-prompt").input_value() == "a folk song with a violin"
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@in_browser
+def test_the_page_works_over_http_as_well(chromium, site):
+    handler = functools.partial(QuietHandler, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        visited = Visit(chromium, f"http://127.0.0.1:{server.server_port}/book/play.html")
+        visited.page.wait_for_selector("#lp[data-ready]")
+        visited.page.locator("#lp-seconds").select_option("4")
+        make(visited.page)
+        assert visited.wrong == []
+        visited.context.close()
+        server.shutdown()
 
 
 # --- the blind test -------------------------------------------------------------------------------------------
