@@ -106,10 +106,42 @@ if not IN_PLACE:
             "cp {input} {output}"
 
 
+# What the page "Play" runs on: the model's weights and the book's directions, as scripts.
+rule live:
+    input:
+        "_build/live/model-fp16.js",
+        "_build/live/directions.js",
+
+
+rule live_weights:
+    input:
+        f"{ROOT}/book/live/weights.py",
+        [path.as_posix() for path in sorted((ROOT / "data" / "pocket").glob("*.*"))],
+    output:
+        "_build/live/model-fp16.js",
+        "_build/live/model-int8.js",
+    shell:
+        "{sys.executable} {ROOT}/book/live/weights.py {ROOT}/data/pocket _build/live"
+
+
+rule live_directions:
+    input:
+        f"{ROOT}/book/live/directions.py",
+        INPUTS,
+        # which choose the layer and say how large λ may be
+        [f"book/chapters/{name}.ipynb" for name in ("layer_scan", "steering_sweep") if name in CHAPTERS],
+    output:
+        "_build/live/directions.js",
+    threads: 1
+    shell:
+        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT} {sys.executable} {ROOT}/book/live/directions.py _build/live"
+
+
 rule book:
     input:
         chapters=expand("book/chapters/{chapter}.ipynb", chapter=CHAPTERS),
         prose=PROSE,
+        live=rules.live.input,
     output:
         touch("_build/html/.complete"),
     shell:

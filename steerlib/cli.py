@@ -21,6 +21,7 @@ from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
 from steerlib.engine.fit import DoesNotFit
 from steerlib.engine.generation import Run, generate
+from steerlib.engine.recipe import read_recipe
 from steerlib.engine.sampling import Sampling
 from steerlib.measure import (
     clap_embeddings,
@@ -131,6 +132,13 @@ def _extract(args: argparse.Namespace) -> None:
 
 
 def _steer(args: argparse.Namespace) -> None:
+    if args.recipe:
+        _follow(args)
+        return
+    if not (args.vector and args.prompt and args.multiplier):
+        args.parser.error(
+            "give a vector, --prompt and --multiplier, or all of them in one file: --from clip.json"
+        )
     model = _load(args)
     vector = SteeringVector.load(args.vector, model=model)
     settings = [(prompt, factor) for prompt in args.prompt for factor in args.multiplier]
@@ -156,6 +164,23 @@ def _steer(args: argparse.Namespace) -> None:
     save_table(table, args.out / "clips.csv")
     print(table.to_string(index=False))
     print(f"{len(paths)} clips and clips.csv in {args.out}")
+
+
+def _follow(args: argparse.Namespace) -> None:
+    """Make the clip of a recipe."""
+    model = _load(args)
+    recipe = read_recipe(args.recipe, model=model)
+    clips = generate(
+        model,
+        [recipe.prompt],
+        seconds=recipe.seconds,
+        seed=recipe.seed,
+        steering=[recipe.steering],
+        sampling=recipe.sampling,
+        run=Run(progress=not args.quiet),
+    )
+    [path] = clips.save(args.out)
+    print(f"{recipe.prompt!r}, seed {recipe.seed}, {len(recipe.steering)} directions: {path}")
 
 
 def _sweep(args: argparse.Namespace) -> None:
@@ -313,11 +338,16 @@ def _parser() -> argparse.ArgumentParser:
 
     steer = command(
         "steer", _steer, "generate clips with a vector, one for each prompt and multiplier",
-        "  steerlib steer tempo.safetensors --prompt 'a folk song' --layer 5 --multiplier -0.1 0 0.1 --out clips",
+        "  steerlib steer tempo.safetensors --prompt 'a folk song' --layer 5 --multiplier -0.1 0 0.1 --out clips\n"
+        "  steerlib steer --from clip.json --out clips        a clip that the page Play made, again",
     )  # fmt: skip
-    steer.add_argument("vector", type=Path, help="a .safetensors file")
-    steer.add_argument("--prompt", nargs="+", required=True)
-    steer.add_argument("--multiplier", nargs="+", type=float, required=True, help="0 is the unsteered clip")
+    steer.set_defaults(parser=steer)
+    steer.add_argument("vector", type=Path, nargs="?", help="a .safetensors file")
+    steer.add_argument(
+        "--from", dest="recipe", type=Path, metavar="JSON", help="a clip's file from the page Play"
+    )
+    steer.add_argument("--prompt", nargs="+")
+    steer.add_argument("--multiplier", nargs="+", type=float, help="0 is the unsteered clip")
     steer.add_argument("--layer", type=int, help="source layer (One-to-All); left out: All-to-All")
     steer.add_argument("--out", type=Path, required=True, help="folder for the clips (FLAC) and clips.csv")
     steer.add_argument("--seconds", type=float, default=8.0)

@@ -67,7 +67,9 @@ _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _BLOCK = re.compile(r"decoder\.model\.decoder\.layers\.(\d+)\.")
 _FOLDER_HINT = "Expected a folder written by save_pretrained of both model and processor"
-_POCKET_HINT = "The pocket model comes with steerlib: install it anew, or use a complete clone of the repository"
+_POCKET_HINT = (
+    "The pocket model comes with steerlib: install it anew, or use a complete clone of the repository"
+)
 
 
 class MusicModel:

@@ -18,7 +18,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -303,11 +303,15 @@ class Steering:
     preserve_norm : bool, default False
         Scale each steered activation back to the norm it had (paper B section IV-D). Meant for
         ``vector.unit()``.
+    schedule : tuple of float, optional
+        A factor of the multiplier for each frame of the clip; the last one goes on. It acts in the step that
+        chooses the frame's first token; the prefix is read with the factor of frame 0.
 
     Raises
     ------
     ValueError
-        If the multiplier is not finite, a layer is outside the vector, or a name is not one of those above.
+        If the multiplier or the schedule is not finite or the schedule empty, a layer is outside the vector, or a
+        name is not one of those above.
     """
 
     vector: SteeringVector
@@ -318,6 +322,7 @@ class Steering:
     branches: Branches = "both"
     site: Site = "residual"
     preserve_norm: bool = False
+    schedule: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.vector, SteeringVector):
@@ -336,11 +341,25 @@ class Steering:
             for layer in chosen:
                 _check_layer(layer, count, "layers")
             object.__setattr__(self, "layers", tuple(sorted(map(int, chosen))))
+        if self.schedule is not None:
+            factors = tuple(map(float, self.schedule))
+            if not factors or not all(map(math.isfinite, factors)):
+                raise ValueError(
+                    "a schedule needs a finite factor for each frame, at least one; None is 1 throughout"
+                )
+            object.__setattr__(self, "schedule", factors)
         for name, names in (("steps", Steps), ("branches", Branches), ("site", Site)):
             if getattr(self, name) not in get_args(names):
                 raise ValueError(
                     f"{name} must be one of {', '.join(get_args(names))}; got {getattr(self, name)!r}"
                 )
+
+    def at(self, frame: int) -> "Steering":
+        """What acts in the step that writes a frame: the same steering, its multiplier as scheduled."""
+        if self.schedule is None:
+            return self
+        factor = self.schedule[min(frame, len(self.schedule) - 1)]
+        return replace(self, multiplier=self.multiplier * factor, schedule=None)
 
     def deltas(self, num_layers: int) -> Tensor:
         """What is added at each block: multiplier times direction, zero at blocks that are not steered.
@@ -451,6 +470,11 @@ class _Pass:
         self.rows: Tensor | None = None  # which rows to steer, of the generation under way; None steers all
 
     def begin(self, stack: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.steering.schedule is not None:
+            raise ValueError(
+                "a schedule acts in steerlib.generate, whose steps are frames: a pass of transformers does not say "
+                "which frame it writes"
+            )
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())
         prefix = kwargs.get("encoder_hidden_states")

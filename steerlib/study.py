@@ -85,9 +85,7 @@ class Study:
         self.attributes: dict[str, Attribute] = {
             name: each if pairs is None else each.first(pairs) for name, each in loaded.items()
         }
-        self.prompts = (
-            tuple(prompts) if isinstance(prompts, list) else load_prompts(prompts[0])[: prompts[1]]
-        )
+        self.prompts = tuple(prompts) if isinstance(prompts, list) else load_prompts(prompts[0])[: prompts[1]]
         self.seconds, self.seed, self.sampling = seconds, seed, Sampling(guidance)
         self.beats, self.clap = judges(model.name, beats=beats, clap=clap)
         self.store, self.scores = Path(store), Path(scores)

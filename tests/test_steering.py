@@ -592,3 +592,16 @@ def test_a_vector_is_checked_against_the_model_when_it_is_loaded(tmp_path, tiny)
     SteeringVector(torch.ones(3, 32), {"model": "other", "weights": "0"}).save(tmp_path / "other.safetensors")
     with pytest.warns(UserWarning, match="taken from other weights"):
         SteeringVector.load(tmp_path / "other.safetensors", model=tiny)
+
+
+@pytest.mark.parametrize("schedule", [(), (float("nan"),), (1.0, float("inf"))])
+def test_a_schedule_that_is_empty_or_not_finite_is_refused(schedule):
+    with pytest.raises(ValueError, match="a finite factor for each frame"):
+        Steering(SteeringVector(torch.ones(3, 4)), schedule=schedule)
+
+
+def test_hooks_refuse_a_schedule_because_they_do_not_know_the_frame(tiny):
+    steering = Steering(SteeringVector(torch.ones(3, 32)), schedule=(1.0, 0.0))
+    encoded = tiny.encode(["a folk song"])
+    with steering.applied(tiny), pytest.raises(ValueError, match=r"acts in steerlib\.generate"):
+        tiny.network.generate(**encoded, max_new_tokens=4)

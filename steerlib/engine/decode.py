@@ -121,7 +121,7 @@ def decode(
     weights: Weights,
     starts: list[Begin],
     past: KeyValues,
-    stages: list[Stage],
+    stages_at: Callable[[int], list[Stage]],
     sampling: Sampling,
     noise: Tensor | None,
     branches: int,
@@ -130,7 +130,8 @@ def decode(
 ) -> Tensor:
     """Decode a tile of lanes, a start each, to tokens (rows, codebooks, frames).
 
-    The last rows of the products may be padding.
+    `stages_at` gives the edits in the pass over a position, which chooses the first codebook of the frame of that
+    number. The last rows of the products may be padding.
     """
     lanes = len(starts)
     count = lanes // branches
@@ -145,6 +146,7 @@ def decode(
     last = torch.stack([start.last for start in starts])
     tokens = torch.full((count, weights.codebooks, steps), weights.start_token, device=device)
     delays = torch.arange(weights.codebooks, device=device)
+    stages: list[Stage] = []
     position, before = 0, past.melody.shape[3] + starts[0].cached.shape[2] - 1
 
     def attend_text(k: int, states: Tensor) -> Tensor:
@@ -167,6 +169,7 @@ def decode(
             break
         states = weights.embed(tokens[:, :, position]) + weights.position_table[before + position]
         states = padded(states.repeat(branches, 1), rows)
+        stages = stages_at(position)
         last = run_blocks(weights, states, past.attend, attend_text, steer, Matrix.matmul_packed)[:lanes]
     return torch.stack([tokens[:, k, k + 1 : k + 1 + frames] for k in range(weights.codebooks)], dim=1)
 

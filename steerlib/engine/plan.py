@@ -17,7 +17,7 @@ from steerlib.engine.decode import Begin, Stage, decode, prefix_pass, stages_of
 from steerlib.engine.sampling import Sampling, choose, noise_keys
 from steerlib.engine.weights import Weights
 from steerlib.model import MusicModel, check_shape
-from steerlib.steering import active_steering
+from steerlib.steering import Steering, active_steering
 
 __all__ = ["Plan"]
 
@@ -154,7 +154,7 @@ class Plan:
             same_melody = (id(row.melody if row else None), acting)
             same_prompt = (row.prompt if row else None, same_melody)
             if same_prompt not in begins:
-                stages = stages_of([(branch, steering)], {"all", "first"}, weights)
+                stages = stages_of([(branch, _at(steering, 0))], {"all", "first"}, weights)
                 if same_melody not in melodies:
                     melodies[same_melody] = self._read_melody(row.melody if row else None, stages)
                 begins[same_prompt] = self._read_text(same_prompt[0], melodies[same_melody], stages)
@@ -169,14 +169,21 @@ class Plan:
             weights.positions(self.frames) - 2,
             self.buffers.pop() if self.buffers else None,
         )
-        stages = stages_of([lane[1:] for lane in lanes], {"all"}, weights)
+
+        def stages_at(frame: int) -> list[Stage]:
+            now = [(branch, _at(steering, frame)) for _, branch, steering in lanes]
+            return stages_of(now, {"all"}, weights)
+
+        scheduled = any(each.schedule is not None for _, _, steering in lanes for each in steering)
+        constant = stages_at(0)
         noise = None
         if self.sampling.do_sample:
             size = (weights.positions(self.frames), weights.codebooks)
             keys = [noise_keys(row.prompt, row.seed, *size) for row in rows]
             noise = torch.from_numpy(np.stack(keys, axis=1)).to(self.device)
         starts = [list(begins.values())[place] for place in prompt]
-        tokens = decode(weights, starts, past, stages, self.sampling, noise, self.branches, self.frames, tick)
+        at = stages_at if scheduled else lambda _: constant
+        tokens = decode(weights, starts, past, at, self.sampling, noise, self.branches, self.frames, tick)
         if past.buffer is not None:
             self.buffers.append(past.buffer)
         codes = tokens.view(len(rows), 1, 1, weights.codebooks, -1)
@@ -188,3 +195,8 @@ class Plan:
             tuple(row.prompt for row in rows),
             tuple(row.seed for row in rows),
         )
+
+
+def _at(steering: tuple[Steering, ...], frame: int) -> tuple[Steering, ...]:
+    """What acts in the step that writes a frame."""
+    return tuple(each.at(frame) for each in steering)

@@ -370,13 +370,14 @@ def _with_keys(cells: pd.DataFrame, common: dict[str, Any]) -> pd.DataFrame:
 def _content(steering: Steering) -> dict[str, Any]:
     """What in a steering determines the tokens: what it adds, where and when."""
     deltas = steering.deltas(len(steering.vector.directions)) + 0.0  # no -0.0
-    return {
+    content = {
         "deltas": _sha256(deltas.numpy().tobytes()),
         "steps": steering.steps,
         "branches": steering.branches,
         "site": steering.site,
         "preserve_norm": steering.preserve_norm,
     }
+    return content if steering.schedule is None else content | {"schedule": steering.schedule}
 
 
 def _join(cells: pd.DataFrame, stored: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:

@@ -94,3 +94,46 @@ def test_printing_a_page_that_is_not_there_says_so(tmp_path):
     made = printing(tmp_path / "index.html", tmp_path / "book.pdf")
     assert made.returncode == 1
     assert "there is no page" in made.stderr
+
+
+@pytest.fixture
+def live():
+    spec = importlib.util.spec_from_file_location("live", ROOT / "book" / "_ext" / "live.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def application(folder, *, pages=("book/play",), builder="html"):
+    (folder / "book").mkdir(exist_ok=True)
+    (folder / "book" / "live").symlink_to(ROOT / "book" / "live")
+    return SimpleNamespace(
+        srcdir=folder,
+        outdir=folder / "pages",
+        builder=SimpleNamespace(name=builder),
+        env=SimpleNamespace(found_docs=set(pages)),
+    )
+
+
+def test_the_page_that_runs_the_model_gets_its_engine_and_what_the_build_has_made_for_it(live, tmp_path):
+    app = application(tmp_path)
+    made = tmp_path / "_build" / "live"
+    made.mkdir(parents=True)
+    (made / "directions.js").write_text("directions")
+    (made / "model-int8.js").write_text("weights")
+    live.copy_engine(app, None)
+    names = {path.name for path in (tmp_path / "pages" / "_live").iterdir()}
+    assert names == {"steerlive.js", "play.js", "play.css", "directions.js", "model-int8.js"}
+    engine = (tmp_path / "pages" / "_live" / "steerlive.js").read_text(encoding="utf-8")
+    assert engine.index("var SteerLive") < engine.index("live.kernel =") < engine.index("live.load =")
+
+
+def test_a_book_with_that_page_and_without_the_model_is_not_built(live, tmp_path):
+    with pytest.raises(live.ExtensionError, match="snakemake --cores 1 live"):
+        live.copy_engine(application(tmp_path), None)
+
+
+@pytest.mark.parametrize("settings", [{"pages": ()}, {"builder": "singlehtml"}, {"builder": "latex"}])
+def test_other_books_and_other_forms_of_it_get_no_engine(live, tmp_path, settings):
+    live.copy_engine(application(tmp_path, **settings), None)
+    assert not (tmp_path / "pages").exists()

@@ -199,6 +199,25 @@ def test_nested_contexts_add_to_a_rows_own_steering(tiny, make, vector):
     assert not np.array_equal(nested.tokens, make(steering=Steering(vector, 0.5)).tokens)
 
 
+def test_a_schedule_is_a_factor_for_each_frame_and_its_last_one_goes_on(make, vector):
+    constant = make(steering=Steering(vector, 1.0)).tokens
+    for schedule in [(1.0,), (0.5,) * 10]:
+        assert np.array_equal(make(steering=Steering(vector, 1 / schedule[0], schedule=schedule)).tokens, constant)
+    late = make(steering=Steering(vector, 1.0, schedule=(0.0,) * 5 + (1.0,))).tokens
+    plain = make().tokens
+    assert np.array_equal(late[:, 0, :5], plain[:, 0, :5]), "nothing acts before its frame"
+    assert not np.array_equal(late, plain)
+    assert not np.array_equal(late, constant)
+
+
+def test_rows_with_and_without_a_schedule_do_not_touch_each_other(make, vector):
+    scheduled = Steering(vector, 1.0, schedule=(1.0, 0.0, 1.0))
+    together = make(steering=[scheduled, None, Steering(vector, 0.5)]).tokens
+    settings = [scheduled, None, Steering(vector, 0.5)]
+    alone = [make([prompt], steering=each).tokens[0] for prompt, each in zip(PROMPTS, settings, strict=True)]
+    assert np.array_equal(together, alone)
+
+
 def test_prompt_and_seed_make_the_random_stream(make):
     clips = make(["slow jazz"] * 3, seed=[0, 1, 0])
     assert np.array_equal(clips.tokens[0], clips.tokens[2])

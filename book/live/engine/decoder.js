@@ -1,0 +1,289 @@
+// The decoder of MusicGen-Melody: blocks over the sequence [melody | prompt | codes], keys and values kept.
+//
+// A lane is one sequence: the conditional branch of guidance, then, if there is guidance, the unconditional one.
+SteerLive.part(function (live) {
+  'use strict';
+
+  const EPSILON = 1e-5; // of torch's LayerNorm
+
+  live.Decoder = class {
+    constructor(memory, tensors, config, startToken) {
+      const c = config.decoder;
+      const stack = 'decoder.model.decoder.';
+      if (c.activation_function !== 'gelu') throw new Error(`The page has no activation ${c.activation_function}.`);
+      this.memory = memory;
+      this.startToken = startToken;
+      this.depth = c.num_hidden_layers;
+      this.hidden = c.hidden_size;
+      this.heads = c.num_attention_heads;
+      this.inner = c.ffn_dim;
+      this.codebooks = c.num_codebooks;
+      this.vocabulary = c.vocab_size;
+      this.chroma = config.chroma_length;
+      this.positions = c.max_position_embeddings;
+      this.blocks = Array.from({ length: this.depth }, (_, n) => {
+        const name = `${stack}layers.${n}.`;
+        return {
+          norm: tensors.norm(name + 'self_attn_layer_norm'),
+          qkv: tensors.place(...['q', 'k', 'v'].map(each => `${name}self_attn.${each}_proj.weight`)),
+          out: tensors.place(name + 'self_attn.out_proj.weight'),
+          innerNorm: tensors.norm(name + 'final_layer_norm'),
+          up: tensors.place(name + 'fc1.weight'),
+          down: tensors.place(name + 'fc2.weight'),
+        };
+      });
+      const books = Array.from({ length: this.codebooks }, (_, k) => k);
+      this.norm = tensors.norm(stack + 'layer_norm');
+      this.embeddings = books.map(k => tensors.place(`${stack}embed_tokens.${k}.weight`));
+      this.headWeights = tensors.place(...books.map(k => `decoder.lm_heads.${k}.weight`));
+      this.positionTable = memory.put(sinusoids(this.positions, this.hidden));
+      this.melody = this.nullMelody(tensors, config);
+    }
+
+    /** The state of every melody position when there is no melody: that of the first chroma. */
+    nullMelody(tensors, config) {
+      if (!tensors.has('audio_enc_to_dec_proj.weight')) {
+        return Float32Array.from({ length: this.hidden }, (_, i) => (i === 0 ? 1 : 0));
+      }
+      const { memory, hidden } = this;
+      const { num_chroma: chroma } = config;
+      const weight = memory.view(tensors.place('audio_enc_to_dec_proj.weight'), hidden * chroma).slice();
+      const bias = memory.view(tensors.place('audio_enc_to_dec_proj.bias'), hidden);
+      return Float32Array.from({ length: hidden }, (_, i) => weight[i * chroma] + bias[i]);
+    }
+
+    /** Positions before the first code: melody and prompt. */
+    prefix(textLength) {
+      return this.chroma + textLength;
+    }
+
+    /**
+     * Room for a clip of so many frames, and for so many edits of its states at a time.
+     *
+     * `observed`, directions (depth, hidden) or null, are looked for while the model reads: `readings` then says of the
+     * newest position, at each layer, how far its state is along the layer's direction, in lengths of that direction.
+     */
+    begin(lanes, frames, textLength, edits, observed) {
+      const { memory, hidden } = this;
+      this.observed = observed;
+      this.readings = new Float32Array(this.depth);
+      this.lanes = lanes;
+      this.allLanes = Array.from({ length: lanes }, (_, lane) => lane);
+      this.capacity = this.prefix(textLength) + frames + this.codebooks - 1;
+      const rows = Math.max(this.chroma, lanes * (textLength + 1), lanes);
+      this.states = memory.reserve(rows * hidden);
+      this.normed = memory.reserve(rows * hidden);
+      this.qkv = memory.reserve(rows * 3 * hidden);
+      this.attended = memory.reserve(rows * hidden);
+      this.wide = memory.reserve(rows * this.inner);
+      this.scores = memory.reserve(this.capacity);
+      this.guided = memory.reserve(hidden);
+      this.logits = memory.reserve(this.codebooks * this.vocabulary);
+      const cached = this.depth * lanes * this.capacity * hidden;
+      this.keys = memory.reserve(cached);
+      this.values = memory.reserve(cached);
+      this.deltas = Array.from({ length: edits }, () => memory.reserve(this.depth * hidden));
+      this.last = new Float32Array(lanes * hidden);
+    }
+
+    /** Take the edits of the next passes: one object {attention, residual} of lists for each lane, see `editsOf`. */
+    setEdits(lanes) {
+      let used = 0;
+      const place = edit => this.placed(edit, this.deltas[used++]);
+      this.edits = lanes.map(sites => ({
+        attention: sites.attention.map(place),
+        residual: sites.residual.map(place),
+      }));
+    }
+
+    /** An edit with its delta at an address, and the blocks at which there is something to add. */
+    placed({ delta, keepNorm }, at) {
+      this.memory.view(at, delta.length).set(delta);
+      const acts = Array.from({ length: this.depth }, (_, block) =>
+        delta.subarray(block * this.hidden, (block + 1) * this.hidden).some(value => value !== 0),
+      );
+      return { at, keepNorm, acts };
+    }
+
+    /**
+     * Read melody, prompts and the start token. `texts` holds the states (length, hidden) of each lane's prompt.
+     *
+     * The melody comes first and is the same for all lanes: it is read once, unless the lanes are steered differently.
+     */
+    readPrefix(texts, sameEdits) {
+      const { memory, hidden, lanes, chroma } = this;
+      const length = texts[0].length / hidden;
+      for (let lane = 0; lane < (sameEdits ? 1 : lanes); lane++) {
+        const states = memory.view(this.states, chroma * hidden);
+        for (let row = 0; row < chroma; row++) states.set(this.melody, row * hidden);
+        this.run([lane], chroma, 0);
+      }
+      if (sameEdits) this.copyCache(chroma);
+      texts.forEach((text, lane) => {
+        const states = memory.view(this.states + 4 * lane * (length + 1) * hidden, (length + 1) * hidden);
+        states.set(text);
+        this.embed(new Int32Array(this.codebooks).fill(this.startToken), states.subarray(length * hidden));
+      });
+      this.run(this.allLanes, length + 1, chroma);
+      const normed = memory.view(this.normed, lanes * (length + 1) * hidden);
+      for (let lane = 0; lane < lanes; lane++) {
+        this.last.set(
+          normed.subarray((lane * (length + 1) + length) * hidden, (lane + 1) * (length + 1) * hidden),
+          lane * hidden,
+        );
+      }
+      this.at = chroma + length + 1;
+    }
+
+    /** Keys and values of the first lane's first positions, for the other lanes. */
+    copyCache(positions) {
+      const { hidden, capacity, lanes, depth } = this;
+      const each = capacity * hidden;
+      for (const address of [this.keys, this.values]) {
+        const all = this.memory.view(address, depth * lanes * each);
+        for (let block = 0; block < depth; block++) {
+          for (let lane = 1; lane < lanes; lane++) {
+            const from = block * lanes * each;
+            all.copyWithin(from + lane * each, from, from + positions * hidden);
+          }
+        }
+      }
+    }
+
+    /** Read the tokens of one position (one for each codebook), which are the same for all lanes. */
+    step(tokens) {
+      const { memory, hidden, lanes } = this;
+      const states = memory.view(this.states, lanes * hidden);
+      this.embed(tokens, states.subarray(0, hidden));
+      for (let lane = 1; lane < lanes; lane++) states.copyWithin(lane * hidden, 0, hidden);
+      this.run(this.allLanes, 1, this.at);
+      this.last.set(memory.view(this.normed, lanes * hidden));
+      this.at++;
+    }
+
+    /** The sum of the embeddings of one token for each codebook, into `out`. */
+    embed(tokens, out) {
+      const { hidden } = this;
+      out.fill(0);
+      this.embeddings.forEach((table, k) => {
+        const embedding = this.memory.view(table + 4 * tokens[k] * hidden, hidden);
+        for (let i = 0; i < hidden; i++) out[i] += embedding[i];
+      });
+    }
+
+    /** Logits (codebooks, vocabulary) of the next tokens. Guidance is linear and so are the heads: states are guided. */
+    predict(scale) {
+      const { memory, hidden, last, lanes } = this;
+      const guided = memory.view(this.guided, hidden);
+      for (let i = 0; i < hidden; i++) {
+        const conditional = last[i];
+        const other = last[hidden + i];
+        guided[i] = lanes === 1 ? conditional : other + Math.fround(Math.fround(conditional - other) * scale);
+      }
+      memory.kernel.multiply(
+        this.guided,
+        this.headWeights,
+        this.logits,
+        hidden,
+        this.codebooks * this.vocabulary,
+        1,
+        0,
+        0,
+      );
+      return memory.view(this.logits, this.codebooks * this.vocabulary);
+    }
+
+    /**
+     * All blocks over the next `count` positions of some lanes, from position `at` on. The states (lanes, count, hidden)
+     * lie at `this.states`, without their position; the normalised ones are left at `this.normed`.
+     */
+    run(lanes, count, at) {
+      const { memory, hidden, inner, states, normed, qkv, attended, wide } = this;
+      const { kernel } = memory;
+      const rows = lanes.length * count;
+      const row = 4 * hidden;
+      for (let i = 0; i < rows; i++)
+        kernel.add(this.positionTable + (at + (i % count)) * row, states + i * row, hidden);
+      this.blocks.forEach((block, k) => {
+        kernel.normalise(states, normed, block.norm.weight, block.norm.bias, hidden, rows, EPSILON);
+        kernel.multiply(normed, block.qkv, qkv, hidden, 3 * hidden, rows, 0, 0);
+        lanes.forEach((lane, i) => this.attend(k, lane, i * count, count, at));
+        if (lanes.some(lane => this.edits[lane].attention.length)) {
+          kernel.multiply(attended, block.out, normed, hidden, hidden, rows, 0, 0);
+          this.steer('attention', k, lanes, count, normed);
+          kernel.add(normed, states, rows * hidden);
+        } else kernel.multiply(attended, block.out, states, hidden, hidden, rows, 0, 1);
+        kernel.normalise(states, normed, block.innerNorm.weight, block.innerNorm.bias, hidden, rows, EPSILON);
+        kernel.multiply(normed, block.up, wide, hidden, inner, rows, 0, 0);
+        kernel.gelu(wide, rows * inner);
+        kernel.multiply(wide, block.down, states, inner, hidden, rows, 0, 1);
+        this.steer('residual', k, lanes, count, states);
+        if (this.observed && lanes[0] === 0) this.readings[k] = this.read(k, states + (count - 1) * row);
+      });
+      kernel.normalise(states, normed, this.norm.weight, this.norm.bias, hidden, rows, EPSILON);
+    }
+
+    /** Keep keys and values of `count` positions of a lane, whose rows begin at `first`, and attend from each of them. */
+    attend(block, lane, first, count, at) {
+      const { memory, hidden, heads } = this;
+      const row = 4 * hidden;
+      const cache = 4 * (block * this.lanes + lane) * this.capacity * hidden;
+      const keys = this.keys + cache;
+      const values = this.values + cache;
+      const floats = memory.view(0, memory.top >> 2);
+      for (let i = 0; i < count; i++) {
+        const from = (this.qkv >> 2) + (first + i) * 3 * hidden;
+        const to = (at + i) * hidden;
+        floats.copyWithin((keys >> 2) + to, from + hidden, from + 2 * hidden);
+        floats.copyWithin((values >> 2) + to, from + 2 * hidden, from + 3 * hidden);
+      }
+      for (let i = 0; i < count; i++) {
+        const query = this.qkv + 3 * (first + i) * row;
+        const out = this.attended + (first + i) * row;
+        memory.kernel.attend(query, keys, values, out, this.scores, heads, hidden / heads, at + i + 1, row);
+      }
+    }
+
+    /** How far a state is along the observed direction of a layer: 1 is the whole distance between the two poles. */
+    read(layer, state) {
+      const { hidden } = this;
+      const direction = this.observed.subarray(layer * hidden, (layer + 1) * hidden);
+      const values = this.memory.view(state, hidden);
+      let along = 0;
+      let square = 0;
+      for (let i = 0; i < hidden; i++) {
+        along += values[i] * direction[i];
+        square += direction[i] * direction[i];
+      }
+      return square ? along / square : 0;
+    }
+
+    steer(site, block, lanes, count, states) {
+      const { hidden, memory } = this;
+      lanes.forEach((lane, i) => {
+        for (const { at, keepNorm, acts } of this.edits[lane][site]) {
+          if (!acts[block]) continue;
+          for (let row = i * count; row < (i + 1) * count; row++) {
+            memory.kernel.steer(at + 4 * block * hidden, states + 4 * row * hidden, hidden, keepNorm ? 1 : 0);
+          }
+        }
+      });
+    }
+  };
+
+  /** Cosines, then sines, of each position at frequencies that fall from 1 to 1/10000; rounded where torch rounds. */
+  function sinusoids(positions, hidden) {
+    const half = hidden / 2;
+    const table = new Float32Array(positions * hidden);
+    const slope = Math.fround(-Math.log(10000) / (half - 1));
+    for (let i = 0; i < half; i++) {
+      const frequency = Math.fround(Math.exp(Math.fround(i * slope)));
+      for (let position = 0; position < positions; position++) {
+        const angle = Math.fround(position * frequency);
+        table[position * hidden + i] = Math.cos(angle);
+        table[position * hidden + half + i] = Math.sin(angle);
+      }
+    }
+    return table;
+  }
+});
