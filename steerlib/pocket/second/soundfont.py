@@ -14,7 +14,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["LOUDEST", "cut", "soundfont"]
+__all__ = ["LOUDEST", "cut", "remake", "soundfont"]
 
 #: Highest MIDI velocity for which the cut has samples.
 LOUDEST = 107
@@ -42,6 +42,12 @@ def soundfont() -> Path:
             "(Debian: apt install musescore-general-soundfont-small, which puts it under /usr/share/sounds/sf3) "
             "and run python -m steerlib.pocket soundfont --whole PATH."
         )
+    return _FILE
+
+
+def remake(whole: Path, played: Mapping[tuple[int, int], tuple[int, int]]) -> Path:
+    """Cut the soundfont of the corpus out of a whole one again (see `cut`)."""
+    cut(whole, _FILE, played)
     return _FILE
 
 
