@@ -50,8 +50,8 @@ _PROGRAMS = {
 # lead: (General MIDI program, lowest, highest pitch); symusic 0.5.9 never returns from xylophone above 88
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _PROGRESSIONS = {
-    "major": ((0, 3, 4, 0), (0, 4, 3, 0), (0, 3, 0, 4), (0, 4, 0, 3), (0, 1, 4, 0), (0, 5, 3, 4)),
-    "minor": ((0, 3, 4, 0), (0, 4, 3, 0), (0, 3, 0, 4), (0, 4, 0, 3), (0, 5, 4, 0), (0, 6, 5, 4)),
+    "major": ((0, 3, 4, 0), (0, 4, 3, 0), (0, 3, 0, 4), (0, 4, 0, 3), (0, 1, 4, 0), (0, 3, 4, 3)),
+    "minor": ((0, 3, 4, 0), (0, 4, 3, 0), (0, 3, 0, 4), (0, 4, 0, 3), (0, 5, 4, 0), (0, 4, 5, 0)),
 }  # scale degrees, one a bar
 _RHYTHMS = (  # onsets of the tune within a bar, in beats, from sparse to dense
     ((0,), (0, 2), (0, 3), (0, 1)),
@@ -205,7 +205,7 @@ class Truth:
             "tempo": pole(self.bpm, 82, 128, ("fast", "slow")),
             "timbre": pole(self.cutoff, 1300, 4000, ("bright", "dark")),
             "loudness": pole(self.level, -26, -20, ("loud", "soft")),
-            "energy": pole(self.energy, 0.33, 0.67, ("energetic", "calm")),
+            "energy": pole(self.energy, 0.3, 0.7, ("energetic", "calm")),
             "mode": self.mode,
             "feel": self.feel,
             "style": self.style,
