@@ -351,7 +351,9 @@ def _lock_phases(log, hop, phases):  # type: ignore[no-untyped-def]
         cycles, advance, before = np.zeros(bins), np.zeros(bins), np.zeros(bins)
         for frame in range(frames):
             here, last = log[clip, frame], -1
-            for k in range(bins):  # each bin's nearest peak, of two the lower: the last one, until a next one is nearer
+            for k in range(
+                bins
+            ):  # each bin's nearest peak, of two the lower: the last one, until a next one is nearer
                 if 0 < k < bins - 1 and here[k - 1] <= here[k] > here[k + 1]:
                     for between in range((last + k) // 2 + 1 if last >= 0 else 0, k + 1):
                         nearest[between] = k

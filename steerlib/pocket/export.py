@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import torch
-from transformers import MusicgenMelodyProcessor, T5EncoderModel
+from transformers import MusicgenMelodyProcessor
 
-from steerlib.pocket import lm, train_codec
+from steerlib.pocket import lm
 from steerlib.pocket.second.captions import known_words
 
 
@@ -30,19 +29,7 @@ def export(work: Path, folder: Path, replica: str = "seed0") -> None:
         If one of the trainings has not begun.
     """
     wanted = lm.REPLICAS[replica]
-    state_file = wanted.folder(work) / "state.pt"
-    if not state_file.exists():
-        raise FileNotFoundError(
-            f"{state_file} is missing: train it first (python -m steerlib.pocket lm --replica {replica})."
-        )
-    text = T5EncoderModel.from_pretrained(work / "text")
-    model = lm.build(text, train_codec.load(work), layers=wanted.layers)
-    state = torch.load(state_file, weights_only=True)
-    model.load_state_dict(state["model"])
-    lm.freeze(model)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    for parameter, mean in zip(trained, state["average"], strict=True):
-        parameter.data.copy_(mean)
+    model = lm.load(work, wanted)
     model.half().save_pretrained(folder)
     MusicgenMelodyProcessor.from_pretrained(work / "text").save_pretrained(folder)
     (folder / "vocabulary.txt").write_text("\n".join(known_words()) + "\n")

@@ -302,6 +302,31 @@ def build(
     return model
 
 
+def load(work: Path, replica: Replica) -> MusicgenMelodyForConditionalGeneration:
+    """The model as far as a replica's decoder is trained, with averaged weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its training has not begun.
+    """
+    state_file = replica.folder(work) / "state.pt"
+    if not state_file.exists():
+        name = next(n for n, each in REPLICAS.items() if each == replica)
+        raise FileNotFoundError(
+            f"{state_file} is missing: train it first (python -m steerlib.pocket lm --replica {name})."
+        )
+    text = T5EncoderModel.from_pretrained(work / "text")
+    model = build(text, train_codec.load(work), layers=replica.layers)
+    state = torch.load(state_file, weights_only=True)
+    model.load_state_dict(state["model"])
+    freeze(model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for parameter, mean in zip(trained, state["average"], strict=True):
+        parameter.data.copy_(mean)
+    return model.eval().requires_grad_(False)
+
+
 def freeze(model: MusicgenMelodyForConditionalGeneration) -> None:
     """Let only the decoder and the two projections into it be trained."""
     model.requires_grad_(False)
@@ -439,7 +464,7 @@ def adopt(model: Any, source: Path, work: Path, *, clips: int = 2_000) -> None:
             weight[:entries] = torch.where(seen > 0, share @ weight[:entries], first[:entries])
 
 
-class _Codes:
+class Codes:
     """The encoded corpus in memory: codes, chroma and caption tokens of every clip."""
 
     def __init__(self, paths: list[Path], tokenizer):
@@ -515,8 +540,8 @@ def train(
     torch.manual_seed(seed)
     processor = MusicgenMelodyProcessor.from_pretrained(work / "text")
     encoded = partial(encode_corpus, work, correlation=replica.correlation)
-    data = _Codes(encoded(clips), processor.tokenizer)
-    held = _Codes(encoded(_SHARD, first=corpus.HELD_OUT), processor.tokenizer)
+    data = Codes(encoded(clips), processor.tokenizer)
+    held = Codes(encoded(_SHARD, first=corpus.HELD_OUT), processor.tokenizer)
     model: Any = build(
         T5EncoderModel.from_pretrained(work / "text"),
         train_codec.load(work),

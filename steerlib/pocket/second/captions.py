@@ -117,7 +117,8 @@ _SCENES = (
     "with friends around a campfire", "on a train", "in the mountains", "for a travel diary", "in an empty room",
     "for a theatre play", "with a small band", "with a full band", "in the style of a demo tape", "on an old stage",
     "for a podcast", "in a village square", "from another decade", "by a street musician", "for a museum",
-    "for a long journey", "at the end of the day", "from a forgotten album", "for a children's hour", "over the credits",
+    "for a long journey", "at the end of the day", "from a forgotten album", "for a children's hour",
+    "over the credits",
 )  # fmt: skip
 _NOUN_OF = {
     "tempo": ("tempo", "pace", "pulse", "beat"),

@@ -397,7 +397,9 @@ def _tune(bars, degree_at, tone, lead, energy, bpm, hard, rng) -> list[_Note]:
                 pitch -= 12
             end = rhythm[i + 1] if i + 1 < len(rhythm) else 4.0
             if held[i]:
-                notes.append(_Note(4 * bar + b, 0.95 * (end - b), pitch, int((107 if b == 0 else 100) * hard)))
+                notes.append(
+                    _Note(4 * bar + b, 0.95 * (end - b), pitch, int((107 if b == 0 else 100) * hard))
+                )
     return notes
 
 
@@ -418,8 +420,8 @@ def render_parts(parts: Parts, bpm: float | Sequence[float], seconds: float) -> 
     Parameters
     ----------
     parts : dict
-        As `compose` returns them. Every role has its own level in the mix, which its velocities change, however loud its
-        samples are.
+        As `compose` returns them. Every role has its own level in the mix, however loud its samples are; its
+        velocities change it.
     bpm : float or sequence of float
         Of all beats, or of each (`Truth.tempi`); the last holds on.
     seconds : float

@@ -140,9 +140,9 @@ def cut(whole: Path, target: Path, played: Mapping[tuple[int, int], tuple[int, i
         new[gen].append((0, 0))
         new[mod].append(bytes(10))
     new[b"shdr"].append((b"EOS", *[0] * 9))
-    packed = {
-        name: b"".join(struct.pack(form, *record) for record in new[name]) for name, form in _FORMS
-    } | {name: b"".join(new[name]) for name in (b"pmod", b"imod")}
+    packed = {name: b"".join(struct.pack(form, *record) for record in new[name]) for name, form in _FORMS} | {
+        name: b"".join(new[name]) for name in (b"pmod", b"imod")
+    }
     order = (b"phdr", b"pbag", b"pmod", b"pgen", b"inst", b"ibag", b"imod", b"igen", b"shdr")
     body = b"".join(
         (
