@@ -266,7 +266,7 @@ def test_an_untrained_clap_goes_through_the_zero_shot_pipeline(tmp_path, rng):
     scores = metrics.clap_scores(audio, ["rock", "jazz"], sample_rate=corpus.SAMPLE_RATE, model=tmp_path)
     assert scores.shape == (2, 2) and np.allclose(scores.sum(1), 1)
     windows = metrics.clap_embeddings(audio, sample_rate=corpus.SAMPLE_RATE, model=tmp_path, window=2.0)
-    assert windows.shape == (2, 2, 32)
+    assert windows.shape == (2, 2, 64)
 
 
 def test_the_shipped_clap_names_the_style_of_clips_it_never_heard():
