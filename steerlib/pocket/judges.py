@@ -197,7 +197,7 @@ def _seeds(shards: Sequence[Path]) -> np.ndarray:
 
 
 def train_beats(
-    work: Path, *, steps: int = 3_000, clips: int = 3_000, batch: int = 16, seed: int = 0
+    work: Path, *, steps: int = 3_000, clips: int = 3_000, broken: int = 500, batch: int = 16, seed: int = 0
 ) -> Path:
     """Train the tempo judge on exact beats: of clips, of the codec's copies, of degraded ones of both, and of clips
     in which the decoder drew a part of the tokens anew; and on broken clips, which have none.
@@ -210,8 +210,8 @@ def train_beats(
     torch.manual_seed(seed)
     mel = LogMelSpect()
     rendered, copies = train_codec.render_shards(work / "audio", clips), train_codec.copy_shards(work, clips)
-    hot, broken = _decoded_shards(work, "hot", clips), _decoded_shards(work, "broken", 500)
-    sets = [("", p) for p in (*rendered, *copies, *hot, *broken)]
+    hot, no_music = _decoded_shards(work, "hot", clips), _decoded_shards(work, "broken", broken)
+    sets = [("", p) for p in (*rendered, *copies, *hot, *no_music)]
     sets += [("-degraded", p) for p in (*rendered, *copies)]
     mels, targets = [], []
     for suffix, shard in tqdm(sets, desc="beats: spectrograms", unit="shard"):
@@ -223,7 +223,7 @@ def train_beats(
             if suffix:
                 audio, known = degraded(audio, known, np.random.default_rng([seed, first + number]))
             heard.append(audio)
-            times.append([t[:0] for t in known] if shard in broken else known)
+            times.append([t[:0] for t in known] if shard in no_music else known)
         name = f"{shard.parent.name}_{shard.stem}{suffix}.npy"
         mels.append(_kept(work / "beats" / name, lambda heard=heard: np.stack([_mel(mel, x) for x in heard])))
         frames = mels[-1].shape[1]
