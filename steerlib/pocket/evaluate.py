@@ -97,9 +97,21 @@ def _mean(
 
 
 def _share(part: str, name: str, right: NDArray[np.bool_], wanted: float | None) -> Figure:
+    if not len(right):
+        return Figure(part, name, np.nan, np.nan, np.nan, 0, wanted)
     test = binomtest(int(right.sum()), len(right))
     interval = test.proportion_ci(method="wilson")
     return Figure(part, name, float(right.mean()), interval.low, interval.high, len(right), wanted)
+
+
+def _auc(
+    part: str, name: str, high: NDArray[np.floating], low: NDArray[np.floating], wanted: float | None
+) -> Figure:
+    count = int(np.isfinite(high).sum() + np.isfinite(low).sum())
+    if not (np.isfinite(high).any() and np.isfinite(low).any()):
+        return Figure(part, name, np.nan, np.nan, np.nan, count, wanted)
+    found = auc(high[np.isfinite(high)], low[np.isfinite(low)])
+    return Figure(part, name, found.estimate, found.low, found.high, count, wanted)
 
 
 def codec_figures(codec: Any, audio: NDArray[np.float32]) -> tuple[list[Figure], NDArray[np.float32]]:
@@ -203,11 +215,8 @@ def truth_figures(audio: NDArray[np.float32], truths: list[corpus.Truth]) -> lis
         high, low = (
             values[[pole == wanted for pole in poles]] for wanted in (attribute.positive, attribute.negative)
         )
-        found = auc(high[np.isfinite(high)], low[np.isfinite(low)])
         title = f"{attribute.positive} against {attribute.negative} clips: AUC"
-        figures.append(
-            Figure("corpus", title, found.estimate, found.low, found.high, len(high) + len(low), None)
-        )
+        figures.append(_auc("corpus", title, high, low, None))
     return figures
 
 
@@ -220,11 +229,11 @@ def prompt_figures(model, processor, beats: Path, *, prompts: int, seed: int) ->
         clips = generate(model, processor, list(texts), seed=seed)
         values = measure(clips, checkpoint=beats) if name == "tempo" else measure(clips)
         high, low = values[: len(values) // 2], values[len(values) // 2 :]
-        high, low = high[np.isfinite(high)], low[np.isfinite(low)]
-        found, count = auc(high, low), len(high) + len(low)
         poles = f"{attribute.positive} against {attribute.negative} prompts"
-        figures.append(Figure("model", f"{poles}: AUC", found.estimate, found.low, found.high, count, wanted))
-        if ratio is None:
+        figures.append(_auc("model", f"{poles}: AUC", high, low, wanted))
+        high, low = high[np.isfinite(high)], low[np.isfinite(low)]
+        count = len(high) + len(low)
+        if ratio is None or min(len(high), len(low)) < 2:
             continue
         quotient: Callable = lambda a, b, axis=-1: np.median(a, axis=axis) / np.median(b, axis=axis)  # noqa: E731
         interval = bootstrap(
