@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 POCKET = DATA / "pocket"
+_REPLICAS = DATA / "replicas"
 TEXT_LENGTH = 64
 """Length in tokens to which prompts are padded, unless the tokenizer states a shorter one."""
 
@@ -266,7 +267,8 @@ def load_model(
     Parameters
     ----------
     name : str or Path, default "pocket"
-        "pocket" (comes with the project), a folder written by ``save_pretrained``, or the id of a model on
+        "pocket" (comes with the project), "pocket:seed1" (another training of it, see
+        ``python -m steerlib.pocket lm --help``), a folder written by ``save_pretrained``, or the id of a model on
         the Hugging Face Hub, such as "facebook/musicgen-melody". The Hub's cache and ``HF_HUB_OFFLINE=1``
         work as they do in transformers.
     revision : str, optional
@@ -411,7 +413,9 @@ def model_id(model: Any) -> dict[str, str]:
     model = network_of(model)
     name = str(model.name_or_path) or "unnamed"
     if Path(name).is_dir():
-        name = "pocket" if Path(name).resolve() == POCKET else Path(name).resolve().name
+        folder = Path(name).resolve()
+        is_replica = folder.parent == _REPLICAS
+        name = "pocket" if folder == POCKET else f"pocket:{folder.name}" if is_replica else folder.name
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
         flat = tensor.flatten()
@@ -435,6 +439,15 @@ def _source(name: str | Path) -> str | Path:
     """The folder, or the Hub id, that a name means."""
     if str(name) == "pocket":
         return POCKET
+    if str(name).startswith("pocket:"):
+        replica = str(name).removeprefix("pocket:")
+        folder = _REPLICAS / replica
+        if not folder.is_dir():
+            raise ValueError(
+                f"the replica {replica!r} of the pocket model is not at {folder}. Put its folder there, or make it "
+                f"again: python -m steerlib.pocket lm --replica {replica}, then export --replica {replica}"
+            )
+        return folder
     if str(name) and Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     if isinstance(name, str) and _HUB_ID.fullmatch(name):

@@ -169,6 +169,17 @@ def test_an_unknown_name_says_what_would_be_known(name):
         load_model(name)
 
 
+def test_a_replica_is_found_in_its_folder_or_says_how_to_make_it(
+    monkeypatch, tmp_path, tiny_model, tiny_processor
+):
+    monkeypatch.setattr("steerlib.model._REPLICAS", tmp_path)
+    with pytest.raises(ValueError, match="replica 'seed1' .*lm --replica seed1, then export --replica seed1"):
+        load_model("pocket:seed1")
+    tiny_model.save_pretrained(tmp_path / "seed1")
+    tiny_processor.save_pretrained(tmp_path / "seed1")
+    assert load_model("pocket:seed1").identity["model"] == "pocket:seed1"
+
+
 def test_a_model_that_cannot_be_downloaded_says_what_to_get_from_where(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

@@ -1,5 +1,6 @@
 """The pocket model's corpus, codec and training: identities, on tiny sizes."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from transformers import AutoModel, T5Config, T5EncoderModel
 from steerlib import measure
 from steerlib.music import captions, corpus
 from steerlib.music.codec import SpectralCodec, SpectralCodecConfig
-from steerlib.pocket import judges, lm
+from steerlib.pocket import evaluate, judges, lm
 from steerlib.pocket.training import fit
 
 TINY = SpectralCodecConfig(
@@ -220,6 +221,44 @@ def test_the_training_forward_is_that_of_transformers(model):
     assert torch.allclose(logits, theirs[:, -inputs.shape[-1] :], atol=1e-4)
 
 
+def test_frames_that_see_the_last_token_only_get_the_other_words_through_it(model, codec):
+    text = model.text_encoder
+    shallow = lm.build(text, codec, layers=1, size=32).eval()
+    deep = lm.build(text, codec, layers=2, size=32).eval()
+    generator = torch.Generator().manual_seed(0)
+    inputs, labels = lm.delay(torch.randint(16, (1, 3, 6), generator=generator), 16)
+    one = torch.randn(1, lm.CHROMA + lm.TEXT, 32, generator=generator)
+    other = one.clone()
+    other[:, lm.CHROMA] = torch.randn(32, generator=generator)  # another first word
+    unseen = torch.zeros(1, lm.CHROMA + lm.TEXT, dtype=torch.bool)
+    unseen[:, lm.CHROMA :] = True
+    unseen[:, lm.CHROMA + 4] = False
+    with torch.no_grad():
+        losses = {
+            (name, hide): [lm._losses(net, prefix, inputs, labels, unseen & hide) for prefix in (one, other)]
+            for name, net in (("shallow", shallow), ("deep", deep))
+            for hide in (True, False)
+        }
+    assert torch.equal(*losses["shallow", True])  # one block cannot gather and read
+    assert not torch.equal(*losses["deep", True])
+    assert not torch.equal(*losses["shallow", False])
+
+
+def test_every_replica_has_a_folder_of_its_own(tmp_path):
+    folders = {replica.folder(tmp_path) for replica in lm.REPLICAS.values()}
+    assert len(folders) == len(lm.REPLICAS)
+    with pytest.raises(FileNotFoundError, match="lm --replica seed2"):
+        lm.load(tmp_path, lm.REPLICAS["seed2"])
+
+
+def test_the_text_encoder_learns_words_from_their_neighbours(tmp_path):
+    lm.train_text(tmp_path, steps=40, clips=400, batch=16)
+    words = [json.loads(line) for line in (tmp_path / "text" / "log.jsonl").read_text().splitlines()]
+    assert words[-1]["loss"] < words[0]["loss"] - 1
+    again = T5EncoderModel.from_pretrained(tmp_path / "text")
+    assert not hasattr(again, "head") and again.config.num_layers == 2
+
+
 def test_a_training_resumed_after_a_kill_equals_one_run_through(tmp_path):
     def run(folder, until):
         torch.manual_seed(0)
@@ -269,7 +308,7 @@ def test_an_untrained_clap_goes_through_the_zero_shot_pipeline(tmp_path, rng):
     scores = measure.clap_scores(audio, ["rock", "jazz"], sample_rate=corpus.SAMPLE_RATE, model=tmp_path)
     assert scores.shape == (2, 2) and np.allclose(scores.sum(1), 1)
     windows = measure.clap_embeddings(audio, sample_rate=corpus.SAMPLE_RATE, model=tmp_path, window=2.0)
-    assert windows.shape == (2, 2, 32)
+    assert windows.shape == (2, 2, 64)
 
 
 def test_the_shipped_clap_names_the_style_of_clips_it_never_heard():
@@ -279,3 +318,18 @@ def test_the_shipped_clap_names_the_style_of_clips_it_never_heard():
     scores = measure.clap_scores(audio, styles, sample_rate=corpus.SAMPLE_RATE)
     right = [styles[row.argmax()] == truth.style for row, (truth, _) in zip(scores, made, strict=True)]
     assert np.mean(right) >= 0.6  # chance is 1/8
+
+
+# -- evaluation
+
+
+def test_a_figure_without_a_threshold_is_neither_reached_nor_missed():
+    reported = evaluate.Figure("model", "share", 0.5, 0.4, 0.6, 10, None)
+    assert reported.row()["wanted"] == reported.row()["reached"] == ""
+    assert "reached" not in evaluate.show([reported])
+    assert replace(reported, wanted=0.6).row()["reached"] == "no"
+
+
+def test_a_separation_of_nothing_is_not_a_number_and_not_reached():
+    figure = evaluate._auc("model", "AUC", np.array([np.nan]), np.array([1.0]), 0.9)
+    assert np.isnan(figure.value) and figure.n == 1 and not figure.reached

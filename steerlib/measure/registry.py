@@ -46,6 +46,6 @@ def judges(model: str, *, beats: str = "", clap: str = "") -> tuple[str | None, 
     beats, clap : str or None
         For `tempo` and `clap_scores`: None is the pocket's, else "final0" and "laion/clap-htsat-unfused".
     """
-    if model == "pocket":
+    if model.split(":")[0] == "pocket":  # a replica too
         return beats or None, clap or None
     return beats or "final0", clap or "laion/clap-htsat-unfused"

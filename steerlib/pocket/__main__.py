@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from steerlib.files import DATA
-from steerlib.music import corpus
+from steerlib.pocket.second import corpus
 
 _WORK = Path("build/pocket")
-_FOLDER = DATA / "pocket"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -17,7 +16,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m steerlib.pocket",
         description="Make the pocket model again, in this order: codec, text, encode, lm, beats, clap, export, "
-        "evaluate. Every stage resumes where it was stopped and loses at most a few minutes.",
+        "evaluate. Every stage resumes where it was stopped and loses at most a few minutes. lm, export and "
+        "evaluate take --replica for another training of the decoder.",
     )
     stages = parser.add_subparsers(dest="stage", required=True)
 
@@ -28,6 +28,17 @@ def main(arguments: list[str] | None = None) -> None:
         )
         return sub
 
+    def replica(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--replica",
+            default="seed0",
+            choices=("seed0", "seed1", "seed2", "shallow", "correlated"),
+            help="which training of the decoder: of another seed, of half the depth, or on the corpus in which "
+            "tempo, brightness and loudness are correlated (default: %(default)s)",
+        )
+
+    sub = stage("soundfont", "cut the soundfont of the corpus out of a whole one")
+    sub.add_argument("--whole", type=Path, required=True, help="MuseScore_General_Lite.sf3")
     sub = stage("corpus", "render a few clips with their truth, to listen to")
     sub.add_argument("--clips", type=int, default=10)
     sub.add_argument(
@@ -38,10 +49,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     for name, text, steps in (
         ("codec", "train the spectral codec (renders its clips first)", 10_000),
-        ("text", "train tokenizer and text encoder on captions", 1_000),
-        ("lm", "train the decoder on codes (encodes the corpus first)", 6_000),
-        ("beats", "train the judge of tempo", 2_500),
-        ("clap", "train the judge of style and instrument", 3_000),
+        ("text", "train the text encoder on captions", 3_000),
+        ("lm", "train the decoder on codes (encodes the corpus first)", 5_000),
+        ("beats", "train the judge of tempo", 3_000),
+        ("clap", "train the judge of style and instrument", 4_000),
     ):
         sub = stage(name, text)
         sub.add_argument(
@@ -50,17 +61,23 @@ def main(arguments: list[str] | None = None) -> None:
             default=steps,
             help="where to stop; more goes on from the state (default: %(default)s)",
         )
-        if name == "lm":
+        if name in ("codec", "lm"):
             sub.add_argument("--start", type=Path, help="pocket model to start from, such as data/pocket")
-            sub.add_argument(
-                "--clips", type=int, default=20_000, help="training clips (default: %(default)s)"
-            )
+        if name == "codec":
+            sub.add_argument("--rate", type=float, default=8e-4, help="learning rate (default: %(default)s)")
+        if name == "lm":
+            replica(sub)
+        if name in ("codec", "lm"):
+            clips = {"codec": 8_000, "lm": 24_000}[name]
+            sub.add_argument("--clips", type=int, default=clips, help="training clips (default: %(default)s)")
     sub = stage("encode", "encode the corpus, as lm would do first")
-    sub.add_argument("--clips", type=int, default=20_000)
-    sub = stage("export", "write data/pocket from the trainings")
-    sub.add_argument("--to", type=Path, default=_FOLDER)
+    replica(sub)
+    sub.add_argument("--clips", type=int, default=24_000)
+    sub = stage("export", "write a model's folder from the trainings")
+    replica(sub)
+    sub.add_argument("--to", type=Path, help="default: data/pocket, or data/replicas/NAME")
     sub = stage("evaluate", "print every figure of the model card, with intervals and thresholds")
-    sub.add_argument("--model", type=Path, default=_FOLDER)
+    sub.add_argument("--model", type=Path, default=DATA / "pocket")
     sub.add_argument("--clips", type=int, default=200, help="held-out clips (default: %(default)s)")
     sub.add_argument(
         "--prompts", type=int, default=100, help="pairs of prompts per attribute (default: %(default)s)"
@@ -73,7 +90,11 @@ def run(options: argparse.Namespace) -> None:
     from steerlib.pocket import lm, train_codec  # not at the top: rendering processes import this module
 
     work: Path = options.work
-    if options.stage == "corpus":
+    if options.stage == "soundfont":
+        from steerlib.pocket.second import soundfont
+
+        print(soundfont.remake(options.whole, corpus.played()))
+    elif options.stage == "corpus":
         import soundfile
 
         (work / "listen").mkdir(parents=True, exist_ok=True)
@@ -84,13 +105,26 @@ def run(options: argparse.Namespace) -> None:
                 f"{path}  {truth.bpm:5.1f} BPM  {truth.cutoff:5.0f} Hz  {truth.style}, {truth.lead}: {truth.caption}"
             )
     elif options.stage == "codec":
-        train_codec.train(work, steps=options.steps)
+        train_codec.train(
+            work,
+            steps=options.steps,
+            clips=options.clips,
+            learning_rate=options.rate,
+            start=options.start,
+        )
     elif options.stage == "text":
         lm.train_text(work, steps=options.steps)
     elif options.stage == "encode":
-        lm.encode_corpus(work, options.clips)
+        correlation = lm.REPLICAS[options.replica].correlation
+        lm.encode_corpus(work, options.clips, correlation=correlation)
     elif options.stage == "lm":
-        lm.train(work, steps=options.steps, clips=options.clips, start=options.start)
+        lm.train(
+            work,
+            lm.REPLICAS[options.replica],
+            steps=options.steps,
+            clips=options.clips,
+            start=options.start,
+        )
     elif options.stage == "beats":
         from steerlib.pocket.judges import train_beats
 
@@ -102,7 +136,8 @@ def run(options: argparse.Namespace) -> None:
     elif options.stage == "export":
         from steerlib.pocket.export import export
 
-        export(work, options.to)
+        name = options.replica
+        export(work, options.to or (DATA / ("pocket" if name == "seed0" else f"replicas/{name}")), name)
     elif options.stage == "evaluate":
         from steerlib.pocket.evaluate import evaluate, show
 

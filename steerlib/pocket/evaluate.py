@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,12 @@ from steerlib import measure
 from steerlib.engine.generation import generate
 from steerlib.evidence.stats import auc
 from steerlib.model import load_model
-from steerlib.music import corpus
-from steerlib.music.captions import LEADS, STYLES
+from steerlib.pocket import geometry, judges
+from steerlib.pocket.second import corpus
+from steerlib.pocket.second.captions import LEADS, STYLES
 from steerlib.prompts import load_attribute
+
+_DEFAULT = Path(__file__).resolve().parents[2] / "data" / "pocket"
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Figure:
         Estimate and 95 % interval.
     n : int
         Clips (or clip pairs) behind it.
-    wanted : float
-        The threshold the project set itself.
+    wanted : float or None
+        The threshold the project set itself; None for what is reported only.
     higher : bool
         Whether larger is better.
     """
@@ -53,12 +56,14 @@ class Figure:
     low: float
     high: float
     n: int
-    wanted: float
+    wanted: float | None
     higher: bool = True
 
     @property
     def reached(self) -> bool:
-        """Whether the estimate meets the threshold."""
+        """Whether the estimate meets the threshold; without one, true."""
+        if self.wanted is None:
+            return True
         return self.value >= self.wanted if self.higher else self.value <= self.wanted
 
     def row(self) -> dict[str, object]:
@@ -69,13 +74,13 @@ class Figure:
             "value": f"{self.value:.3g}",
             "95 % interval": f"{self.low:.3g} to {self.high:.3g}",
             "n": self.n,
-            "wanted": f"{'≥' if self.higher else '≤'} {self.wanted:g}",
-            "reached": "yes" if self.reached else "no",
+            "wanted": "" if self.wanted is None else f"{'≥' if self.higher else '≤'} {self.wanted:g}",
+            "reached": "" if self.wanted is None else "yes" if self.reached else "no",
         }
 
 
 def _mean(
-    part: str, name: str, values: NDArray[np.floating], wanted: float, *, higher: bool = True
+    part: str, name: str, values: NDArray[np.floating], wanted: float | None, *, higher: bool = True
 ) -> Figure:
     values = np.asarray(values)[np.isfinite(values)]
     interval = bootstrap((values,), np.mean, n_resamples=1000, rng=0).confidence_interval
@@ -91,10 +96,22 @@ def _mean(
     )
 
 
-def _share(part: str, name: str, right: NDArray[np.bool_], wanted: float) -> Figure:
+def _share(part: str, name: str, right: NDArray[np.bool_], wanted: float | None) -> Figure:
+    if not len(right):
+        return Figure(part, name, np.nan, np.nan, np.nan, 0, wanted)
     test = binomtest(int(right.sum()), len(right))
     interval = test.proportion_ci(method="wilson")
     return Figure(part, name, float(right.mean()), interval.low, interval.high, len(right), wanted)
+
+
+def _auc(
+    part: str, name: str, high: NDArray[np.floating], low: NDArray[np.floating], wanted: float | None
+) -> Figure:
+    count = int(np.isfinite(high).sum() + np.isfinite(low).sum())
+    if not (np.isfinite(high).any() and np.isfinite(low).any()):
+        return Figure(part, name, np.nan, np.nan, np.nan, count, wanted)
+    found = auc(high[np.isfinite(high)], low[np.isfinite(low)])
+    return Figure(part, name, found.estimate, found.low, found.high, count, wanted)
 
 
 def codec_figures(codec: Any, audio: NDArray[np.float32]) -> tuple[list[Figure], NDArray[np.float32]]:
@@ -131,7 +148,9 @@ def codec_figures(codec: Any, audio: NDArray[np.float32]) -> tuple[list[Figure],
 def tempo_figures(
     part: str, audio: NDArray[np.float32], truths: list[corpus.Truth], checkpoint: Path | None
 ) -> list[Figure]:
-    """Beat F-measure (mir_eval, 70 ms) and share of clips whose BPM is within 4 %."""
+    """Beat F-measure (mir_eval, 70 ms) and share of clips whose BPM is within 4 %; of clips of one tempo."""
+    steady = [t.event not in ("speeds up", "slows down") for t in truths]
+    audio, truths = audio[steady], [t for t, kept in zip(truths, steady, strict=True) if kept]
     found = measure.beats(audio, sample_rate=corpus.SAMPLE_RATE, checkpoint=checkpoint)
     f = np.array([mir_eval.beat.f_measure(np.array(t.beats), b) for t, b in zip(truths, found, strict=True)])
     bpm = np.array([measure.tempo_from_beats(b) for b in found])
@@ -139,43 +158,90 @@ def tempo_figures(
     return [_mean(part, "beat F-measure", f, 0.95), _share(part, "BPM within 4 %", near, 0.95)]
 
 
-def prompt_figures(model, *, prompts: int, seed: int) -> list[Figure]:
+def degraded_figures(audio: NDArray[np.float32], truths: list[corpus.Truth], beats: Path) -> list[Figure]:
+    """How often the tempo judge answers on degraded clips of one tempo, and how often it is then right."""
+    heard, bpm = [], []
+    for clip, truth in zip(audio, truths, strict=True):
+        if truth.event not in ("speeds up", "slows down"):
+            worse, (times,) = judges.degraded(
+                clip, [np.array(truth.beats)], np.random.default_rng([1, truth.seed])
+            )
+            heard.append(worse)
+            bpm.append(60 / np.median(np.diff(times)))
+    found, confidence = judges.hear_tempo(np.stack(heard), sample_rate=corpus.SAMPLE_RATE, checkpoint=beats)
+    answered, near = confidence >= judges.SURE, np.abs(found / np.array(bpm) - 1) < 0.04
+    part = "tempo judge, degraded clips"
+    return [
+        _share(part, "answered", answered, 0.8),
+        _share(part, "BPM within 4 % where it answered", near[answered], 0.9),
+        _share(part, "BPM within 4 % of all", near, None),
+    ]
+
+
+def none_figures(codec: Any, audio: NDArray[np.float32], judge: Path) -> list[Figure]:
+    """How often CLAP says that no style fits: of held-out clips, and of the same clips with their codes broken."""
+    with torch.no_grad():
+        codes = codec.encode(torch.tensor(audio)[:, None]).audio_codes[0]
+        codes = judges.broken_codes(codes, torch.Generator().manual_seed(1))
+        broken = codec.decode(codes[None]).audio_values[:, 0].numpy()
+    labels = [*STYLES, judges.NONE]
+    figures = []
+    for name, clips, wanted, higher in (
+        ("broken clips", broken, 0.9, True),
+        ("held-out clips", audio, 0.05, False),
+    ):
+        scores = measure.clap_scores(clips, labels, sample_rate=corpus.SAMPLE_RATE, model=judge)
+        figure = _share("CLAP judge", f"no style fits, of {name}", scores.argmax(1) == len(STYLES), wanted)
+        figures.append(replace(figure, higher=higher))
+    return figures
+
+
+#: Attribute, its measure, the least AUC and the least ratio of medians (None where a ratio says nothing).
+_PROMPTED = (
+    ("tempo", measure.tempo, 0.97, 1.8),
+    ("timbre", measure.spectral_centroid, 0.98, 2.0),
+    ("loudness", measure.band_level, 0.98, None),
+    ("energy", measure.onset_rate, 0.95, None),
+    ("mode", measure.mode, 0.90, None),
+)
+
+
+def truth_figures(audio: NDArray[np.float32], truths: list[corpus.Truth]) -> list[Figure]:
+    """What the measures of `prompt_figures` can reach at best: AUC of composed clips of opposite poles."""
+    figures = []
+    for name, metric, _, _ in _PROMPTED[1:]:
+        values, poles = metric(audio, sample_rate=corpus.SAMPLE_RATE), [t.poles()[name] for t in truths]
+        attribute = load_attribute(name)
+        high, low = (
+            values[[pole == wanted for pole in poles]] for wanted in (attribute.positive, attribute.negative)
+        )
+        title = f"{attribute.positive} against {attribute.negative} clips: AUC"
+        figures.append(_auc("corpus", title, high, low, None))
+    return figures
+
+
+def prompt_figures(model, beats: Path, *, prompts: int, seed: int) -> list[Figure]:
     """Whether generated clips follow opposite prompts: separation (AUC) and ratio of medians."""
     figures = []
-    for name, metric, ratio in (("tempo", measure.tempo, 1.6), ("timbre", measure.spectral_centroid, 1.7)):
+    for name, metric, wanted, ratio in _PROMPTED:
         attribute = load_attribute(name)
         texts = attribute.positive_prompts[:prompts] + attribute.negative_prompts[:prompts]
-        values = metric(generate(model, list(texts), seed=seed))
+        clips = generate(model, list(texts), seed=seed)
+        values = measure.tempo(clips, checkpoint=beats) if name == "tempo" else metric(clips)
         high, low = values[: len(values) // 2], values[len(values) // 2 :]
-        high, low = high[np.isfinite(high)], low[np.isfinite(low)]
-        separation = auc(high, low)
         poles = f"{attribute.positive} against {attribute.negative} prompts"
-        figures.append(
-            Figure(
-                "model",
-                f"{poles}: AUC",
-                separation.estimate,
-                separation.low,
-                separation.high,
-                len(high) + len(low),
-                0.95,
-            )
-        )
+        figures.append(_auc("model", f"{poles}: AUC", high, low, wanted))
+        high, low = high[np.isfinite(high)], low[np.isfinite(low)]
+        count = len(high) + len(low)
+        if ratio is None or min(len(high), len(low)) < 2:
+            continue
         quotient: Callable = lambda a, b, axis=-1: np.median(a, axis=axis) / np.median(b, axis=axis)  # noqa: E731
         interval = bootstrap(
             (high, low), quotient, n_resamples=1000, method="percentile", rng=0
         ).confidence_interval
-        figures.append(
-            Figure(
-                "model",
-                f"{poles}: ratio of medians",
-                float(quotient(high, low)),
-                interval.low,
-                interval.high,
-                len(high) + len(low),
-                ratio,
-            )
-        )
+        value = float(quotient(high, low))
+        title = f"{poles}: ratio of medians"
+        figures.append(Figure("model", title, value, interval.low, interval.high, count, ratio))
     return figures
 
 
@@ -202,7 +268,7 @@ def named_figures(model, judge: Path, *, seed: int) -> list[Figure]:
     texts = [f"A {style} song with a {lead}" for style, lead in pairs]
     clips = generate(model, texts, seed=[seed + i for i in range(len(texts))])
     truths = {"style": [style for style, _ in pairs], "lead": [lead for _, lead in pairs]}
-    return clap_figures("model, named in the prompt", clips, truths, judge, {"style": 0.7, "lead": 0.6})
+    return clap_figures("model, named in the prompt", clips, truths, judge, {"style": 0.9, "lead": 0.85})
 
 
 def melody_figures(model, *, tunes: int, seed: int) -> list[Figure]:
@@ -211,10 +277,11 @@ def melody_figures(model, *, tunes: int, seed: int) -> list[Figure]:
     composed = [corpus.compose(s) for s in seeds]
     audio = np.stack(
         [
-            corpus.render_parts({k: v for k, v in parts.items() if k[2] == "lead"}, t.bpm, corpus.SECONDS)
+            corpus.render_parts({k: v for k, v in parts.items() if k[2] == "lead"}, t.tempi(), corpus.SECONDS)
             for t, parts in composed
         ]
     )
+    full = np.stack([corpus.render(t, parts) for t, parts in composed])
     melody = model.processor.feature_extractor(audio, sampling_rate=corpus.SAMPLE_RATE, return_tensors="pt")
     texts = [f"A {truth.style} song with a {truth.lead}" for truth, _ in composed]
     clips = generate(model, texts, seed=seed, melody=melody.input_features)
@@ -224,8 +291,14 @@ def melody_figures(model, *, tunes: int, seed: int) -> list[Figure]:
     other = measure.chroma_correlation(np.roll(audio[:, :length], 1, axis=0), made, sample_rate=rate)
     part = "model, given a tune"
     return [
-        _mean(part, "chroma correlation with it, minus with another tune", own - other, 0.1),
-        _mean(part, "chroma correlation with it", own, 0.0),
+        _mean(part, "chroma correlation with it", own, 0.6),
+        _mean(part, "chroma correlation with another tune", other, 0.1, higher=False),
+        _mean(
+            part,
+            "the same of the composed clips",
+            measure.chroma_correlation(audio, full, sample_rate=rate),
+            None,
+        ),
     ]
 
 
@@ -243,7 +316,7 @@ def evaluate(
     prompts : int
         Pairs of prompts per attribute.
     seed : int
-        Seeds the generation.
+        Of the generation.
     write : bool
         Store the table as ``evaluation.json`` in the folder.
 
@@ -255,21 +328,31 @@ def evaluate(
     made = list(corpus.stream(range(corpus.HELD_OUT + 1000, corpus.HELD_OUT + 1000 + clips)))
     truths, audio = [t for t, _ in made], np.stack([x for _, x in made])
     figures, copies = codec_figures(model.network.audio_encoder, audio)
-    checkpoint = folder / "beats.ckpt"
-    figures += tempo_figures("tempo judge", audio, truths, checkpoint)
-    figures += tempo_figures("tempo judge, through the codec", copies, truths, checkpoint)
-    judge = folder / "clap"
+    figures += truth_figures(audio, truths)
+    beats, judge = _DEFAULT / "beats.ckpt", _DEFAULT / "clap"  # a replica's folder has no judges of its own
+    beats = folder / "beats.ckpt" if (folder / "beats.ckpt").exists() else beats
+    judge = folder / "clap" if (folder / "clap").exists() else judge
+    figures += tempo_figures("tempo judge", audio, truths, beats)
+    figures += tempo_figures("tempo judge, through the codec", copies, truths, beats)
+    figures += degraded_figures(copies, truths, beats)
     known = {"style": [t.style for t in truths], "lead": [t.lead for t in truths]}
     wanted = {"style": 0.9, "lead": 0.8}
     figures += clap_figures("CLAP judge", audio, known, judge, wanted)
     figures += clap_figures("CLAP judge, through the codec", copies, known, judge, wanted)
-    figures += prompt_figures(model, prompts=prompts, seed=seed)
+    figures += none_figures(model.network.audio_encoder, audio, judge)
+    figures += prompt_figures(model, beats, prompts=prompts, seed=seed)
     figures += named_figures(model, judge, seed=seed)
     figures += melody_figures(model, tunes=prompts, seed=seed)
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 1e6
-    figures.append(Figure("all weights", "size (MB)", size, size, size, 1, 60, higher=False))
+    figures.append(Figure("all weights", "size (MB)", size, size, size, 1, 80, higher=False))
     if write:
-        content = {"seeds": [corpus.HELD_OUT + 1000, clips], "figures": [asdict(f) for f in figures]}
+        content = {
+            "seeds": [corpus.HELD_OUT + 1000, clips],
+            "figures": [asdict(f) for f in figures],
+            "readability": geometry.readability(model).to_dict("list"),
+            "geometry": geometry.geometry(model, audio).to_dict("list"),
+            "breaking": geometry.breaking(model, audio, judge, seed=seed).to_dict("list"),
+        }
         (folder / "evaluation.json").write_text(json.dumps(content, indent=1) + "\n")
     return figures
 
@@ -278,7 +361,11 @@ def show(figures: list[Figure]) -> str:
     """The table as text."""
     rows = [
         f"{f.part:32} {f.name:44} {f.value:8.3f} [{f.low:.3f}, {f.high:.3f}]  n={f.n:<4} "
-        f"{'>=' if f.higher else '<='} {f.wanted:<6g} {'reached' if f.reached else 'NOT reached'}"
+        + (
+            ""
+            if f.wanted is None
+            else f"{'>=' if f.higher else '<='} {f.wanted:<6g} {'reached' if f.reached else 'NOT reached'}"
+        )
         for f in figures
     ]
     return "\n".join(rows)

@@ -5,40 +5,31 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import torch
-from transformers import MusicgenMelodyProcessor, T5EncoderModel
+from transformers import MusicgenMelodyProcessor
 
-from steerlib.music.captions import known_words
-from steerlib.pocket import lm, train_codec
+from steerlib.pocket import lm
+from steerlib.pocket.second.captions import known_words
 
 
-def export(work: Path, folder: Path) -> None:
+def export(work: Path, folder: Path, replica: str = "seed0") -> None:
     """Assemble the model from the trainings in `work` and write it to `folder`.
 
     Parameters
     ----------
     work : Path
-        Holds ``codec``, ``text``, ``lm``, ``beats`` and ``clap``.
+        Holds the trainings of codec, text encoder, decoder and judges.
     folder : Path
         Receives ``config.json``, ``model.safetensors``, tokenizer, ``vocabulary.txt`` and the judges.
+    replica : str
+        Which training of the decoder, see `lm.REPLICAS`.
 
     Raises
     ------
     FileNotFoundError
         If one of the trainings has not begun.
     """
-    state_file = work / "lm" / "state.pt"
-    if not state_file.exists():
-        raise FileNotFoundError(
-            f"{state_file} is missing: train the model first (python -m steerlib.pocket lm)."
-        )
-    model = lm.build(T5EncoderModel.from_pretrained(work / "text"), train_codec.load(work))
-    state = torch.load(state_file, weights_only=True)
-    model.load_state_dict(state["model"])
-    lm.freeze(model)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    for parameter, mean in zip(trained, state["average"], strict=True):
-        parameter.data.copy_(mean)
+    wanted = lm.REPLICAS[replica]
+    model = lm.load(work, wanted)
     model.half().save_pretrained(folder)
     MusicgenMelodyProcessor.from_pretrained(work / "text").save_pretrained(folder)
     (folder / "vocabulary.txt").write_text("\n".join(known_words()) + "\n")
@@ -47,8 +38,8 @@ def export(work: Path, folder: Path) -> None:
         shutil.copyfile(beats, folder / beats.name)
     if clap.exists():
         shutil.copytree(clap, folder / "clap", dirs_exist_ok=True)
-    for name in ("codec", "lm", "text", "beats", "clap"):
-        log = work / name / "log.jsonl"
+    logs = {name: work / name / "log.jsonl" for name in ("codec", "text", "beats", "clap")}
+    for name, log in (logs | {"lm": wanted.folder(work) / "log.jsonl"}).items():
         if log.exists():
             (folder / "training").mkdir(exist_ok=True)
             shutil.copyfile(log, folder / "training" / f"{name}.jsonl")

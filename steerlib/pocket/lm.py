@@ -1,12 +1,14 @@
 """The pocket model itself: a text encoder that has read captions, and a decoder trained on codes.
 
-Three things differ from an ordinary training, because a small decoder left alone ignores its text:
+Four things differ from an ordinary training, because a small decoder left alone ignores its text:
 
-1. the T5 encoder is trained for a few minutes on captions alone (as the real model's T5 was on the web) and then
-   frozen: from its EOS state, heads predict what the caption says;
+1. the T5 encoder is trained for a few minutes on captions alone, to name masked words (as the real model's T5 was on
+   the web), and then frozen; it is never told what an attribute is;
 2. in a part of the rows the audio inputs are blanked, all of them or frame by frame, so that only the text can
    explain what comes;
-3. the *text gain* is watched: the loss with captions of other clips minus the loss with the right ones.
+3. in a part of the rows the frames see of the text its last token only, so that the decoder has to gather there what
+   the words say;
+4. the *text gain* is watched: the loss with captions of other clips minus the loss with the right ones.
 
 Condition dropout makes classifier-free guidance work; chroma of the lead, given in a part of the rows, makes
 melody conditioning work (paper A, section 2.2; MusicGen, Copet et al. 2023).
@@ -17,9 +19,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,10 +46,10 @@ from transformers import (
     T5EncoderModel,
 )
 
-from steerlib.music import corpus
-from steerlib.music.captions import ADJECTIVES, KEYS, LEADS, STYLES, known_words
 from steerlib.music.codec import SpectralCodec
 from steerlib.pocket import train_codec
+from steerlib.pocket.second import corpus
+from steerlib.pocket.second.captions import known_words
 from steerlib.pocket.training import fit
 
 FRAMES = 200
@@ -56,13 +58,40 @@ TEXT = 32
 _SHARD = 500
 
 
+@dataclass(frozen=True)
+class Replica:
+    """One training of the decoder, all with the same codec and text encoder.
+
+    Attributes
+    ----------
+    seed : int
+        Of the initial weights and the batches.
+    layers : int
+    correlation : float
+        Of tempo, brightness and loudness in the music it is trained on.
+    """
+
+    seed: int = 0
+    layers: int = 16
+    correlation: float = 0.0
+
+    def folder(self, work: Path) -> Path:
+        """Where its training is."""
+        depth = "" if self.layers == Replica.layers else f"-{self.layers}layers"
+        return work / f"lm-seed{self.seed}{depth}{'-correlated' if self.correlation else ''}"
+
+
+#: The first is the one in the repository.
+REPLICAS = {
+    "seed0": Replica(),
+    "seed1": Replica(seed=1),
+    "seed2": Replica(seed=2),
+    "shallow": Replica(layers=8),
+    "correlated": Replica(correlation=corpus.CORRELATION),
+}
+
+
 # -- text ------------------------------------------------------------------------------------------------------
-
-
-def captions(count: int, *, first: int = 0) -> list[tuple[str, dict[str, str]]]:
-    """Captions and what they mention, of the clips of consecutive seeds."""
-    truths = (corpus.compose(seed)[0] for seed in range(first, first + count))
-    return [(t.caption, t.mentioned) for t in truths]
 
 
 def make_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -102,76 +131,59 @@ def make_processor() -> MusicgenMelodyProcessor:
     return MusicgenMelodyProcessor(extractor, make_tokenizer(known_words()))
 
 
-_TARGETS: Mapping[str, list[str]] = {
-    **{name: list(poles) for name, poles in ADJECTIVES.items()},
-    "style": list(STYLES),
-    "lead": list(LEADS),
-    "key": list(KEYS),
-}
+def train_text(
+    work: Path, *, steps: int = 3_000, clips: int = 20_000, batch: int = 128, seed: int = 0
+) -> None:
+    """Train the T5 encoder to name masked words of captions, and nothing else.
 
-
-def train_text(work: Path, *, steps: int = 1_200, batch: int = 128, seed: int = 0) -> None:
-    """Train tokenizer and T5 encoder on 20,000 captions: the EOS state tells what the caption says.
-
+    The words of a caption are masked one by one or in spans, 15 to 60 % of them. The head that names them is dropped.
     Writes ``work/text`` (processor and ``T5EncoderModel``); resumes like every training here.
     """
     torch.manual_seed(seed)
-    rows = captions(20_000)
+    texts = [corpus.compose(number)[0].caption for number in range(clips)]
     processor = make_processor()
-    size = len(processor.tokenizer)
+    tokenizer = processor.tokenizer
     encoder = T5EncoderModel(
         T5Config(
-            vocab_size=size, d_model=192, d_kv=48, d_ff=512, num_layers=4, num_heads=4, dropout_rate=0.0,
+            vocab_size=len(tokenizer), d_model=192, d_kv=48, d_ff=512, num_layers=2, num_heads=4, dropout_rate=0.0,
             feed_forward_proj="gated-gelu", use_cache=False, is_encoder_decoder=False, pad_token_id=0, eos_token_id=1,
         )
     )  # fmt: skip
-    heads = nn.ModuleDict({name: nn.Linear(192, len(poles) + 1) for name, poles in _TARGETS.items()})
-    ids = processor.tokenizer(
-        [t for t, _ in rows], padding="max_length", truncation=True, max_length=TEXT, return_tensors="pt"
-    )
-    labels = {
-        name: torch.tensor([poles.index(said[name]) if name in said else len(poles) for _, said in rows])
-        for name, poles in _TARGETS.items()
-    }
-    end = ids.attention_mask.sum(1) - 1
-    model = nn.ModuleDict({"encoder": encoder, "heads": heads})
+    head = nn.Linear(192, len(tokenizer))
+    encoded = tokenizer(texts, padding="max_length", truncation=True, max_length=TEXT, return_tensors="pt")
+    ids, mask = encoded.input_ids, encoded.attention_mask.bool()
+    model = nn.ModuleDict({"encoder": encoder, "head": head})
+    held = clips // 20
 
-    def losses(index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(index: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = (len(index), TEXT)
+        rate = 0.15 + 0.45 * torch.rand(len(index), 1, generator=generator)
+        single = torch.rand(shape, generator=generator) < rate
+        begins = torch.rand(shape, generator=generator) < rate / 3
+        spans = begins | begins.roll(1, 1) | begins.roll(2, 1)
+        masked = torch.where(torch.rand(len(index), 1, generator=generator) < 0.5, single, spans)
+        masked &= mask[index] & (ids[index] != tokenizer.eos_token_id)
+        heard = ids[index].masked_fill(masked, tokenizer.unk_token_id)
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = encoder(
-                input_ids=ids.input_ids[index], attention_mask=ids.attention_mask[index]
-            ).last_hidden_state
-        hidden = hidden.float()
-        eos = hidden[torch.arange(len(index)), end[index]]
-        outputs = {name: head(eos) for name, head in heads.items()}
-        loss = torch.stack([F.cross_entropy(outputs[n], labels[n][index]) for n in outputs]).sum()
-        right = torch.stack(
-            [(outputs[n].argmax(-1) == labels[n][index]).float().mean() for n in outputs]
-        ).mean()
-        return loss, right
+            hidden = encoder(input_ids=heard, attention_mask=mask[index].long()).last_hidden_state
+            logits = head(hidden[masked])
+        wanted = ids[index][masked]
+        return F.cross_entropy(logits.float(), wanted), (logits.argmax(-1) == wanted).float().mean()
 
     def step(number: int) -> tuple[torch.Tensor, dict[str, float]]:
-        index = torch.randint(
-            19_000, (batch,), generator=torch.Generator().manual_seed(seed * 10**6 + number)
-        )
-        loss, right = losses(index)
-        return loss, {"accuracy": right.item()}
+        generator = torch.Generator().manual_seed(seed * 10**6 + number)
+        loss, right = losses(torch.randint(clips - held, (batch,), generator=generator), generator)
+        return loss, {"words": right.item()}
 
     def evaluate(number: int) -> dict[str, float]:
         with torch.no_grad():
-            return {"held-out accuracy": losses(torch.arange(19_000, 20_000))[1].item()}
+            loss, right = losses(torch.arange(clips - held, clips), torch.Generator().manual_seed(0))
+        return {"held-out": loss.item(), "held-out words": right.item()}
 
     fit(
-        model,
-        step,
-        work / "text",
-        steps=steps,
-        learning_rate=1e-3,
-        warmup=100,
-        average=0.99,
-        evaluate=evaluate,
-        evaluate_every=100,
-    )
+        model, step, work / "text", steps=steps, learning_rate=1e-3, warmup=100, average=0.99,
+        evaluate=evaluate, evaluate_every=250,
+    )  # fmt: skip
     encoder.save_pretrained(work / "text")
     processor.save_pretrained(work / "text")
 
@@ -186,14 +198,14 @@ def _encoder(work: Path) -> tuple[SpectralCodec, MusicgenMelodyFeatureExtractor]
 
 
 @torch.no_grad()
-def _encode(work: Path, seeds: range) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _encode(work: Path, correlation: float, seeds: range) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Codes, chroma of the lead and truth (JSON) of some clips."""
     codec, extractor = _encoder(work)
-    clips = [corpus.compose(seed) for seed in seeds]
+    clips = [corpus.compose(seed, correlation=correlation) for seed in seeds]
     audio = torch.tensor(np.stack([corpus.render(truth, parts) for truth, parts in clips]))
     leads = [{key: notes for key, notes in parts.items() if key[2] == "lead"} for _, parts in clips]
     tunes = [
-        corpus.render_parts(lead, truth.bpm, corpus.SECONDS)
+        corpus.render_parts(lead, truth.tempi(), corpus.SECONDS)
         for lead, (truth, _) in zip(leads, clips, strict=True)
     ]
     decibels = codec.decibels(audio)
@@ -207,13 +219,16 @@ def _encode(work: Path, seeds: range) -> tuple[np.ndarray, np.ndarray, list[str]
     return codes, chroma, [json.dumps(asdict(truth)) for truth, _ in clips]
 
 
-def encode_corpus(work: Path, clips: int, *, first: int = 0, workers: int = 2) -> list[Path]:
+def encode_corpus(
+    work: Path, clips: int, *, first: int = 0, correlation: float = 0.0, workers: int = 2
+) -> list[Path]:
     """Codes, melody chroma and truth of clips, in files of 500; existing ones of this codec are kept.
 
     Each file holds ``codes`` (500, codebooks, 200) int16, ``chroma`` (500, 64) uint8 (the strongest pitch class
     of the lead, 8 a second) and ``truth`` (one JSON line a clip).
     """
-    folder = work / f"codes-{train_codec.digest(train_codec.load(work))}"
+    kind = "-correlated" if correlation else ""
+    folder = work / f"codes-{train_codec.digest(train_codec.load(work))}{kind}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"codes_{s:08d}.npz" for s in range(first, first + clips, _SHARD)]
     missing = [p for p in paths if not p.exists()]
@@ -223,7 +238,7 @@ def encode_corpus(work: Path, clips: int, *, first: int = 0, workers: int = 2) -
         for path in tqdm(missing, desc="encode", unit="shard"):
             start = int(path.stem.split("_")[1])
             parts = [range(s, s + 25) for s in range(start, start + _SHARD, 25)]
-            codes, chroma, truths = zip(*pool.map(partial(_encode, work), parts), strict=True)
+            codes, chroma, truths = zip(*pool.map(partial(_encode, work, correlation), parts), strict=True)
             temporary = path.with_suffix(".tmp.npz")
             np.savez(
                 temporary,
@@ -239,7 +254,7 @@ def encode_corpus(work: Path, clips: int, *, first: int = 0, workers: int = 2) -
 
 
 def build(
-    text_encoder: T5EncoderModel, codec: SpectralCodec, *, layers: int = 12, size: int = 256
+    text_encoder: T5EncoderModel, codec: SpectralCodec, *, layers: int = Replica.layers, size: int = 256
 ) -> MusicgenMelodyForConditionalGeneration:
     """The untrained model around a text encoder and a codec, initialised for its size.
 
@@ -287,6 +302,31 @@ def build(
     return model
 
 
+def load(work: Path, replica: Replica) -> MusicgenMelodyForConditionalGeneration:
+    """The model as far as a replica's decoder is trained, with averaged weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its training has not begun.
+    """
+    state_file = replica.folder(work) / "state.pt"
+    if not state_file.exists():
+        name = next(n for n, each in REPLICAS.items() if each == replica)
+        raise FileNotFoundError(
+            f"{state_file} is missing: train it first (python -m steerlib.pocket lm --replica {name})."
+        )
+    text = T5EncoderModel.from_pretrained(work / "text")
+    model = build(text, train_codec.load(work), layers=replica.layers)
+    state = torch.load(state_file, weights_only=True)
+    model.load_state_dict(state["model"])
+    freeze(model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for parameter, mean in zip(trained, state["average"], strict=True):
+        parameter.data.copy_(mean)
+    return model.eval().requires_grad_(False)
+
+
 def freeze(model: MusicgenMelodyForConditionalGeneration) -> None:
     """Let only the decoder and the two projections into it be trained."""
     model.requires_grad_(False)
@@ -318,15 +358,25 @@ def delay(codes: torch.Tensor, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, labels
 
 
-def _hidden(model: Any, prefix: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-    """The decoder's last hidden state over the codes; the module's own forward without its bookkeeping."""
+def _hidden(
+    model: Any, prefix: torch.Tensor, inputs: torch.Tensor, unseen: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The decoder's last hidden state over the codes; the module's own forward without its bookkeeping.
+
+    `unseen`, of shape (batch, prefix), marks what of the prefix the codes cannot attend to.
+    """
     decoder = model.decoder.model.decoder
     codes = sum(embed(inputs[:, k]) for k, embed in enumerate(decoder.embed_tokens))
     x = torch.cat([prefix, codes], 1)
     x = x + decoder.embed_positions.weights[: x.shape[1]]
     batch, length, size = x.shape
     heads = model.config.decoder.num_attention_heads
-    causal = torch.full((length, length), -1e4).triu(1)
+    hidden = torch.full((length, length), -1e4).triu(1)[None]
+    if unseen is not None:
+        from_codes = (torch.arange(length) >= prefix.shape[1])[:, None]
+        to_unseen = F.pad(unseen, (0, inputs.shape[-1]))[:, None]
+        hidden = hidden.where(~(from_codes & to_unseen), -1e4)
+    hidden = hidden.repeat_interleave(heads, 0) if unseen is not None else hidden
     for layer in decoder.layers:
         attention, normed = layer.self_attn, layer.self_attn_layer_norm(x)
         q, k, v = (
@@ -335,7 +385,7 @@ def _hidden(model: Any, prefix: torch.Tensor, inputs: torch.Tensor) -> torch.Ten
         )
         # three times as fast in bfloat16 on a CPU as scaled_dot_product_attention with its backward pass
         scores = torch.baddbmm(
-            causal.to(q.dtype), q.flatten(0, 1) * attention.scaling, k.flatten(0, 1).transpose(1, 2)
+            hidden.to(q.dtype), q.flatten(0, 1) * attention.scaling, k.flatten(0, 1).transpose(1, 2)
         )
         mixed = torch.bmm(scores.softmax(-1).to(v.dtype), v.flatten(0, 1)).view_as(q)
         x = x + attention.out_proj(mixed.transpose(1, 2).reshape(batch, length, size))
@@ -343,9 +393,15 @@ def _hidden(model: Any, prefix: torch.Tensor, inputs: torch.Tensor) -> torch.Ten
     return decoder.layer_norm(x)[:, prefix.shape[1] :]
 
 
-def _losses(model, prefix: torch.Tensor, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _losses(
+    model,
+    prefix: torch.Tensor,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    unseen: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Cross-entropy by codebook, shape (codebooks,), in nats."""
-    hidden = _hidden(model, prefix, inputs)
+    hidden = _hidden(model, prefix, inputs, unseen)
     return torch.stack(
         [
             F.cross_entropy(head(hidden).flatten(0, 1).float(), labels[:, k].flatten())
@@ -364,7 +420,7 @@ def adopt(model: Any, source: Path, work: Path, *, clips: int = 2_000) -> None:
     Parameters
     ----------
     model : MusicgenMelodyForConditionalGeneration
-        Must have the source's size; changed in place.
+        Of the source's size; changed in place.
     source : Path
         Folder of the model to start from, such as ``data/pocket``.
     work : Path
@@ -408,7 +464,7 @@ def adopt(model: Any, source: Path, work: Path, *, clips: int = 2_000) -> None:
             weight[:entries] = torch.where(seen > 0, share @ weight[:entries], first[:entries])
 
 
-class _Codes:
+class Codes:
     """The encoded corpus in memory: codes, chroma and caption tokens of every clip."""
 
     def __init__(self, paths: list[Path], tokenizer):
@@ -449,41 +505,50 @@ def prefixes(
 
 def train(
     work: Path,
+    replica: Replica = REPLICAS["seed0"],
     *,
     steps: int = 8_000,
-    clips: int = 60_000,
-    batch: int = 24,
-    layers: int = 12,
+    clips: int = 24_000,
+    batch: int = 32,
     size: int = 256,
     learning_rate: float = 2e-3,
     blank: float = 0.3,
-    short: float = 0.72,
+    gathered: float = 0.3,
+    short: float = 0.6,
     start: Path | None = None,
-    seed: int = 0,
 ) -> MusicgenMelodyForConditionalGeneration:
-    """Train the decoder; resumes from ``work/lm``.
+    """Train the decoder; resumes from the replica's folder in `work`.
 
     Parameters
     ----------
     work : Path
         Must hold a trained codec and text encoder.
-    steps, clips, batch, layers, size, learning_rate, seed
+    replica : Replica
+        Seed, depth and corpus.
+    steps, clips, batch, size, learning_rate
         Usual meanings; `clips` are the seeds from 0 on, encoded first where they are not.
+    blank : float
+        Share of rows whose audio inputs are blanked, half of them wholly, half frame by frame.
+    gathered : float
+        Share of rows in which the frames see of the text its last token only.
     short : float
         Share of the steps that see only the first half of each clip, at under half the cost of whole ones.
     start : Path, optional
         Folder of a pocket model to start from (see `adopt`) where there is no state to resume.
-    blank : float
-        Share of rows whose audio inputs are blanked, half of them wholly, half frame by frame.
     """
+    folder, seed = replica.folder(work), replica.seed
     torch.manual_seed(seed)
     processor = MusicgenMelodyProcessor.from_pretrained(work / "text")
-    data = _Codes(encode_corpus(work, clips), processor.tokenizer)
-    held = _Codes(encode_corpus(work, _SHARD, first=corpus.HELD_OUT), processor.tokenizer)
+    encoded = partial(encode_corpus, work, correlation=replica.correlation)
+    data = Codes(encoded(clips), processor.tokenizer)
+    held = Codes(encoded(_SHARD, first=corpus.HELD_OUT), processor.tokenizer)
     model: Any = build(
-        T5EncoderModel.from_pretrained(work / "text"), train_codec.load(work), layers=layers, size=size
+        T5EncoderModel.from_pretrained(work / "text"),
+        train_codec.load(work),
+        layers=replica.layers,
+        size=size,
     )
-    if start is not None and not (work / "lm" / "state.pt").exists():
+    if start is not None and not (folder / "state.pt").exists():
         adopt(model, start, work)
     freeze(model)
     pad = model.config.decoder.pad_token_id
@@ -494,7 +559,7 @@ def train(
         generator = torch.Generator().manual_seed(seed * 10**8 + number)
         index = torch.randint(len(data), (batch,), generator=generator)
         chance = lambda: torch.rand(batch, generator=generator)  # noqa: E731
-        told, hummed = chance() > 0.12, chance() < 0.3
+        told, hummed = chance() > 0.12, chance() < 0.4
         frames = FRAMES // 2 if number < short * steps else FRAMES
         inputs, labels = delay(data.codes[index, :, :frames].long(), pad)
         kind, share = chance(), chance()
@@ -502,44 +567,50 @@ def train(
         hidden &= (kind < blank)[:, None]
         hidden |= ((kind < blank / 2) & told)[:, None]
         inputs = torch.where(hidden[:, None], pad, inputs)
-        chroma = data.chroma[index] * hummed[:, None]
+        chroma, mask = data.chroma[index] * hummed[:, None], data.mask[index]
+        last = mask & ~F.pad(mask[:, 1:], (0, 1))
+        unseen = F.pad(~last & (chance() < gathered)[:, None], (CHROMA, 0))
         with torch.autocast("cpu", torch.bfloat16):
-            prefix = prefixes(model, data.ids[index], data.mask[index] & told[:, None], chroma)
-            by_book = losses(prefix.float(), inputs, labels)
+            prefix = prefixes(model, data.ids[index], mask & told[:, None], chroma)
+            by_book = losses(prefix.float(), inputs, labels, unseen)
         return (by_book * weights).mean(), {f"book {k}": v.item() for k, v in enumerate(by_book[:4])}
 
     @torch.no_grad()
     def evaluate(number: int) -> dict[str, float]:
-        totals = np.zeros(6)
-        for start in range(0, 240, batch):
+        totals = np.zeros(7)
+        for start in range(0, 256, batch):
             rows = slice(start, start + batch)
             inputs, labels = delay(held.codes[rows, :, : FRAMES // 2].long(), pad)
             ids, mask, chroma = held.ids[rows], held.mask[rows], held.chroma[rows]
             null, blanked = torch.zeros_like(chroma), torch.full_like(inputs, pad)
             told, other = (ids, mask), (ids.roll(1, 0), mask.roll(1, 0))
+            all_seen = torch.zeros(len(ids), CHROMA + TEXT, dtype=torch.bool)
+            last = F.pad(~(mask & ~F.pad(mask[:, 1:], (0, 1))), (CHROMA, 0))
             cases = [
-                (told, null, inputs),
-                (other, null, inputs),
-                (told, null, blanked),
-                (other, null, blanked),
-                (told, chroma, inputs),
-                (told, chroma.roll(1, 0), inputs),
+                (told, null, inputs, all_seen),
+                (other, null, inputs, all_seen),
+                (told, null, blanked, all_seen),
+                (other, null, blanked, all_seen),
+                (told, chroma, inputs, all_seen),
+                (told, chroma.roll(1, 0), inputs, all_seen),
+                (told, null, blanked, last),
             ]
             with torch.autocast("cpu", torch.bfloat16):
                 totals += [
-                    losses(prefixes(model, *text, tune).float(), heard, labels).mean().item()
-                    for text, tune, heard in cases
+                    losses(prefixes(model, *text, tune).float(), heard, labels, unseen).mean().item()
+                    for text, tune, heard, unseen in cases
                 ]
-        right, wrong, blind, blind_wrong, hummed, misled = totals / math.ceil(240 / batch)
+        right, wrong, blind, blind_wrong, hummed, misled, at_last = totals / math.ceil(256 / batch)
         return {
             "held-out": right,
             "text gain": wrong - right,
             "text gain, blanked": blind_wrong - blind,
+            "text gain, last token": blind_wrong - at_last,
             "melody gain": misled - hummed,
         }
 
     fit(
-        model, step, work / "lm", steps=steps, learning_rate=learning_rate, warmup=120, weight_decay=0.05,
+        model, step, folder, steps=steps, learning_rate=learning_rate, warmup=120, weight_decay=0.05,
         hidden=[p for p in model.decoder.model.decoder.layers.parameters() if p.ndim == 2],
         average=0.999, evaluate=evaluate, evaluate_every=400,
     )  # fmt: skip

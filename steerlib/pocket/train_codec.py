@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
+from transformers import MusicgenMelodyForConditionalGeneration
 
-from steerlib.music import corpus
 from steerlib.music.codec import SpectralCodec, SpectralCodecConfig
+from steerlib.pocket.second import corpus
 from steerlib.pocket.training import fit
 
 _SHARD = 500
@@ -36,9 +38,11 @@ def render_shards(folder: Path, clips: int, *, first: int = 0, workers: int = 2)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"audio_{s:08d}.npy" for s in range(first, first + clips, _SHARD)]
     missing = [p for p in paths if not p.exists()]
+    firsts = [int(path.stem.split("_")[1]) for path in missing]
+    # one stream for all: a process decodes the soundfont's samples when it first plays them, which takes a while
+    clips_made = corpus.stream((s + i for s in firsts for i in range(_SHARD)), workers=workers)
     for path in tqdm(missing, desc="render", unit="shard"):
-        seed = int(path.stem.split("_")[1])
-        audio = np.stack([x for _, x in corpus.stream(range(seed, seed + _SHARD), workers=workers)])
+        audio = np.stack([x for _, x in islice(clips_made, _SHARD)])
         temporary = path.with_suffix(".tmp.npy")
         np.save(temporary, (audio * 32767).astype(np.int16))
         os.replace(temporary, path)
@@ -76,6 +80,13 @@ class _Books:
             self.codec.ema_count[k] = count.float()
             self.codec.ema_sum[k] = book * count[:, None]
             residual = residual - book[self._nearest(residual, book)]
+        self.codec.ema_ready.fill_(1)
+
+    @torch.no_grad()
+    def go_on(self, latents: int) -> None:
+        """Take the codebooks as they are, as if learned from batches of so many latents."""
+        self.codec.ema_count.fill_(latents / self.codec.ema_count.shape[1])
+        self.codec.ema_sum.copy_(self.codec.codebooks * self.codec.ema_count[..., None])
         self.codec.ema_ready.fill_(1)
 
     @staticmethod
@@ -122,7 +133,14 @@ class _Books:
 
 
 def train(
-    work: Path, *, steps: int = 12_000, clips: int = 8_000, batch: int = 24, seed: int = 0
+    work: Path,
+    *,
+    steps: int = 12_000,
+    clips: int = 8_000,
+    batch: int = 24,
+    learning_rate: float = 8e-4,
+    start: Path | None = None,
+    seed: int = 0,
 ) -> SpectralCodec:
     """Train the codec; resumes from ``work/codec``.
 
@@ -130,7 +148,10 @@ def train(
     ----------
     work : Path
         Working folder of all pocket trainings.
-    steps, clips, batch, seed : int
+    steps, clips, batch, learning_rate, seed
+        Usual meanings.
+    start : Path, optional
+        Folder of a pocket model whose codec is trained on, such as ``data/pocket``.
 
     Returns
     -------
@@ -140,6 +161,10 @@ def train(
     shards = [np.load(p, mmap_mode="r") for p in render_shards(work / "audio", clips)]
     codec = SpectralCodec(SpectralCodecConfig())
     books = _Books(codec)
+    if start is not None:
+        other = MusicgenMelodyForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
+        codec.load_state_dict(other.audio_encoder.state_dict(), strict=False)
+        books.go_on(batch * 2 * codec.config.frame_rate)
     encode, decode = torch.compile(codec.latents), torch.compile(codec.spectrogram)
     samples = 2 * corpus.SAMPLE_RATE
     low = 0.8 + 4 * torch.exp(-torch.arange(codec.config.n_fft // 2 + 1) / 48)  # 48 bins are 750 Hz
@@ -173,7 +198,7 @@ def train(
         distance = (copy.maximum(floor) - target).detach().pow(2).mean(-1).sqrt().mean()
         return loss + 0.25 * commitment, {"lsd": distance.item(), "commitment": commitment.item()}
 
-    fit(codec, step, work / "codec", steps=steps, learning_rate=8e-4, weight_decay=0.01)
+    fit(codec, step, work / "codec", steps=steps, learning_rate=learning_rate, weight_decay=0.01)
     for name in ("ema_count", "ema_sum", "ema_ready"):
         delattr(codec, name)
     return codec
