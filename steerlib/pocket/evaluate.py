@@ -227,7 +227,7 @@ def prompt_figures(model, processor, beats: Path, *, prompts: int, seed: int) ->
         attribute = load_attribute(name)
         texts = attribute.positive_prompts[:prompts] + attribute.negative_prompts[:prompts]
         clips = generate(model, processor, list(texts), seed=seed)
-        values = measure(clips, checkpoint=beats) if name == "tempo" else measure(clips)
+        values = metrics.tempo(clips, checkpoint=beats) if name == "tempo" else measure(clips)
         high, low = values[: len(values) // 2], values[len(values) // 2 :]
         poles = f"{attribute.positive} against {attribute.negative} prompts"
         figures.append(_auc("model", f"{poles}: AUC", high, low, wanted))

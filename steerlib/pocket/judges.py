@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,8 @@ def _decoded_shards(work: Path, kind: str, clips: int) -> list[Path]:
             else:
                 codes = hot_codes(model, codes, data.ids[rows], data.mask[rows], generator)
             with torch.no_grad():
-                made.append(codec.decode(codes[None]).audio_values[:, 0].clamp(-1, 1).numpy())
+                copies: Any = codec.decode(codes[None]).audio_values
+            made.append(copies[:, 0].clamp(-1, 1).numpy())
         temporary = folder / f"{paths[-1].stem}.tmp.npy"
         np.save(temporary, (np.concatenate(made) * 32767).astype(np.int16))
         os.replace(temporary, paths[-1])
@@ -225,7 +227,7 @@ def train_beats(
             heard.append(audio)
             times.append([t[:0] for t in known] if shard in no_music else known)
         name = f"{shard.parent.name}_{shard.stem}{suffix}.npy"
-        mels.append(_kept(work / "beats" / name, lambda heard=heard: np.stack([_mel(mel, x) for x in heard])))
+        mels.append(_kept(work / "beats" / name, partial(_mels, mel, heard)))
         frames = mels[-1].shape[1]
         target = np.zeros((len(heard), 2, frames), np.float32)
         for row, lists in enumerate(times):
@@ -257,9 +259,9 @@ def train_beats(
     return file
 
 
-def _mel(mel: LogMelSpect, audio: np.ndarray) -> np.ndarray:
-    resampled = soxr.resample(audio, corpus.SAMPLE_RATE, _BEAT_RATE)
-    return mel(torch.tensor(resampled)).numpy().astype(np.float16)
+def _mels(mel: LogMelSpect, clips: Sequence[np.ndarray]) -> np.ndarray:
+    resampled = [soxr.resample(audio, corpus.SAMPLE_RATE, _BEAT_RATE) for audio in clips]
+    return np.stack([mel(torch.tensor(audio)).numpy().astype(np.float16) for audio in resampled])
 
 
 def hear_tempo(
@@ -383,7 +385,7 @@ def train_clap(
     noise = _decoded_shards(work, "broken", broken)
     files = [work / "clap" / f"{shard.parent.name}_{shard.stem}.npy" for shard in (*music, *noise)]
     shards = [
-        _kept(file, lambda shard=shard: feature(shard))
+        _kept(file, partial(feature, shard))
         for file, shard in zip(files, tqdm((*music, *noise), desc="clap: spectrograms"), strict=True)
     ]
     mels = [row for shard in shards for row in shard]

@@ -317,8 +317,8 @@ def compose(seed: int, *, correlation: float = 0.0) -> tuple[Truth, Parts]:
             comp_beats = (0, 2)
         length = min(plan.comp_length, 0.95 * chord_beats)
         if energy > 0.67 and bpm < 130:  # busy in spite of its tempo
-            step = 0.25 if bpm < 75 else 0.5
-            comp_beats, length = tuple(np.arange(0, 4, step)), min(length, 0.9 * step)
+            apart = 0.25 if bpm < 75 else 0.5
+            comp_beats, length = tuple(np.arange(0, 4, apart)), min(length, 0.9 * apart)
         for i, b in enumerate(comp_beats):
             chord = degree_at(start + b)
             tones = [tone(chord + step, chord) for step in ((0, 2, 4, 6) if plan.seventh else (0, 2, 4))]
