@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     for name, text, steps in (
         ("codec", "train the spectral codec (renders its clips first)", 10_000),
-        ("text", "train the text encoder on captions", 3_000),
+        ("text", "train the text encoder on captions", 2_500),
         ("lm", "train the decoder on codes (encodes the corpus first)", 5_000),
         ("beats", "train the judge of tempo", 3_000),
         ("clap", "train the judge of style and instrument", 4_000),

@@ -167,7 +167,8 @@ def _decoded_shards(work: Path, kind: str, clips: int) -> list[Path]:
                 assert ids is not None and mask is not None  # a tokenizer was given
                 codes = hot_codes(model, codes, ids[rows], mask[rows], generator)
             with torch.no_grad():
-                made.append(codec.decode(codes[None]).audio_values[:, 0].clamp(-1, 1).numpy())
+                copies: Any = codec.decode(codes[None]).audio_values
+            made.append(copies[:, 0].clamp(-1, 1).numpy())
         temporary = folder / f"{paths[-1].stem}.tmp.npy"
         np.save(temporary, (np.concatenate(made) * 32767).astype(np.int16))
         os.replace(temporary, paths[-1])

@@ -132,7 +132,7 @@ def make_processor() -> MusicgenMelodyProcessor:
 
 
 def train_text(
-    work: Path, *, steps: int = 3_000, clips: int = 20_000, batch: int = 128, seed: int = 0
+    work: Path, *, steps: int = 2_500, clips: int = 20_000, batch: int = 64, seed: int = 0
 ) -> None:
     """Train the T5 encoder to name masked words of captions, and nothing else.
 
@@ -181,7 +181,8 @@ def train_text(
         return {"held-out": loss.item(), "held-out words": right.item()}
 
     fit(
-        model, step, work / "text", steps=steps, learning_rate=1e-3, warmup=100, average=0.99,
+        model, step, work / "text", steps=steps, learning_rate=2e-3, warmup=100, average=0.99,
+        hidden=[p for n, p in encoder.encoder.block.named_parameters() if p.ndim == 2 and "relative" not in n],
         evaluate=evaluate, evaluate_every=250,
     )  # fmt: skip
     encoder.save_pretrained(work / "text")
