@@ -1,15 +1,20 @@
-"""Files: where the data of the package are, and writing a file whole or not at all.
+"""Files: where data are, YAML read strictly, and a file written whole or not at all.
 
 The lowest module of the library: it imports nothing of ours.
 """
 
 import hashlib
 import os
+import re
+import reprlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["DATA", "digest", "write_whole"]
+import yaml  # type: ignore[import-untyped]
+
+__all__ = ["DATA", "check_name", "digest", "parse_yaml", "read_yaml", "short", "write_whole"]
 
 _PACKAGE = Path(__file__).resolve().parent
 DATA = _PACKAGE / "data" if (_PACKAGE / "data").is_dir() else _PACKAGE.parent / "data"
@@ -19,6 +24,77 @@ DATA = _PACKAGE / "data" if (_PACKAGE / "data").is_dir() else _PACKAGE.parent / 
 def digest(content: bytes) -> str:
     """SHA-256 of some bytes, 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 80
+
+
+def short(value: object) -> str:
+    """A value for a message: its repr, cut where it is long. Nested YAML aliases can stand for gigabytes."""
+    return _SHORT.repr(value)
+
+
+def check_name(name: object, what: str) -> str:
+    """A name that becomes the name of a file: letters, digits, ``.``, ``_`` and ``-``, so that it stays in its folder.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name) or len(name) > 100:
+        raise ValueError(
+            f"{what} {short(name)} becomes the name of a file: use letters, digits, '_', '-' and '.', at most 100, "
+            "and begin with a letter or digit"
+        )
+    return name
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file holds.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it is no YAML in UTF-8, or has a key twice in one mapping.
+    """
+    path = Path(path)
+    if not path.is_file():  # a pipe or a device would be read for ever
+        raise ValueError(f"{path} is not a file: expected a YAML file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8 ({error}): save it as UTF-8") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """What a YAML text holds; raises ValueError, which calls it `what`, as `read_yaml`."""
+    try:
+        return yaml.load(text, _StrictLoader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
+        raise ValueError(f"{what} is not valid YAML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{what} is not valid YAML: it is nested too deeply") from None
+
+
+class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """Refuses a mapping with a key twice, of which YAML would take the last in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            name = self.construct_object(key, deep=True)
+            if isinstance(name, Hashable):  # else YAML itself refuses it
+                if name in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"{short(name)} stands there twice", problem_mark=key.start_mark
+                    )
+                seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def write_whole(
