@@ -5,6 +5,7 @@ Layout of a store::
     store.json                  format and version
     parts/<name>.parquet        tidy rows, a batch to a file, each row with its ``key``
     clips/<key>.mp3 or .flac    audio of the rows
+    claims/                     which rows a process is making just now
 
 A row's key is the SHA-256 of everything that determines it (`row_key`): a changed setting is another row, and
 an unchanged one is never computed twice. Files are written beside their place, flushed to disk and then
@@ -23,8 +24,8 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
+from filelock import FileLock, Timeout
 
 from steerlib.files import digest, write_whole
 from steerlib.model import versions
@@ -98,7 +100,7 @@ class Store:
     def _may_become_one(self) -> bool:
         """Whether the folder is empty, or another process is just making the store."""
         return self.folder.is_dir() and all(
-            path.name in ("store.json", "parts", "clips") or path.name.startswith(".store.json.")
+            path.name in ("store.json", "parts", "clips", "claims") or path.name.startswith(".store.json.")
             for path in self.folder.iterdir()
         )
 
@@ -154,6 +156,43 @@ class Store:
                 write_whole(self.folder / f"clips/{key}.{audio_format}", content, durable=True)
         clip = pd.Series(clips, rows.index, dtype="str")
         self._append(rows.assign(clip=clip, clip_bytes=sizes, clip_sha256=digests))
+
+    @contextmanager
+    def claim(self, keys: Iterable[str]) -> Iterator[set[str]]:
+        """Claim rows, so that several processes that fill one store do not make the same rows.
+
+        A claim is a file of keys and a lock beside it, which the system releases when its process ends, however it
+        ends.
+
+        Parameters
+        ----------
+        keys : iterable of str
+
+        Yields
+        ------
+        set of str
+            Those that no other process is making. They are this one's until the block ends.
+        """
+        folder = self.folder / "claims"
+        folder.mkdir(exist_ok=True)
+        own = folder / f"{uuid.uuid4().hex}.json"
+        with ExitStack() as held:
+            with FileLock(folder / "lock"):  # one process at a time looks and claims
+                free = set(keys)
+                for path in folder.glob("*.json"):
+                    lock = FileLock(path.with_suffix(".lock"))
+                    try:
+                        with lock.acquire(timeout=0):  # nobody holds it any more
+                            path.unlink(missing_ok=True)
+                        path.with_suffix(".lock").unlink(missing_ok=True)
+                    except Timeout:
+                        free -= set(json.loads(path.read_text(encoding="utf-8")))
+                if free:
+                    held.enter_context(FileLock(own.with_suffix(".lock")))
+                    held.callback(own.unlink, missing_ok=True)
+                    write_whole(own, json.dumps(sorted(free)).encode())
+            yield free
+        own.with_suffix(".lock").unlink(missing_ok=True)
 
     def _append(self, rows: pd.DataFrame) -> None:
         about = {"format": _FORMAT, "version": _VERSION, "versions": versions()}
