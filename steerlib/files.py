@@ -1,24 +1,59 @@
-"""Files: where data are, YAML read strictly, and a file written whole or not at all.
+"""Files: where data and caches are, YAML read strictly, and a file written whole or not at all.
 
 The lowest module of the library: it imports nothing of ours.
 """
 
+import atexit
 import hashlib
 import os
 import re
 import reprlib
+import shutil
+import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Hashable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-__all__ = ["DATA", "check_name", "digest", "parse_yaml", "read_yaml", "short", "write_whole"]
+__all__ = ["DATA", "cache_folder", "check_name", "digest", "parse_yaml", "read_yaml", "short", "write_whole"]
 
 _PACKAGE = Path(__file__).resolve().parent
 DATA = _PACKAGE / "data" if (_PACKAGE / "data").is_dir() else _PACKAGE.parent / "data"
 """The folder of prompts, papers, records and the pocket model: in an installed package, or of the checkout."""
+
+
+@cache
+def cache_folder() -> Path:
+    """Folder for what can be made again: ``steerlib`` in the user's cache, ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Where that cannot be written to, as in a container without a home, a folder that lasts as long as this process.
+    Never a name that others can foresee in the folder for temporary files: they could put something there.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "steerlib"
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):  # RuntimeError: nobody knows where home is
+        folder = Path(tempfile.mkdtemp(prefix="steerlib-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _cache_compiled_code() -> None:
+    """Have numba keep compiled code in the cache, not among the modules.
+
+    There a file that no installer knows of would stay behind, and its folder would hide a later installation.
+    """
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
+    if "numba.core.config" in sys.modules:  # numba has read its settings already
+        sys.modules["numba.core.config"].reload_config()
+
+
+_cache_compiled_code()
 
 
 def digest(content: bytes) -> str:
