@@ -32,7 +32,7 @@ from steerlib.engine.generation import BACKEND, ENGINE_VERSION, Run, stream
 from steerlib.engine.plan import Plan
 from steerlib.engine.sampling import Sampling
 from steerlib.files import short
-from steerlib.measure.registry import CHECKPOINTS, METRICS, Metric
+from steerlib.measure.registry import CHECKPOINTS, METRICS, VERSIONS, Metric
 from steerlib.measure.rhythm import checkpoint_path, tempo
 from steerlib.model import MusicModel, check_shape
 from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering
@@ -316,6 +316,11 @@ class _Work:
             "judges": judges,
             "audio": keep,
         }
+        changed = {name: VERSIONS[name] for name in sorted(self.metrics) if name in VERSIONS}
+        if (
+            changed
+        ):  # the first version is not named: rows that were stored before there were versions stay valid
+            common["versions"] = changed
         if os.environ.get(BACKEND):  # its rows are no music: nobody else may find them
             common["backend"] = os.environ[BACKEND]
         cells = _with_keys(cells, common)
