@@ -33,19 +33,19 @@ from transformers import (
 )
 
 from steerlib import SteeringVector, load_model
+from steerlib.model import MusicModel
 
 WORDS = ["a", "calm", "loud", "folk", "rock", "jazz", "song", "with", "drums", "piano"]
 PROMPTS = [f"a {mood} {style} song with {one} {two}" for mood in WORDS[1:3] for style in WORDS[3:6]
            for one in WORDS[8:] for two in WORDS[3:10]]  # fmt: skip
 
 
-def get_model(name: str, dtype: str = "float32") -> tuple[Any, Any]:
+def get_model(name: str, dtype: str = "float32") -> MusicModel:
     """A model by name, or one of random weights by shape: "16x384" is 16 layers, 384 wide."""
     layers, cross, hidden = name.partition("x")
     if not (cross and layers.isdigit() and hidden.isdigit()):
         return load_model(name, dtype=dtype)
-    model = random_model(int(layers), int(hidden)).to(getattr(torch, dtype))
-    return model, word_processor()
+    return MusicModel(random_model(int(layers), int(hidden)).to(getattr(torch, dtype)), word_processor())
 
 
 def random_model(layers: int, hidden: int) -> MusicgenMelodyForConditionalGeneration:
@@ -85,13 +85,10 @@ def word_processor() -> MusicgenMelodyProcessor:
     return MusicgenMelodyProcessor(MusicgenMelodyFeatureExtractor(sampling_rate=16000), tokenizer)
 
 
-def random_vector(model: Any) -> SteeringVector:
+def random_vector(model: MusicModel) -> SteeringVector:
     """A direction per layer, of length 1."""
-    config = model.config.decoder
     generator = torch.Generator().manual_seed(0)
-    return SteeringVector(
-        torch.randn(config.num_hidden_layers, config.hidden_size, generator=generator)
-    ).unit()
+    return SteeringVector(torch.randn(model.depth, model.width, generator=generator)).unit()
 
 
 def measured(task: Callable[..., Callable[[], Any]], **settings: Any) -> dict[str, Any]:

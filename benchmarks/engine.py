@@ -18,43 +18,45 @@ from typing import Any
 import torch
 from common import PROMPTS, get_model, machine, machine_limits, measured, random_vector, summary
 
-from steerlib import Steering
-from steerlib.engine import generation
-from steerlib.engine.generation import Row, Sampling, _Plan, lanes_of, stream
-from steerlib.model import encode_prompts, text_length_of
+from steerlib import Run, Sampling, Steering
+from steerlib.engine import decode, plan
+from steerlib.engine.attention import KeyValues
+from steerlib.engine.clips import Row
+from steerlib.engine.fit import lanes_of
+from steerlib.engine.generation import stream
+from steerlib.engine.weights import Matrix
 
 
 def prepare(model: str, dtype: str, prompts: int, settings: int, seconds: float, threads: int) -> Any:
     torch.set_num_threads(threads)
-    loaded, processor = get_model(model, dtype)
+    loaded = get_model(model, dtype)
     vector = random_vector(loaded)
     factors = [0.1 * (place - settings // 2 or settings) for place in range(settings)]
     steerings = [Steering(vector, factor, source_layer=0) for factor in factors]
-    return loaded, processor, PROMPTS[:prompts], steerings
+    return loaded, PROMPTS[:prompts], steerings
 
 
 def engine(seconds: float, **settings: Any) -> Callable[[], int]:
-    model, processor, prompts, steerings = prepare(seconds=seconds, **settings)
+    model, prompts, steerings = prepare(seconds=seconds, **settings)
     rows = [Row(prompt, 0, (steering,)) for steering in steerings for prompt in prompts]
 
     def run() -> int:
-        tiles = stream(model, processor, rows, seconds=seconds, sampling=Sampling(), progress=False)
+        tiles = stream(model, rows, seconds=seconds, sampling=Sampling(), run=Run(progress=False))
         return sum(clips.audio.shape[0] for _, clips, _ in tiles)
 
     return run
 
 
 def transformers(seconds: float, **settings: Any) -> Callable[[], int]:
-    model, processor, prompts, steerings = prepare(seconds=seconds, **settings)
-    frames = round(seconds * model.config.audio_encoder.frame_rate)
-    new = frames + model.config.decoder.num_codebooks - 1
+    model, prompts, steerings = prepare(seconds=seconds, **settings)
+    new = model.frames(seconds) + model.codebooks - 1
 
     def run() -> int:
         count = 0
         for steering in steerings:
             with steering.applied(model):
-                encoded = encode_prompts(model, processor, prompts)
-                audio = model.generate(
+                encoded = model.encode(prompts)
+                audio = model.network.generate(
                     **encoded, max_new_tokens=new, do_sample=True, top_k=250, guidance_scale=3.0
                 )
             count += audio.shape[0]
@@ -65,10 +67,10 @@ def transformers(seconds: float, **settings: Any) -> Callable[[], int]:
 
 def profile(seconds: float, **settings: Any) -> Callable[[], dict[str, float]]:
     """Where one full tile's time goes, on one thread: shares of the time by kind of work."""
-    model, processor, prompts, steerings = prepare(seconds=seconds, **settings)
+    model, prompts, steerings = prepare(seconds=seconds, **settings)
     clips = lanes_of(model) // 2
     rows = [Row((prompts * clips)[seed], seed, tuple(steerings[:1])) for seed in range(clips)]
-    plan = _Plan(model, processor, rows, seconds, Sampling())
+    full = plan.Plan(model, rows, seconds, Sampling())
     spent: dict[str, float] = {}
 
     def watch(owner: Any, name: str, kind: str) -> None:
@@ -82,19 +84,19 @@ def profile(seconds: float, **settings: Any) -> Callable[[], dict[str, float]]:
 
         setattr(owner, name, timed)
 
-    watch(generation, "_prefix_pass", "prefixes")
-    watch(generation, "_decode", "decode loop")
-    watch(generation._Matrix, "again", "matrix products")
-    watch(generation.KeyValues, "attend", "attention")
-    watch(generation, "choose", "choosing tokens")
-    watch(model.audio_encoder, "decode", "codec")
+    watch(plan, "prefix_pass", "prefixes")
+    watch(plan, "decode", "decode loop")
+    watch(Matrix, "matmul_packed", "matrix products")
+    watch(KeyValues, "attend", "attention")
+    watch(decode, "choose", "choosing tokens")
+    watch(model.network.audio_encoder, "decode", "codec")
 
     def run() -> dict[str, float]:
         torch.set_num_threads(1)
-        plan.run(list(range(len(rows))), lambda share: None)
+        full.run(list(range(len(rows))), lambda share: None)
         spent.clear()
         begin = time.perf_counter()
-        plan.run(list(range(len(rows))), lambda share: None)
+        full.run(list(range(len(rows))), lambda share: None)
         total = time.perf_counter() - begin
         kinds = ("matrix products", "attention", "choosing tokens", "codec", "prefixes")
         shares = {kind: spent.get(kind, 0.0) / total for kind in kinds}
@@ -110,19 +112,19 @@ def limit(model: str, dtype: str, clips: int, seconds: float, threads: int) -> d
     longer), then the keys and values that attention must read, at the measured bandwidth. Nothing for the
     rest: codec, choice of tokens, normalisation, Python.
     """
-    loaded, processor = get_model(model, dtype)
+    loaded = get_model(model, dtype)
     config = loaded.config.decoder
     rate = machine_limits(dtype, threads)
     width = torch.finfo(getattr(torch, dtype)).bits // 8
-    blocks = sum(p.numel() for p in loaded.decoder.model.decoder.layers.parameters() if p.ndim == 2)
-    heads = config.num_codebooks * config.vocab_size * config.hidden_size
-    prefix = loaded.config.chroma_length + text_length_of(processor) + 1
-    steps = round(seconds * loaded.config.audio_encoder.frame_rate) + config.num_codebooks - 2
+    blocks = sum(p.numel() for p in loaded.stack.layers.parameters() if p.ndim == 2)
+    heads = loaded.codebooks * config.vocab_size * loaded.width
+    prefix = loaded.prefix_length + 1
+    steps = loaded.frames(seconds) + loaded.codebooks - 2
     operations = clips * (2 * 2 * blocks * (steps + prefix) + 2 * heads * steps)
     weights = clips / (lanes_of(loaded) // 2) * steps * (blocks + heads) * width
     # Each of the two branches reads what it wrote; the text is the clip's own, all else is shared.
-    positions = sum(2 * step + text_length_of(processor) + 1 for step in range(steps))
-    cache = clips * 2 * config.num_hidden_layers * config.hidden_size * positions * width
+    positions = sum(2 * step + loaded.text_length + 1 for step in range(steps))
+    cache = clips * 2 * loaded.depth * loaded.width * positions * width
     products = max(operations / rate["operations"], weights / rate["bytes"])
     least = products + cache / rate["bytes"]
     return {"seconds": least, "operations": operations, "weight bytes": weights, "cache bytes": cache} | {

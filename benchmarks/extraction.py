@@ -18,26 +18,25 @@ import torch
 from common import PROMPTS, get_model, machine, measured, summary
 
 from steerlib import extract_activations
-from steerlib.model import encode_prompts
+from steerlib.model import MusicModel
 
 
 def contender(
     name: str, model: str, dtype: str, prompts: int, threads: int, batch_size: int
 ) -> Callable[[], Any]:
     torch.set_num_threads(threads)
-    loaded, processor = get_model(model, dtype)
-    run = partial(CONTENDERS[name], loaded, processor, PROMPTS[:prompts], batch_size)
-    _states(loaded, processor, PROMPTS[:1], keep=False)
+    loaded = get_model(model, dtype)
+    run = partial(CONTENDERS[name], loaded, PROMPTS[:prompts], batch_size)
+    _states(loaded, PROMPTS[:1], keep=False)
     return lambda: tuple(run().shape)
 
 
 @torch.inference_mode()
-def _states(model: Any, processor: Any, prompts: list[str], *, keep: bool) -> torch.Tensor:
+def _states(model: MusicModel, prompts: list[str], *, keep: bool) -> torch.Tensor:
     """Run the model over one batch; the EOS position of every layer (prompts, layers, hidden), or of the last one."""
-    encoded = encode_prompts(model, processor, prompts)
-    books, start = model.config.decoder.num_codebooks, model.generation_config.decoder_start_token_id
-    codes = torch.full((len(prompts) * books, 1), start)
-    made = model(**encoded, decoder_input_ids=codes, output_hidden_states=keep, use_cache=False)
+    encoded = model.encode(prompts)
+    codes = torch.full((len(prompts) * model.codebooks, 1), model.start_token)
+    made = model.network(**encoded, decoder_input_ids=codes, output_hidden_states=keep, use_cache=False)
     if not keep:
         return torch.zeros(len(prompts), 1, 1)
     where = model.config.chroma_length + encoded["attention_mask"].sum(1) - 1
@@ -45,22 +44,20 @@ def _states(model: Any, processor: Any, prompts: list[str], *, keep: bool) -> to
     return torch.stack([layer[rows, where] for layer in made.hidden_states[1:]], dim=1)
 
 
-def batches(model: Any, processor: Any, prompts: list[str], size: int, *, keep: bool) -> torch.Tensor:
+def batches(model: MusicModel, prompts: list[str], size: int, *, keep: bool) -> torch.Tensor:
     parts = [prompts[begin : begin + size] for begin in range(0, len(prompts), size)]
-    return torch.cat([_states(model, processor, part, keep=keep) for part in parts])
+    return torch.cat([_states(model, part, keep=keep) for part in parts])
 
 
-def ours(model: Any, processor: Any, prompts: list[str], size: int | None) -> torch.Tensor:
-    return extract_activations(model, processor, prompts, batch_size=size, progress=False).values
+def ours(model: MusicModel, prompts: list[str], size: int | None) -> torch.Tensor:
+    return extract_activations(model, prompts, batch_size=size, progress=False).values
 
 
 CONTENDERS: dict[str, Callable[..., torch.Tensor]] = {
     "forward pass alone": partial(batches, keep=False),
     "output_hidden_states": partial(batches, keep=True),
     "steerlib": ours,
-    "steerlib, its own batches": lambda model, processor, prompts, size: ours(
-        model, processor, prompts, None
-    ),
+    "steerlib, its own batches": lambda model, prompts, size: ours(model, prompts, None),
 }
 
 

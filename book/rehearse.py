@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -125,22 +125,34 @@ def rehearse(experiment: Path, names: Sequence[str], changes: dict[str, Any]) ->
     }
     for name, given in parameters.items():
         check_parameters(notebooks / f"{name}.ipynb", given)
-    os.environ[BACKEND] = "book.rehearse:noise"
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         for name, given in parameters.items():
-            os.environ[TALLY] = str(Path(folder) / f"{name}.jsonl")
+            tally = Path(folder) / f"{name}.jsonl"
             output = Path(folder) / "book" / "chapters" / f"{name}.ipynb"
             began = time.monotonic()
-            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), _noise_in_kernels(tally):
                 run_notebook(notebooks / output.name, output, given, progress=False)
-            row = costs(os.environ[TALLY]) | {"rest": time.monotonic() - began}
+            row = costs(tally) | {"rest": time.monotonic() - began}
             written = sum(file.stat().st_size for file in Path(folder).rglob("clips/*"))
             row["disk_bytes"] = written - sum(earlier["disk_bytes"] for earlier in rows)
             rows.append({"chapter": name, **row})
             print(f"{name:20} {_cost(rows[-1])}", flush=True)
     table = pd.DataFrame(rows).set_index("chapter")
     print(f"{'all of them':20} {_cost(dict(table.sum()) | {'memory_bytes': table.memory_bytes.max()})}")
+
+
+@contextmanager
+def _noise_in_kernels(tally: Path) -> Iterator[None]:
+    """Let kernels that start now find `noise` and the tally in their environment, which is ours."""
+    before = dict(os.environ)
+    path = os.pathsep.join(filter(None, [str(ROOT), before.get("PYTHONPATH")]))  # only steerlib is installed
+    os.environ.update({BACKEND: "book.rehearse:noise", TALLY: str(tally), "PYTHONPATH": path})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _inside(name: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -29,8 +29,7 @@ The house, from the ground up. A module imports from its own wing and from the l
 
 from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
-from steerlib.engine.clips import Clips
-from steerlib.engine.generation import generate
+from steerlib.engine.generation import Run, generate
 from steerlib.engine.sampling import Sampling
 from steerlib.measure import spectral_centroid, tempo
 from steerlib.model import load_model
@@ -40,8 +39,8 @@ from steerlib.study import Study
 from steerlib.sweeps.grid import Grid, sweep
 
 __all__ = [
-    "Clips",
     "Grid",
+    "Run",
     "Sampling",
     "Steering",
     "SteeringVector",

@@ -49,7 +49,7 @@ class Activations:
     labels : Tensor, shape (prompts,), bool, or None
         True for prompts of the positive pole; None if the prompts are not those of an attribute.
     prompts : tuple of str
-        Of clips: their prompts, or "clip 0" and on.
+        For clips: the prompts they were made from, or "clip 0" and on.
     attribute : Attribute or None
     metadata : dict
         Model, revision, weights, position, site, text length, hash of the prompts and versions.
@@ -225,7 +225,7 @@ def extract_audio_activations(
 
     Examples
     --------
-    >>> bright = extract_audio_activations(model, processor, clips)                 # doctest: +SKIP
+    >>> bright = extract_audio_activations(model, clips)                            # doctest: +SKIP
     """
     for name, value, names in (("position", position, AudioPosition), ("site", site, Site)):
         if value not in get_args(names):

@@ -38,7 +38,7 @@ def diff_mean(activations: Activations) -> SteeringVector:
     Examples
     --------
     >>> pairs = load_attribute("tempo")                                         # doctest: +SKIP
-    >>> vector = diff_mean(extract_activations(model, processor, pairs))        # doctest: +SKIP
+    >>> vector = diff_mean(extract_activations(model, pairs))                   # doctest: +SKIP
     """
     labels = activations.labels
     if labels is None:
@@ -82,13 +82,13 @@ def subset_directions(
     Parameters
     ----------
     activations : Activations
-        Of an attribute: as many positive as negative prompts, in matched order. A subset takes whole pairs.
+        Activations of an attribute: as many positive as negative prompts, in matched order. A subset takes whole pairs.
     counts : sequence of int
         Pairs in a subset, which is prompts of each pole.
     subsets : int, default 5
         Random subsets of each size; of all pairs there is one.
     seed : int
-        Of the draws. A subset depends on seed, its count and its number alone.
+        Seeds the draws. A subset depends only on the seed, its count and its number.
 
     Returns
     -------

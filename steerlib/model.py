@@ -135,7 +135,7 @@ class MusicModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the decoder."""
+        """The decoder's."""
         return self.stack.layer_norm.weight.dtype
 
     @property
@@ -183,9 +183,12 @@ class MusicModel:
         return chroma
 
     def weights_digest(self) -> str:
-        """SHA-256 of every weight, in hexadecimal; computed anew only after a weight was changed in place."""
-        state = sorted(self.network.state_dict().items())
-        versions_now = tuple(number for _, tensor in state for number in (id(tensor), tensor._version))
+        """SHA-256 of every weight, in hexadecimal; computed anew only after a weight was changed or replaced.
+
+        Torch counts changes, but not those through ``weight.data``, which go unnoticed.
+        """
+        state = sorted(self.network.state_dict(keep_vars=True).items())  # not copies, which are new each time
+        versions_now = tuple(number for _, tensor in state for number in (tensor.data_ptr(), tensor._version))
         if self._digest is None or self._digest[0] != versions_now:
             digest = hashlib.sha256()
             for name, tensor in state:

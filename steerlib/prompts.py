@@ -171,7 +171,7 @@ def load_prompts(name_or_path: str | Path) -> tuple[str, ...]:
 
 
 def prompts_hash(prompts: Sequence[str]) -> str:
-    """SHA-256 (hexadecimal) of prompts in their order, as it stands in the metadata of vectors."""
+    """SHA-256 (hexadecimal) of prompts in order, as in the metadata of vectors."""
     return hashlib.sha256(json.dumps(list(prompts), ensure_ascii=False).encode()).hexdigest()
 
 

@@ -177,7 +177,7 @@ class SteeringVector:
         Examples
         --------
         >>> with vector.apply(model, multiplier=1.25, source_layer=8):          # doctest: +SKIP
-        ...     clips = generate(model, processor, ["a folk song"])
+        ...     clips = generate(model, ["a folk song"])
         """
         return Steering(
             self,

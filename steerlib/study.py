@@ -47,8 +47,8 @@ class Study:
     model : MusicModel
     attributes : sequence of str
         Names in ``data/prompts``, or paths of YAML files.
-    prompts : tuple of (str, int)
-        A prompt list and how many of it to generate from.
+    prompts : tuple of (str, int), or list of str
+        A prompt list and how many of it to generate from, or the prompts themselves.
     pairs : int, optional
         Pairs of prompts for each direction; all by default.
     seconds : float
@@ -70,7 +70,7 @@ class Study:
         model: MusicModel,
         attributes: Sequence[str],
         *,
-        prompts: tuple[str, int] = ("neutral", 24),
+        prompts: tuple[str, int] | list[str] = ("neutral", 24),
         pairs: int | None = None,
         seconds: float = 8.0,
         seed: int = 0,
@@ -83,9 +83,9 @@ class Study:
         self.chapter, self.model = chapter, model
         loaded = {name: load_attribute(name) for name in attributes}
         self.attributes: dict[str, Attribute] = {
-            name: each.first(pairs) if pairs else each for name, each in loaded.items()
+            name: each if pairs is None else each.first(pairs) for name, each in loaded.items()
         }
-        self.prompts = load_prompts(prompts[0])[: prompts[1]]
+        self.prompts = tuple(prompts) if isinstance(prompts, list) else load_prompts(prompts[0])[: prompts[1]]
         self.seconds, self.seed, self.sampling = seconds, seed, Sampling(guidance)
         self.beats, self.clap = judges(model.name, beats=beats, clap=clap)
         self.store, self.scores = Path(store), Path(scores)
@@ -215,11 +215,14 @@ class Pole:
 
     Attributes
     ----------
+    key : str
+        What the study calls the attribute: its name, or the path of its file.
     attribute : Attribute
     sign : {1, -1}
     rows : DataFrame
     """
 
+    key: str
     attribute: Attribute
     sign: int
     rows: pd.DataFrame
@@ -270,7 +273,7 @@ class Trial:
         """Each attribute toward its positive, then toward its negative pole."""
         for name, rows in self.parts.items():
             for sign in (1, -1):
-                yield Pole(self.study.attributes[name], sign, rows[rows["multiplier"] * sign >= 0])
+                yield Pole(name, self.study.attributes[name], sign, rows[rows["multiplier"] * sign >= 0])
 
     def effects(self, name: str, metric: str | None = None) -> pd.DataFrame:
         """Paired effects on an attribute's metric (or another), by setting; see `evidence.stats.summarise`."""
@@ -281,9 +284,11 @@ class Trial:
         """`effects` of every attribute on its own metric."""
         return pd.concat([self.effects(name) for name in self.parts], ignore_index=True)
 
-    def shifts(self, name: str, by: Sequence[str]) -> pd.DataFrame:
+    def shifts(
+        self, name: str, by: Sequence[str] = ("attribute",), metric: str | None = None
+    ) -> pd.DataFrame:
         """Half the distance between the poles of an attribute, by prompt and `by`; see `evidence.stats.shifts`."""
-        return stats.shifts(self.parts[name], value=self.study.attributes[name].metric, by=by)
+        return stats.shifts(self.parts[name], value=metric or self.study.attributes[name].metric, by=by)
 
     def distances(self, *, window: float) -> "Distances":
         """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""

@@ -24,6 +24,8 @@ from transformers import (
     T5Config,
 )
 
+from steerlib.model import MusicModel
+
 WORDS = ["a", "the", "of", "in", "with", "and", "song", "piece", "track", "folk", "rock", "jazz", "fast",
          "slow", "bright", "dark", "quiet", "loud", "drums", "piano", "guitar"]  # fmt: skip
 TEXT_ENCODER = T5Config(
@@ -111,3 +113,15 @@ def tiny_processor() -> MusicgenMelodyProcessor:
         tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=12
     )
     return MusicgenMelodyProcessor(MusicgenMelodyFeatureExtractor(sampling_rate=16000), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_model, tiny_processor) -> MusicModel:
+    """The random MusicGen-Melody, as `load_model` would return it."""
+    return MusicModel(tiny_model, tiny_processor)
+
+
+@pytest.fixture(scope="session")
+def tiny_cross(tiny_musicgen, tiny_processor) -> MusicModel:
+    """The random MusicGen with cross-attention, likewise."""
+    return MusicModel(tiny_musicgen, tiny_processor)

@@ -7,8 +7,8 @@ import torch
 
 from steerlib.activations import Activations, extract_activations, extract_audio_activations
 from steerlib.directions import diff_mean
-from steerlib.engine.generation import Clips
-from steerlib.model import decoder_blocks, encode_prompts, model_id
+from steerlib.engine.clips import Clips
+from steerlib.model import decoder_blocks
 from steerlib.prompts import Attribute, prompts_hash
 from steerlib.steering import SteeringVector
 
@@ -20,14 +20,14 @@ PROMPTS = [
 ]
 
 
-def reference(model, processor, position):
+def reference(model, position):
     """Hidden states by transformers' own output_hidden_states; the last is after the final normalisation."""
-    encoded = encode_prompts(model, processor, PROMPTS)
+    encoded = model.encode(PROMPTS)
     start = torch.full((len(PROMPTS) * 2, 1), 16)
     hidden = torch.stack(
-        model(**encoded, decoder_input_ids=start, output_hidden_states=True, use_cache=False).hidden_states[
-            1:
-        ],
+        model.network(
+            **encoded, decoder_input_ids=start, output_hidden_states=True, use_cache=False
+        ).hidden_states[1:],
         dim=1,
     )
     where = 4 + (
@@ -37,20 +37,18 @@ def reference(model, processor, position):
 
 
 @pytest.mark.parametrize("position", ["eos", "start"])
-def test_activations_are_those_of_transformers_at_that_position(tiny_model, tiny_processor, position):
-    values = extract_activations(
-        tiny_model, tiny_processor, PROMPTS, position=position, progress=False
-    ).values
-    expected = reference(tiny_model, tiny_processor, position)
+def test_activations_are_those_of_transformers_at_that_position(tiny, position):
+    values = extract_activations(tiny, PROMPTS, position=position, progress=False).values
+    expected = reference(tiny, position)
     assert values.shape == (4, 3, 32)
     assert values.dtype == torch.float32
     torch.testing.assert_close(values[:, :2], expected[:, :2])
-    norm = tiny_model.decoder.model.decoder.layer_norm
+    norm = tiny.network.decoder.model.decoder.layer_norm
     torch.testing.assert_close(norm(values[:, 2]), expected[:, 2])
 
 
-def test_the_attention_site_is_what_the_block_adds_to_the_stream_first(tiny_model, tiny_processor):
-    block = decoder_blocks(tiny_model)[1]
+def test_the_attention_site_is_what_the_block_adds_to_the_stream_first(tiny):
+    block = decoder_blocks(tiny)[1]
     seen = {}
     hooks = [
         block.register_forward_hook(lambda module, args, output: seen.update(stream=args[0])),
@@ -59,9 +57,7 @@ def test_the_attention_site_is_what_the_block_adds_to_the_stream_first(tiny_mode
         ),
     ]
     try:
-        values = extract_activations(
-            tiny_model, tiny_processor, PROMPTS[:1], site="attention", progress=False
-        ).values
+        values = extract_activations(tiny, PROMPTS[:1], site="attention", progress=False).values
     finally:
         for hook in hooks:
             hook.remove()
@@ -69,55 +65,55 @@ def test_the_attention_site_is_what_the_block_adds_to_the_stream_first(tiny_mode
     torch.testing.assert_close(values[0, 1], added[0, 4 + 3 - 1])
 
 
-def test_a_prompt_does_not_depend_on_its_neighbours_nor_on_the_batch_size(tiny_model, tiny_processor):
-    whole = extract_activations(tiny_model, tiny_processor, PROMPTS, position="start", progress=False).values
+def test_a_prompt_does_not_depend_on_its_neighbours_nor_on_the_batch_size(tiny):
+    whole = extract_activations(tiny, PROMPTS, position="start", progress=False).values
     for batch_size in (1, 3):
         values = extract_activations(
-            tiny_model, tiny_processor, PROMPTS[::-1], position="start", batch_size=batch_size, progress=False
+            tiny, PROMPTS[::-1], position="start", batch_size=batch_size, progress=False
         ).values
         torch.testing.assert_close(values.flip(0), whole)
 
 
-def test_an_attribute_gives_labels_positive_prompts_first_and_metadata(tiny_model, tiny_processor):
+def test_an_attribute_gives_labels_positive_prompts_first_and_metadata(tiny):
     attribute = Attribute(
         "tempo", "fast", "slow", "bpm", "BPM", ("fast rock", "a fast song"), ("slow rock", "a slow song")
     )
-    activations = extract_activations(tiny_model, tiny_processor, attribute, progress=False)
+    activations = extract_activations(tiny, attribute, progress=False)
     assert activations.prompts == ("fast rock", "a fast song", "slow rock", "a slow song")
     assert activations.labels.tolist() == [True, True, False, False]
     assert activations.attribute is attribute
     assert activations.metadata["prompts_sha256"] == prompts_hash(activations.prompts)
-    assert model_id(tiny_model).items() <= activations.metadata.items()
-    assert extract_activations(tiny_model, tiny_processor, PROMPTS, progress=False).labels is None
+    assert tiny.identity.items() <= activations.metadata.items()
+    assert extract_activations(tiny, PROMPTS, progress=False).labels is None
 
 
-def test_open_steering_contexts_act_on_extraction(tiny_model, tiny_processor):
+def test_open_steering_contexts_act_on_extraction(tiny):
     vector = SteeringVector(torch.ones(3, 32))
-    plain = extract_activations(tiny_model, tiny_processor, PROMPTS, progress=False).values
-    with vector.apply(tiny_model, 0.5, layers=[2]):
-        steered = extract_activations(tiny_model, tiny_processor, PROMPTS, progress=False).values
+    plain = extract_activations(tiny, PROMPTS, progress=False).values
+    with vector.apply(tiny, 0.5, layers=[2]):
+        steered = extract_activations(tiny, PROMPTS, progress=False).values
     torch.testing.assert_close(steered[:, :2], plain[:, :2], rtol=0, atol=0)
     torch.testing.assert_close(steered[:, 2], plain[:, 2] + 0.5)
 
 
-def test_no_hook_is_left_behind_even_if_the_pass_fails(tiny_model, tiny_processor, monkeypatch):
-    hooks = [len(block._forward_hooks) for block in decoder_blocks(tiny_model)]
-    extract_activations(tiny_model, tiny_processor, PROMPTS, progress=False)
-    monkeypatch.setattr(decoder_blocks(tiny_model)[2], "forward", None)
+def test_no_hook_is_left_behind_even_if_the_pass_fails(tiny, monkeypatch):
+    hooks = [len(block._forward_hooks) for block in decoder_blocks(tiny)]
+    extract_activations(tiny, PROMPTS, progress=False)
+    monkeypatch.setattr(decoder_blocks(tiny)[2], "forward", None)
     with pytest.raises(TypeError):
-        extract_activations(tiny_model, tiny_processor, PROMPTS, progress=False)
-    assert [len(block._forward_hooks) for block in decoder_blocks(tiny_model)] == hooks
+        extract_activations(tiny, PROMPTS, progress=False)
+    assert [len(block._forward_hooks) for block in decoder_blocks(tiny)] == hooks
 
 
-def test_a_cross_attention_model_has_no_eos_in_its_decoder_but_a_start_token(tiny_musicgen, tiny_processor):
+def test_a_cross_attention_model_has_no_eos_in_its_decoder_but_a_start_token(tiny_cross):
     with pytest.raises(ValueError, match="cross-attention: the prompt's EOS is not in its decoder"):
-        extract_activations(tiny_musicgen, tiny_processor, PROMPTS, progress=False)
-    values = extract_activations(
-        tiny_musicgen, tiny_processor, PROMPTS, position="start", progress=False
-    ).values
-    encoded = encode_prompts(tiny_musicgen, tiny_processor, PROMPTS)
+        extract_activations(tiny_cross, PROMPTS, progress=False)
+    values = extract_activations(tiny_cross, PROMPTS, position="start", progress=False).values
+    encoded = tiny_cross.encode(PROMPTS)
     start = torch.full((len(PROMPTS) * 2, 1), 16)
-    output = tiny_musicgen(**encoded, decoder_input_ids=start, output_hidden_states=True, use_cache=False)
+    output = tiny_cross.network(
+        **encoded, decoder_input_ids=start, output_hidden_states=True, use_cache=False
+    )
     expected = torch.stack([hidden[:, 0] for hidden in output.decoder_hidden_states[1:]], dim=1)
     torch.testing.assert_close(values[:, :2], expected[:, :2])
 
@@ -130,19 +126,20 @@ def test_a_cross_attention_model_has_no_eos_in_its_decoder_but_a_start_token(tin
         ({"batch_size": 0}, "at least 1"),
     ],
 )
-def test_bad_options_are_refused(tiny_model, tiny_processor, options, message):
+def test_bad_options_are_refused(tiny, options, message):
     with pytest.raises(ValueError, match=message):
-        extract_activations(tiny_model, tiny_processor, PROMPTS, **options)
+        extract_activations(tiny, PROMPTS, **options)
 
 
-def test_a_model_in_training_mode_and_an_empty_list_are_refused(tiny_model, tiny_processor):
+def test_a_model_in_training_mode_and_an_empty_list_are_refused(tiny):
     with pytest.raises(ValueError, match="no prompts"):
-        extract_activations(tiny_model, tiny_processor, [])
+        extract_activations(tiny, [])
+    tiny.network.train()
     try:
         with pytest.raises(ValueError, match="training mode"):
-            extract_activations(tiny_model.train(), tiny_processor, PROMPTS)
+            extract_activations(tiny, PROMPTS)
     finally:
-        tiny_model.eval()
+        tiny.network.eval()
 
 
 def test_activations_of_the_wrong_shape_are_refused():
@@ -177,64 +174,58 @@ def heard(model, audio):
 
 
 @pytest.mark.parametrize("batch_size", [16, 2])
-def test_audio_is_heard_as_the_tokens_that_generation_would_have_written(
-    tiny_model, tiny_processor, audio, batch_size
-):
-    expected = heard(tiny_model, audio)
+def test_audio_is_heard_as_the_tokens_that_generation_would_have_written(tiny, audio, batch_size):
+    expected = heard(tiny.network, audio)
     options = {"sample_rate": 16000, "batch_size": batch_size, "progress": False}
-    last = extract_audio_activations(tiny_model, tiny_processor, audio, **options)
-    mean = extract_audio_activations(tiny_model, tiny_processor, audio, position="mean", **options)
+    last = extract_audio_activations(tiny, audio, **options)
+    mean = extract_audio_activations(tiny, audio, position="mean", **options)
     assert last.values.shape == (3, 3, 32)
     torch.testing.assert_close(last.values[:, :2], expected[:, :2, -1])
     torch.testing.assert_close(mean.values[:, :2], expected[:, :2].mean(2))
-    norm = tiny_model.decoder.model.decoder.layer_norm
+    norm = tiny.network.decoder.model.decoder.layer_norm
     torch.testing.assert_close(norm(last.values[:, 2]), expected[:, 2, -1])
     assert last.metadata["audio_tokens_sha256"] == mean.metadata["audio_tokens_sha256"]
 
 
-def test_the_attention_site_of_audio_is_the_output_of_self_attention(tiny_model, tiny_processor, audio):
+def test_the_attention_site_of_audio_is_the_output_of_self_attention(tiny, audio):
     seen = []
-    hook = decoder_blocks(tiny_model)[1].self_attn.register_forward_hook(
+    hook = decoder_blocks(tiny)[1].self_attn.register_forward_hook(
         lambda module, args, output: seen.append(output[0][:, -1])
     )
     try:
         values = extract_audio_activations(
-            tiny_model, tiny_processor, audio, sample_rate=16000, site="attention", progress=False
+            tiny, audio, sample_rate=16000, site="attention", progress=False
         ).values
     finally:
         hook.remove()
     torch.testing.assert_close(values[:, 1], seen[0])
 
 
-def test_clips_carry_their_rate_and_prompts_and_labels_make_diff_mean(tiny_model, tiny_processor, audio):
+def test_clips_carry_their_rate_and_prompts_and_labels_make_diff_mean(tiny, audio):
     clips = Clips(audio, 16000, np.zeros((3, 2, 12), np.int16), ("a song", "jazz", "rock"), (0, 0, 0))
-    activations = extract_audio_activations(
-        tiny_model, tiny_processor, clips, labels=[True, False, False], progress=False
-    )
+    activations = extract_audio_activations(tiny, clips, labels=[True, False, False], progress=False)
     assert activations.prompts == clips.prompts
     vector = diff_mean(activations)
     expected = activations.values[0] - activations.values[1:].mean(0)
     torch.testing.assert_close(vector.directions, expected)
 
 
-def test_audio_of_another_rate_is_resampled_to_that_of_the_codec(tiny_model, tiny_processor, audio):
+def test_audio_of_another_rate_is_resampled_to_that_of_the_codec(tiny, audio):
     twice = soxr.resample(audio.T, 16000, 32000).T
-    values = extract_audio_activations(tiny_model, tiny_processor, twice, sample_rate=32000, progress=False)
+    values = extract_audio_activations(tiny, twice, sample_rate=32000, progress=False)
     plain = soxr.resample(twice.T, 32000, 16000).T
-    expected = extract_audio_activations(tiny_model, tiny_processor, plain, sample_rate=16000, progress=False)
+    expected = extract_audio_activations(tiny, plain, sample_rate=16000, progress=False)
     torch.testing.assert_close(values.values, expected.values)
 
 
-def test_a_cross_attention_model_hears_audio_with_a_null_prompt(tiny_musicgen, tiny_processor, audio):
-    values = extract_audio_activations(
-        tiny_musicgen, tiny_processor, audio, sample_rate=16000, progress=False
-    ).values
-    codes = tiny_musicgen.audio_encoder.encode(torch.from_numpy(audio)[:, None]).audio_codes[0]
+def test_a_cross_attention_model_hears_audio_with_a_null_prompt(tiny_cross, audio):
+    values = extract_audio_activations(tiny_cross, audio, sample_rate=16000, progress=False).values
+    codes = tiny_cross.network.audio_encoder.encode(torch.from_numpy(audio)[:, None]).audio_codes[0]
     start = torch.full((3, 1), 16)
     tokens = torch.stack(
         [torch.cat([start, codes[:, 0]], 1), torch.cat([start, start, codes[:, 1, :-1]], 1)], dim=1
     )
-    output = tiny_musicgen.decoder(
+    output = tiny_cross.network.decoder(
         input_ids=tokens.flatten(0, 1),
         encoder_hidden_states=torch.zeros(3, 12, 32),
         output_hidden_states=True,
@@ -258,7 +249,7 @@ def test_a_cross_attention_model_hears_audio_with_a_null_prompt(tiny_musicgen, t
         ({"audio": np.zeros((1, 160000 * 2), np.float32)}, ValueError, "positions for 1 to"),
     ],
 )
-def test_bad_audio_is_refused(tiny_model, tiny_processor, audio, change, error, message):
+def test_bad_audio_is_refused(tiny, audio, change, error, message):
     options = {"audio": audio, "sample_rate": 16000, "progress": False} | change
     with pytest.raises(error, match=message):
-        extract_audio_activations(tiny_model, tiny_processor, **options)
+        extract_audio_activations(tiny, **options)

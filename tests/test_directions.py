@@ -43,8 +43,8 @@ def test_a_shift_of_one_pole_is_recovered_exactly(rng):
     torch.testing.assert_close(vector.directions, torch.as_tensor(shift), rtol=1e-5, atol=1e-6)
 
 
-def test_the_metadata_tells_where_a_vector_comes_from(tiny_model, tiny_processor):
-    vector = diff_mean(extract_activations(tiny_model, tiny_processor, ATTRIBUTE, progress=False))
+def test_the_metadata_tells_where_a_vector_comes_from(tiny):
+    vector = diff_mean(extract_activations(tiny, ATTRIBUTE, progress=False))
     expected = {
         "attribute": "tempo",
         "positive": "fast",

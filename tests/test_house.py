@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -96,3 +97,13 @@ def test_no_function_hides_the_module_that_has_its_name():
         for name in getattr(package, "__all__", ()):
             if f"{package.__name__}.{name}" in MODULES:
                 assert isinstance(getattr(package, name), ModuleType), f"{package.__name__}.{name}"
+
+
+def test_the_face_is_small():
+    assert len(steerlib.__all__) <= 15
+    assert len(inspect.signature(steerlib.sweep).parameters) <= 12
+    assert len(inspect.signature(steerlib.generate).parameters) <= 8
+
+
+def test_a_study_delegates():
+    assert len(MODULES["steerlib.study"].read_text(encoding="utf-8").splitlines()) <= 350

@@ -1,5 +1,6 @@
-"""Loading models, encoding prompts, and naming the model."""
+"""Loading models, what they say of themselves, encoding prompts, and naming the model."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,15 +14,15 @@ from safetensors.torch import load_file, save_file
 from transformers import MusicgenMelodyConfig, MusicgenMelodyForConditionalGeneration
 
 from steerlib.files import DATA
-from steerlib.model import decoder_blocks, encode_prompts, load_model, model_id, text_length_of
+from steerlib.model import check_shape, decoder_blocks, load_model, model_id
 from steerlib.music.codec import SpectralCodecConfig
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory, tiny_model, tiny_processor):
+def saved(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("saved") / "tiny"
-    tiny_model.save_pretrained(folder)
-    tiny_processor.save_pretrained(folder)
+    for part in tiny:
+        part.save_pretrained(folder)
     return folder
 
 
@@ -37,32 +38,31 @@ def edit_config(folder, change):
     path.write_text(json.dumps(config), encoding="utf-8")
 
 
-def test_a_saved_model_comes_back_ready_for_inference_with_the_same_tokens(saved, tiny_model, tiny_processor):
-    model, processor = load_model(saved)
-    encoded = encode_prompts(model, processor, ["a fast folk song"])
-    assert not model.training
-    assert not any(p.requires_grad for p in model.parameters())
+def test_a_saved_model_comes_back_ready_for_inference_with_the_same_tokens(saved, tiny):
+    model = load_model(saved)
+    encoded = model.encode(["a fast folk song"])
+    assert not model.network.training
+    assert not any(p.requires_grad for p in model.network.parameters())
     assert torch.equal(
-        model.generate(**encoded, max_new_tokens=8), tiny_model.generate(**encoded, max_new_tokens=8)
+        model.network.generate(**encoded, max_new_tokens=8),
+        tiny.network.generate(**encoded, max_new_tokens=8),
     )
-    assert torch.equal(
-        encoded["input_ids"], encode_prompts(tiny_model, tiny_processor, ["a fast folk song"])["input_ids"]
-    )
+    assert torch.equal(encoded["input_ids"], tiny.encode(["a fast folk song"])["input_ids"])
 
 
-def test_weights_stored_in_half_precision_are_float32_on_the_cpu_unless_asked_otherwise(folder, tiny_model):
+def test_weights_stored_in_half_precision_are_float32_on_the_cpu_unless_asked_otherwise(folder):
     weights = load_file(folder / "model.safetensors")
     save_file({k: v.half() for k, v in weights.items()}, folder / "model.safetensors", {"format": "pt"})
-    assert load_model(str(folder))[0].dtype == torch.float32
-    assert load_model(folder, dtype="bfloat16")[0].dtype == torch.bfloat16
+    assert load_model(str(folder)).dtype == torch.float32
+    assert load_model(folder, dtype="bfloat16").dtype == torch.bfloat16
 
 
-def test_sharded_weights_load_and_a_missing_shard_is_named(tmp_path, tiny_model, tiny_processor):
-    tiny_model.save_pretrained(tmp_path, max_shard_size="50KB")
-    tiny_processor.save_pretrained(tmp_path)
+def test_sharded_weights_load_and_a_missing_shard_is_named(tmp_path, tiny):
+    tiny.network.save_pretrained(tmp_path, max_shard_size="50KB")
+    tiny.processor.save_pretrained(tmp_path)
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 1
-    assert model_id(load_model(tmp_path)[0])["weights"] == model_id(tiny_model)["weights"]
+    assert load_model(tmp_path).identity["weights"] == tiny.identity["weights"]
     shards[0].unlink()
     with pytest.raises(ValueError, match=f"lacks 1 of {len(shards)} shards.*{shards[0].name}"):
         load_model(tmp_path)
@@ -89,23 +89,21 @@ def as_on_the_hub(folder, model_class):
 
 
 @pytest.mark.parametrize("name", ["facebook/musicgen-melody", "facebook/musicgen-small"])
-def test_a_model_of_the_hub_loads_offline_from_its_cache_at_a_revision(
-    tmp_path, tiny_model, tiny_musicgen, tiny_processor, name
-):
-    expected = tiny_model if name.endswith("melody") else tiny_musicgen
+def test_a_model_of_the_hub_loads_offline_from_its_cache_at_a_revision(tmp_path, tiny, tiny_cross, name):
+    expected = tiny if name.endswith("melody") else tiny_cross
     commit = "0123456789" * 4
     cache = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
     folder = cache / "snapshots" / commit
-    expected.save_pretrained(folder)
-    tiny_processor.save_pretrained(folder)
+    for part in expected:
+        part.save_pretrained(folder)
     as_on_the_hub(folder, "MusicgenMelody" if name.endswith("melody") else "Musicgen")
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text(commit, encoding="utf-8")
     program = (
         "import sys, json, steerlib.model as m\n"
         "for revision in (None, sys.argv[2]):\n"
-        "    model, processor = m.load_model(sys.argv[1], revision=revision)\n"
-        "print(json.dumps([m.model_id(model), type(processor).__name__]))"
+        "    model = m.load_model(sys.argv[1], revision=revision)\n"
+        "print(json.dumps([model.identity, type(model.processor).__name__]))"
     )
     command = [sys.executable, "-c", program, name, commit]
     offline = dict(os.environ) | {
@@ -118,13 +116,13 @@ def test_a_model_of_the_hub_loads_offline_from_its_cache_at_a_revision(
     )
     assert finished.returncode == 0, finished.stderr
     about, processor = json.loads(finished.stdout.splitlines()[-1])
-    assert about == {"model": name, "revision": commit, "weights": model_id(expected)["weights"]}
+    assert about == {"model": name, "revision": commit, "weights": expected.identity["weights"]}
     assert processor == f"Musicgen{'Melody' * name.endswith('melody')}Processor"
 
 
-def test_a_cross_attention_model_loads_as_well(tmp_path, tiny_musicgen, tiny_processor):
-    tiny_musicgen.save_pretrained(tmp_path)
-    tiny_processor.save_pretrained(tmp_path)
+def test_a_cross_attention_model_loads_as_well(tmp_path, tiny_cross):
+    for part in tiny_cross:
+        part.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "processor_config.json").read_text(encoding="utf-8"))
     config["feature_extractor"] = {
         "feature_extractor_type": "EncodecFeatureExtractor",
@@ -132,16 +130,15 @@ def test_a_cross_attention_model_loads_as_well(tmp_path, tiny_musicgen, tiny_pro
     }
     config["processor_class"] = "MusicgenProcessor"
     (tmp_path / "processor_config.json").write_text(json.dumps(config), encoding="utf-8")
-    model, processor = load_model(tmp_path)
-    encoded = encode_prompts(model, processor, ["a song"])
+    model = load_model(tmp_path)
+    encoded = model.encode(["a song"])
     assert torch.equal(
-        model.generate(**encoded, max_new_tokens=8), tiny_musicgen.generate(**encoded, max_new_tokens=8)
+        model.network.generate(**encoded, max_new_tokens=8),
+        tiny_cross.network.generate(**encoded, max_new_tokens=8),
     )
 
 
-def test_a_model_with_the_codec_of_this_project_loads_in_a_fresh_process(
-    tmp_path, tiny_model, tiny_processor
-):
+def test_a_model_with_the_codec_of_this_project_loads_in_a_fresh_process(tmp_path, tiny):
     codec = SpectralCodecConfig(
         n_fft=64,
         num_quantizers=2,
@@ -153,16 +150,14 @@ def test_a_model_with_the_codec_of_this_project_loads_in_a_fresh_process(
         depth=2,
     )
     config = MusicgenMelodyConfig(
-        text_encoder=tiny_model.config.text_encoder.to_dict(),
+        text_encoder=tiny.config.text_encoder.to_dict(),
         audio_encoder=codec.to_dict(),
-        decoder=tiny_model.config.decoder.to_dict(),
+        decoder=tiny.config.decoder.to_dict(),
         chroma_length=4,
     )
     MusicgenMelodyForConditionalGeneration(config).save_pretrained(tmp_path)
-    tiny_processor.save_pretrained(tmp_path)
-    program = (
-        "import sys, steerlib.model as m; print(type(m.load_model(sys.argv[1])[0].audio_encoder).__name__)"
-    )
+    tiny.processor.save_pretrained(tmp_path)
+    program = "import sys, steerlib.model as m; print(type(m.load_model(sys.argv[1]).network.audio_encoder).__name__)"
     command = [sys.executable, "-c", program, str(tmp_path)]
     finished = subprocess.run(command, capture_output=True, text=True, cwd=DATA.parent, check=False)
     assert finished.stdout.split() == ["SpectralCodec"], finished.stderr
@@ -243,13 +238,13 @@ def test_a_bad_option_is_refused(saved, options, message):
         load_model(saved, **options)
 
 
-def test_prompts_are_padded_to_one_length_whatever_their_company(tiny_model, tiny_processor):
-    alone = encode_prompts(tiny_model, tiny_processor, ["a song"])
-    together = encode_prompts(tiny_model, tiny_processor, ["a song", "a fast rock song with drums and piano"])
-    assert alone["input_ids"].shape == (1, text_length_of(tiny_processor)) == (1, 12)
+def test_prompts_are_padded_to_one_length_whatever_their_company(tiny):
+    alone = tiny.encode(["a song"])
+    together = tiny.encode(["a song", "a fast rock song with drums and piano"])
+    assert alone["input_ids"].shape == (1, tiny.text_length) == (1, 12)
     assert torch.equal(alone["input_ids"][0], together["input_ids"][0])
     assert alone["attention_mask"].sum() == 3
-    assert encode_prompts(tiny_model, tiny_processor, ["a song"], text_length=5)["input_ids"].shape == (1, 5)
+    assert tiny.encode(["a song"], text_length=5)["input_ids"].shape == (1, 5)
 
 
 @pytest.mark.parametrize(
@@ -262,38 +257,112 @@ def test_prompts_are_padded_to_one_length_whatever_their_company(tiny_model, tin
         ([3], TypeError, r"prompts\[0\] must be a string, got int"),
     ],
 )
-def test_bad_prompts_are_refused(tiny_model, tiny_processor, prompts, error, message):
+def test_bad_prompts_are_refused(tiny, prompts, error, message):
     with pytest.raises(error, match=message):
-        encode_prompts(tiny_model, tiny_processor, prompts)
+        tiny.encode(prompts)
 
 
-def test_words_that_the_tokenizer_does_not_know_are_named_once(tiny_model, tiny_processor):
+def test_words_that_the_tokenizer_does_not_know_are_named_once(tiny):
     with pytest.warns(UserWarning, match="unknown to the tokenizer.*: kazoo, zither$") as caught:
-        encode_prompts(tiny_model, tiny_processor, ["a Kazoo song", "a kazoo and zither track"])
+        tiny.encode(["a Kazoo song", "a kazoo and zither track"])
     assert len(caught) == 1
 
 
 def test_words_outside_the_vocabulary_of_the_training_are_named(folder):
     (folder / "vocabulary.txt").write_text("a\nsong\nfolk\nrock\n", encoding="utf-8")
-    model, processor = load_model(folder)
+    model = load_model(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        encode_prompts(model, processor, ["a folk song"])
+        model.encode(["a folk song"])
     with pytest.warns(UserWarning, match="never seen in training.*: jazz, drums$"):
-        encode_prompts(model, processor, ["a jazz song", "drums"])
+        model.encode(["a jazz song", "drums"])
 
 
 def test_a_model_is_named_by_its_folder_and_its_weights(folder):
-    model, _ = load_model(folder)
-    before = model_id(model)
+    model = load_model(folder)
+    before = model.identity
     assert before["model"] == "tiny"
     assert before["revision"] == "local"
-    assert model_id(model) == before
-    model.decoder.lm_heads[0].weight.mul_(1.5)
-    assert model_id(model)["weights"] != before["weights"]
+    assert model.identity == model_id(model.network) == before
+    model.network.decoder.lm_heads[0].weight.mul_(1.5)
+    assert model.identity["weights"] != before["weights"]
 
 
 def test_blocks_are_found_in_both_kinds_of_model_and_nowhere_else(tiny_model, tiny_musicgen):
     assert len(decoder_blocks(tiny_model)) == len(decoder_blocks(tiny_musicgen)) == 3
     with pytest.raises(TypeError, match="Linear has no blocks.*as load_model returns"):
         decoder_blocks(torch.nn.Linear(2, 2))
+
+
+# --- the model object ---------------------------------------------------------------------------------------
+
+
+def test_a_model_is_its_network_and_its_processor(tiny, tiny_model, tiny_processor):
+    network, processor = tiny
+    assert network is tiny.network is tiny_model and processor is tiny.processor is tiny_processor
+    assert decoder_blocks(tiny) is decoder_blocks(network)
+
+
+def test_a_model_says_its_sizes_and_rates(tiny, tiny_cross, saved):
+    for model in (tiny, tiny_cross):
+        assert (model.depth, model.width, model.codebooks, model.start_token) == (3, 32, 2, 16)
+        assert (model.sample_rate, model.frame_rate, model.text_length) == (16000, 25, 12)
+        assert (model.device.type, model.dtype) == ("cpu", torch.float32)
+        assert model.frames(0.4) == 10
+    assert tiny.is_prefix and tiny.prefix_length == 4 + 12
+    assert not tiny_cross.is_prefix and tiny_cross.prefix_length == 0
+    assert load_model(saved).name == str(saved) and tiny.name == "unnamed"
+    assert "3 blocks x 32, 2 codebooks, 16000 Hz" in repr(tiny)
+
+
+def test_more_seconds_than_there_are_positions_for_are_refused(tiny, tiny_cross):
+    for model, most in ((tiny, 256 - 16 - 1), (tiny_cross, 256 - 1)):
+        assert model.frames(most / 25) == most
+        with pytest.raises(ValueError, match=f"{most + 1} frames, .* positions for {most} after its prompt"):
+            model.frames((most + 1) / 25)
+
+
+def test_directions_of_another_shape_are_refused_by_name(tiny):
+    check_shape(tiny, torch.zeros(3, 32), "the vector")
+    for model in (tiny, tiny.network):
+        with pytest.raises(
+            ValueError, match=r"^mine has shape \(3, 16\), but the model needs .* = \(3, 32\): take"
+        ):
+            check_shape(model, torch.zeros(3, 16), "mine")
+
+
+def by_the_book(network):
+    """SHA-256 over the name, type, shape and bytes of every weight."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(network.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)} ".encode() + weight.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_the_digest_of_all_weights_is_computed_once(saved, monkeypatch):
+    model = load_model(saved)
+    expected = by_the_book(model.network)
+    assert model.weights_digest() == expected
+    monkeypatch.setattr("steerlib.model.hashlib", None)
+    assert model.weights_digest() == expected
+
+
+def test_the_digest_follows_every_change_of_a_weight(saved):
+    model = load_model(saved)
+    weight = model.network.decoder.lm_heads[0].weight
+    seen = [model.weights_digest()]
+    kept = weight[3, 5].item()
+    weight[3, 5] += 1  # in place
+    assert model.weights_digest() == by_the_book(model.network) not in seen
+    weight[3, 5] = kept
+    assert model.weights_digest() == seen[0]
+    weight.data = weight * 2  # other numbers in the same parameter
+    assert model.weights_digest() == by_the_book(model.network) not in seen
+    seen.append(model.weights_digest())
+    model.network.decoder.lm_heads[0].weight = torch.nn.Parameter(
+        weight * 2, requires_grad=False
+    )  # another one
+    assert model.weights_digest() == by_the_book(model.network) not in seen
+    seen.append(model.weights_digest())
+    model.network.double()
+    assert model.weights_digest() == by_the_book(model.network) not in seen

@@ -1,5 +1,6 @@
 import ast
 import re
+import statistics
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -120,17 +121,37 @@ def test_every_page_of_the_table_of_contents_has_a_source():
             assert (ROOT / f"{file}.md").is_file(), file
 
 
-def test_every_notebook_is_bound_has_no_outputs_and_short_cells_only():
-    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    assert {path.stem for path in notebooks} == set(chapters(ROOT / "_toc.yml"))
-    for path in notebooks:
-        content = nbformat.read(path, as_version=4)
-        nbformat.validate(content)
-        assert notebook_parameters(path)
-        for cell in content.cells:
-            if cell.cell_type == "code":
-                assert not cell.outputs, f"{path.name}: clear its outputs"
-                assert len(cell.source.splitlines()) <= 25, f"{path.name}: too long\n{cell.source}"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def is_folded(cell):
+    tags = cell.metadata.get("tags", [])
+    return any(tag in ("parameters", "solution") or tag.startswith(("hide-", "remove-")) for tag in tags)
+
+
+def test_every_notebook_is_bound():
+    assert {path.stem for path in NOTEBOOKS} == set(chapters(ROOT / "_toc.yml"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_cells_of_a_notebook_have_no_outputs_and_fit_the_page(path):
+    content = nbformat.read(path, as_version=4)
+    nbformat.validate(content)
+    assert notebook_parameters(path)
+    cells = [cell for cell in content.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs for cell in cells), "clear the outputs"
+    assert not [line for cell in cells for line in cell.source.splitlines() if len(line) > 88]
+    lengths = [len(cell.source.splitlines()) for cell in cells if not is_folded(cell)]
+    assert max(lengths) <= 12 and statistics.median(lengths) <= 4
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_imports_in_one_folded_cell_and_calls_the_model_model(path):
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    importing = [cell for cell in cells if re.search(r"^(import|from) steerlib", cell.source, re.M)]
+    assert len([cell for cell in importing if "solution" not in cell.metadata.get("tags", [])]) == 1
+    assert all(is_folded(cell) for cell in importing)
+    assert not [cell for cell in cells if "network, processor" in cell.source]
 
 
 def test_published_changes_follow_from_the_published_means():

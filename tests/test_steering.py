@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from steerlib.model import decoder_blocks, encode_prompts
+from steerlib.model import decoder_blocks
 from steerlib.steering import Steering, SteeringVector, active_steering, add_direction
 
 PROMPTS = ["a fast rock song", "slow jazz"]
@@ -27,8 +27,8 @@ def vector(rng):
 
 
 @pytest.fixture
-def encoded(tiny_model, tiny_processor):
-    return encode_prompts(tiny_model, tiny_processor, PROMPTS)
+def encoded(tiny):
+    return tiny.encode(PROMPTS)
 
 
 def generate(model, encoded, **options):
@@ -371,8 +371,8 @@ def test_branches_need_a_context_opened_before_the_prefix(tiny_model, encoded, v
         tiny_model(decoder_input_ids=start, past_key_values=cache)
 
 
-def test_a_cross_attention_model_is_steered_by_the_same_rules(tiny_musicgen, tiny_processor, vector):
-    encoded = encode_prompts(tiny_musicgen, tiny_processor, PROMPTS)
+def test_a_cross_attention_model_is_steered_by_the_same_rules(tiny_cross, tiny_musicgen, vector):
+    encoded = tiny_cross.encode(PROMPTS)
     plain = passes(tiny_musicgen, lambda: generate(tiny_musicgen, encoded))
     for branches, edited in (("conditional", [0, 1]), ("unconditional", [2, 3])):
         with vector.apply(tiny_musicgen, 1e-3, layers=[2], branches=branches, steps="first"):
@@ -479,6 +479,16 @@ def test_open_contexts_are_listed_in_the_order_in_which_they_act(tiny_model, tin
     assert active_steering(tiny_model) == ()
 
 
+def test_a_context_on_a_loaded_model_is_one_on_its_network(tiny, encoded, vector):
+    with vector.apply(tiny.network, 2.0):
+        expected = generate(tiny.network, encoded)
+        assert len(active_steering(tiny)) == 1
+    with vector.apply(tiny, 2.0):
+        assert len(active_steering(tiny.network)) == 1
+        assert torch.equal(generate(tiny.network, encoded), expected)
+    assert active_steering(tiny) == active_steering(tiny.network) == ()
+
+
 def test_with_preserve_norm_the_inner_context_acts_first_as_listed(tiny_model, encoded, vector):
     plain = one_pass(tiny_model, encoded)[2]
     with (
@@ -574,10 +584,11 @@ def test_a_vector_of_a_newer_format_is_refused(tmp_path):
         SteeringVector.load(rewritten(tmp_path / "v.safetensors", format_version=99))
 
 
-def test_a_vector_is_checked_against_the_model_when_it_is_loaded(tmp_path, tiny_model):
+def test_a_vector_is_checked_against_the_model_when_it_is_loaded(tmp_path, tiny):
     SteeringVector(torch.ones(4, 32)).save(tmp_path / "deep.safetensors")
-    with pytest.raises(ValueError, match=r"\(4, 32\), but the model needs .* \(3, 32\)"):
-        SteeringVector.load(tmp_path / "deep.safetensors", model=tiny_model)
+    for model in (tiny, tiny.network):
+        with pytest.raises(ValueError, match=r"\(4, 32\), but the model needs .* \(3, 32\)"):
+            SteeringVector.load(tmp_path / "deep.safetensors", model=model)
     SteeringVector(torch.ones(3, 32), {"model": "other", "weights": "0"}).save(tmp_path / "other.safetensors")
     with pytest.warns(UserWarning, match="taken from other weights"):
-        SteeringVector.load(tmp_path / "other.safetensors", model=tiny_model)
+        SteeringVector.load(tmp_path / "other.safetensors", model=tiny)

@@ -91,20 +91,20 @@ def steer(folder: Path) -> dict:
     import numpy as np
     import torch
 
-    from steerlib import Steering, diff_mean, extract_activations, generate, load_model
+    from steerlib import Run, Steering, diff_mean, extract_activations, generate, load_model
     from steerlib.prompts import Attribute
 
     begin = time.perf_counter()
-    model, processor = load_model(folder, dtype="bfloat16")
+    model = load_model(folder, dtype="bfloat16")
     times = {"load_s": time.perf_counter() - begin}
     begin = time.perf_counter()
     pairs = Attribute("tempo", "fast", "slow", "bpm", "BPM", ("a fast rock song",), ("a slow rock song",))
-    acts = extract_activations(model, processor, pairs, progress=False)
+    acts = extract_activations(model, pairs, progress=False)
     vector = diff_mean(acts)
     times["extract_s"] = time.perf_counter() - begin
     begin = time.perf_counter()
     clips = generate(
-        model, processor, [PROMPT] * 2, seconds=0.1, progress=False,
+        model, [PROMPT] * 2, seconds=0.1, run=Run(progress=False),
         steering=[None, Steering(vector, 1.25, source_layer=15)],
     )  # fmt: skip
     times["generate_s"] = time.perf_counter() - begin
@@ -115,7 +115,7 @@ def steer(folder: Path) -> dict:
         "norms": bool((vector.norms > 0).all()),
         "tokens": list(clips.tokens.shape),
         "moved": bool((clips.tokens[0] != clips.tokens[1]).any()),
-        "hooks": sum(len(each._forward_hooks) for each in model.decoder.modules()),
+        "hooks": sum(len(each._forward_hooks) for each in model.network.decoder.modules()),
         "rate": clips.sample_rate,
         "cuda": torch.cuda.is_available(),
     }
@@ -129,20 +129,21 @@ def greedy(folder: Path) -> dict:
     import numpy as np
     import torch
 
-    from steerlib import SteeringVector, generate, load_model
-    from steerlib.model import encode_prompts
+    from steerlib import Run, Sampling, SteeringVector, generate, load_model
 
-    model, processor = load_model(folder, dtype="float32")
+    model = load_model(folder, dtype="float32")
     vector = SteeringVector(torch.randn(48, 1536, generator=torch.Generator().manual_seed(1)))
-    codes = []
-    decode = model.audio_encoder.decode
+    codes, network = [], model.network
+    decode = network.audio_encoder.decode
     begin = time.perf_counter()
     with vector.apply(model, 0.2, source_layer=15):
-        ours = generate(model, processor, [PROMPT], seconds=0.08, do_sample=False, progress=False)
+        ours = generate(
+            model, [PROMPT], seconds=0.08, sampling=Sampling(do_sample=False), run=Run(progress=False)
+        )
         took = time.perf_counter() - begin
-        model.audio_encoder.decode = lambda ids, **rest: codes.append(ids.clone()) or decode(ids, **rest)
-        encoded = encode_prompts(model, processor, [PROMPT])
-        model.generate(**encoded, max_new_tokens=4 + 3, guidance_scale=3.0, do_sample=False)
+        network.audio_encoder.decode = lambda ids, **rest: codes.append(ids.clone()) or decode(ids, **rest)
+        encoded = model.encode([PROMPT])
+        network.generate(**encoded, max_new_tokens=4 + 3, guidance_scale=3.0, do_sample=False)
     theirs = codes[0][0].numpy()
     return {
         "equal": bool(np.array_equal(ours.tokens, theirs)),

@@ -9,16 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from steerlib.evidence import scorecard, stats
 from steerlib.measure import band_level
-from steerlib.page import figures, style
+from steerlib.page import style
 from steerlib.page.players import players as listen
 from steerlib.prompts import Attribute
 from steerlib.study import Distances, Study, Trial
 
 __all__ = [
     "bands",
+    "draw_spectrogram",
     "levels",
     "players",
     "poles",
@@ -113,7 +116,7 @@ def spectrograms(sounds: Sounds, prompt: int, sample_rate: int, *, split: float)
     peak = max(np.abs(librosa.stft(sound, n_fft=1024, hop_length=256)).max() for sound in shown.values())
     _, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True, width_ratios=[1, 1, 1.2])
     for ax, (pole, sound) in zip(axes, shown.items(), strict=True):
-        figures.spectrogram(sound, sample_rate, ax, peak=peak, colorbar=ax is axes[-1])
+        draw_spectrogram(sound, sample_rate, ax, peak=peak, colorbar=ax is axes[-1])
         ax.axhline(split / 1000, color="white", linestyle=":", linewidth=1)
         ax.set_title(pole)
         ax.label_outer()
@@ -136,13 +139,13 @@ def bands(sounds: Sounds, attribute: Attribute, sample_rate: int) -> None:
     centres = np.r_[62.5, np.sqrt(edges[1:-1] * edges[2:])]
     _, ax = plt.subplots(figsize=(6, 3.4))
     ax.axhline(0, color=style.PALETTE["baseline"], linewidth=1)
-    for pole, standard in ((attribute.positive, "positive"), (attribute.negative, "negative")):
+    for pole, positive in ((attribute.positive, True), (attribute.negative, False)):
         changes = []
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             band = {"low": low, "high": high, "sample_rate": sample_rate}
             level, plain = (band_level(sounds[each], **band) for each in (pole, "reference"))
             changes.append(stats.paired_interval(level, plain))
-        colour = style.PALETTE.get(pole, style.PALETTE[standard])
+        colour = style.pole_colour(pole, positive)
         limits = [each.low for each in changes], [each.high for each in changes]
         ax.fill_between(centres, *limits, color=colour, alpha=0.2, linewidth=0)
         estimates = [each.estimate for each in changes]
@@ -157,3 +160,55 @@ def levels(sounds: Sounds, sample_rate: int, *, split: float) -> Iterator[dict[s
     """Level in dB of each clip, by pole: above `split` Hz, then below."""
     for side in ({"low": split}, {"high": split}):
         yield {pole: band_level(clips, sample_rate=sample_rate, **side) for pole, clips in sounds.items()}
+
+
+def draw_spectrogram(
+    audio: npt.ArrayLike,
+    sample_rate: int,
+    ax: Axes,
+    *,
+    peak: float | None = None,
+    log_frequency: bool = True,
+    colorbar: bool = True,
+) -> None:
+    """Spectrogram in dB (paper A, figure 9): power of frames of 1024 samples, hop 256, over a range of 70 dB.
+
+    Parameters
+    ----------
+    audio : array_like, shape (samples,)
+    sample_rate : int
+        Hz.
+    ax : Axes
+    peak : float, optional
+        Magnitude that counts as 0 dB; give the same to figures that are to be compared. Default: the clip's
+        own peak.
+    log_frequency : bool
+        Logarithmic frequency from 0.06 kHz up, or linear.
+    colorbar : bool
+        Draw the scale beside it.
+    """
+    samples = np.asarray(audio, dtype=np.float32)
+    if samples.ndim != 1 or not len(samples):
+        raise ValueError(
+            f"a spectrogram needs one clip of shape (samples,), got {samples.shape}; take clips.audio[i]"
+        )
+    magnitude = np.abs(librosa.stft(samples, n_fft=1024, hop_length=256))
+    reference = float(magnitude.max()) if peak is None else peak
+    decibels = 20 * np.log10(np.maximum(magnitude, 1e-10) / max(reference, 1e-10))
+    seconds = np.arange(magnitude.shape[1]) * 256 / sample_rate
+    kilohertz = np.arange(magnitude.shape[0]) * sample_rate / 1024 / 1000
+    mesh = ax.pcolormesh(
+        seconds, kilohertz, decibels, cmap="magma", vmin=-70, vmax=0, shading="nearest", rasterized=True
+    )
+    if log_frequency:
+        ax.set_yscale("log")
+        ax.set_ylim(0.06, kilohertz[-1])
+        ax.yaxis.set_major_locator(
+            FixedLocator([t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10) if t < kilohertz[-1]])
+        )
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set(xlabel="time (s)", ylabel="frequency (kHz)")
+    if colorbar:
+        bar = ax.figure.colorbar(mesh, ax=ax, label="power (dB)")
+        bar.outline.set_visible(False)

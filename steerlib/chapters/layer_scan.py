@@ -5,19 +5,24 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from steerlib.evidence import choices, scorecard
+from steerlib.evidence.stats import check_columns
 from steerlib.page import figures
+from steerlib.page.style import PALETTE, signed
+from steerlib.prompts import Attribute
 from steerlib.study import Trial
 
-__all__ = ["choice", "curves", "effects", "players", "shift", "split"]
+__all__ = ["choice", "curves", "draw_layer_scan", "effects", "players", "shift", "split"]
 
 
 def curves(trial: Trial) -> None:
     """The change of each attribute's measure against the source layer (paper A, figure 4)."""
     axes = figures.panels(1, len(trial.parts))
     for ax, (name, attribute) in zip(axes, trial.study.attributes.items(), strict=True):
-        figures.layer_scan(trial.effects(name), ax, attribute=attribute)
+        draw_layer_scan(trial.effects(name), ax, attribute=attribute)
     plt.show()
 
 
@@ -73,3 +78,47 @@ def effects(trial: Trial) -> pd.DataFrame:
     """The effect of each layer's direction on the attribute's own measure."""
     shown = ["attribute", "source_layer", "multiplier", "n", "dropped", "baseline", "mean", "effect"]
     return trial.all_effects[[*shown, "low", "high"]].round(2)
+
+
+def draw_layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
+    """Relative effect of the direction of each layer (paper A, figure 4); bands are 95 % intervals.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        From `steerlib.evidence.stats.summarise` by attribute, source layer and multiplier; of one attribute. A row
+        without a source layer (All-to-All) becomes a dashed line across.
+    ax : Axes
+    attribute : Attribute
+        For the names of the poles.
+    """
+    check_columns(
+        summary, ["metric", "source_layer", "multiplier", "relative", "relative_low", "relative_high"]
+    )
+    figures.check_one_attribute(summary)
+    quantity, _ = figures.metric_label(summary)
+    figures.check_one_row_each(summary, ["source_layer", "multiplier"])
+    ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
+    strengths = sorted(summary["multiplier"].abs().unique())
+    for multiplier, part in reversed(list(summary.groupby("multiplier"))):
+        name, colour = figures.pole(attribute, float(multiplier))
+        alpha = 0.4 + 0.6 * (strengths.index(abs(multiplier)) + 1) / len(strengths)
+        layers = part[part["source_layer"].notna()].sort_values("source_layer")
+        x = layers["source_layer"].astype(int)
+        ax.fill_between(
+            x,
+            100 * layers["relative_low"],
+            100 * layers["relative_high"],
+            color=colour,
+            alpha=0.2,
+            linewidth=0,
+        )
+        label = f"{name} (λ = {signed(float(multiplier), '+g')})"
+        ax.plot(x, 100 * layers["relative"], color=colour, alpha=alpha, marker="o", markersize=4, label=label)
+        for level in 100 * part.loc[part["source_layer"].isna(), "relative"]:
+            ax.axhline(
+                level, color=colour, alpha=alpha, linestyle="--", linewidth=1.2, label=f"{label}, All-to-All"
+            )
+    ax.set(xlabel="source layer of the direction", ylabel=f"change of {quantity} (%)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figures.legend(ax)

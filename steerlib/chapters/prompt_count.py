@@ -3,17 +3,32 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from steerlib.evidence import stats
+from steerlib.evidence.stats import check_columns
 from steerlib.page import figures
+from steerlib.page.style import PALETTE, signed
+from steerlib.prompts import Attribute
 from steerlib.readout.analysis import subset_agreement
 from steerlib.steering import SteeringVector
 from steerlib.study import Study, Trial
 
-__all__ = ["agreement", "curves", "effects", "nearest", "per_prompt", "players", "shifts", "sweep"]
+__all__ = [
+    "agreement",
+    "curves",
+    "draw_agreement_curve",
+    "draw_prompt_count_curve",
+    "effects",
+    "nearest",
+    "per_prompt",
+    "players",
+    "shifts",
+    "sweep",
+]
 
 Drawn = Mapping[tuple[int, int], SteeringVector]
 """Directions by the number of prompts, and the number of the draw."""
@@ -26,7 +41,7 @@ def agreement(study: Study, counts: Sequence[int], *, draws: int) -> None:
         layer = study.layers[name]
         possible = [count for count in counts if count <= len(activations) // 2]
         table = subset_agreement(activations, possible, subsets=draws, seed=study.seed)
-        figures.agreement_curve(table, ax, layer=layer)
+        draw_agreement_curve(table, ax, layer=layer)
         ax.set_title(name, loc="left", pad=36)
         means = table[table["layer"] == layer].groupby("prompts")[["with_all", "with_other", "length"]].mean()
         print(f"{name}, layer {layer}: means over {draws} draws\n{means.round(2).to_string()}\n")
@@ -57,7 +72,7 @@ def curves(trial: Trial) -> None:
     by = ("attribute", "prompts", "subset", "multiplier")
     for ax, (name, attribute) in zip(axes, trial.study.attributes.items(), strict=True):
         summary = stats.summarise(trial.parts[name], value=attribute.metric, by=by)
-        figures.prompt_count_curve(summary, ax, attribute=attribute)
+        draw_prompt_count_curve(summary, ax, attribute=attribute)
     plt.show()
 
 
@@ -66,10 +81,8 @@ def shifts(trial: Trial) -> pd.DataFrame:
     rows = []
     for name in trial.parts:
         for count, part in trial.shifts(name, by=["prompts", "subset"]).groupby("prompts"):
-            none = np.zeros(len(part))
             over, draws = (
-                stats.paired_interval(part["shift"], none, clusters=part[by])
-                for by in ("prompt_id", "subset")
+                stats.mean_interval(part["shift"], clusters=part[by]) for by in ("prompt_id", "subset")
             )
             limits = [f"[{each.low:.1f}, {each.high:.1f}]" for each in (over, draws)]
             rows.append([name, count, part["subset"].nunique(), over.estimate, *limits, over.n, over.dropped])
@@ -109,3 +122,82 @@ def per_prompt(trial: Trial, name: str) -> pd.DataFrame:
     """The shift of each neutral prompt (rows), mean over draws, by the number of prompts (columns)."""
     table = trial.shifts(name, by=["prompts", "subset"])
     return table.groupby(["prompts", "prompt_id"])["shift"].mean().unstack("prompts")
+
+
+def draw_prompt_count_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
+    """Effect against the number of prompts that the direction was made of (paper A, figure 8).
+
+    Points are random subsets of prompts, the line their mean, the band their range.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        From `steerlib.evidence.stats.summarise` by attribute, ``prompts`` (how many a pole), ``subset`` and
+        multiplier.
+    ax : Axes
+    attribute : Attribute
+        For the names of the poles.
+    """
+    check_columns(summary, ["metric", "prompts", "subset", "multiplier", "effect"])
+    figures.check_one_attribute(summary)
+    _, quantity = figures.metric_label(summary)
+    figures.check_one_row_each(summary, ["prompts", "subset", "multiplier"])
+    ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
+    for multiplier, part in reversed(list(summary.groupby("multiplier"))):
+        name, colour = figures.pole(attribute, float(multiplier))
+        spread = part.groupby("prompts")["effect"].agg(["mean", "min", "max"])
+        ax.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.2, linewidth=0)
+        ax.scatter(part["prompts"], part["effect"], color=colour, s=10, alpha=0.6, linewidths=0)
+        ax.plot(
+            spread.index,
+            spread["mean"],
+            color=colour,
+            label=f"{name} (λ = {signed(float(multiplier), '+g')})",
+        )
+    counts = sorted(summary["prompts"].unique())
+    _count_axis(ax, counts)
+    ax.set(xlabel="prompts of each pole", ylabel=f"change of {quantity}")
+    figures.legend(ax)
+
+
+def draw_agreement_curve(table: pd.DataFrame, ax: Axes, *, layer: int) -> None:
+    """How well directions of few prompts agree with that of all, and with each other (beside paper A, figure 8).
+
+    Lines are means over random subsets, bands hold 95 % of the subsets. The second curve ends at half of the
+    prompts, beyond which two subsets cannot be disjoint.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `steerlib.readout.analysis.subset_agreement`.
+    ax : Axes
+    layer : int
+        Layer whose directions are compared.
+    """
+    check_columns(table, ["prompts", "layer", "with_all", "with_other"])
+    part = table[table["layer"] == layer]
+    if part.empty:
+        raise ValueError(f"the table has no layer {layer}: it has {sorted(table['layer'].unique())}")
+    curves = {
+        "with_all": ("with the direction of all prompts", "#009E73"),
+        "with_other": ("with that of as many other prompts", "#CC79A7"),
+    }
+    for column, (label, colour) in curves.items():
+        groups = part.dropna(subset=[column]).groupby("prompts")[column]
+        mean = groups.mean()
+        ax.fill_between(
+            mean.index, groups.quantile(0.025), groups.quantile(0.975), color=colour, alpha=0.2, linewidth=0
+        )
+        ax.plot(mean.index, mean, color=colour, marker="o", markersize=4, label=label)
+    _count_axis(ax, sorted(part["prompts"].unique()))
+    ax.set(xlabel="prompts of each pole", ylabel="cosine similarity")
+    ax.set_title(f"layer {layer}", loc="right")
+    ax.legend(loc="lower right", fontsize="small")  # where the curves have left room
+
+
+def _count_axis(ax: Axes, counts: Sequence[int]) -> None:
+    """A logarithmic x axis with ticks at the counts that were tried."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(counts))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

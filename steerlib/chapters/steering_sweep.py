@@ -4,11 +4,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import display
+from matplotlib.axes import Axes
 from myst_nb import glue
 
 from steerlib.evidence import choices, stats
-from steerlib.evidence.stats import Interval
+from steerlib.evidence.stats import Interval, check_columns
 from steerlib.page import figures
+from steerlib.page.style import PALETTE
+from steerlib.prompts import Attribute
 from steerlib.readout.analysis import knee
 from steerlib.study import Distances, Pole, Study, Trial
 
@@ -16,6 +19,8 @@ __all__ = [
     "best_below",
     "curves",
     "distance_curves",
+    "draw_fad_curve",
+    "draw_multiplier_curve",
     "effects",
     "knees",
     "sliders",
@@ -45,7 +50,7 @@ def curves(trial: Trial) -> None:
     axes = iter(figures.panels(len(measures), columns, size=(3.4, 3.2)))
     for name, metrics in measures.items():
         for metric in metrics:
-            figures.multiplier_curve(
+            draw_multiplier_curve(
                 trial.effects(name, metric), next(axes), attribute=trial.study.attributes[name]
             )
     plt.show()
@@ -71,7 +76,7 @@ def effects(trial: Trial) -> pd.DataFrame:
 def strongest(trial: Trial) -> None:
     """Say for each pole at which λ the shift in the intended direction is largest, its interval beyond 0."""
     for pole in trial.poles():
-        rows = trial.all_effects.query("attribute == @pole.attribute.name and multiplier * @pole.sign > 0")
+        rows = trial.all_effects.query("attribute == @pole.key and multiplier * @pole.sign > 0")
         intended = {row.multiplier: choices.intended(row) for _, row in rows.iterrows()}
         shown = {value: effect for value, effect in intended.items() if effect.low > 0}
         where = f"{trial.study.model.name}, toward {pole.name}"
@@ -88,7 +93,7 @@ def distance_curves(study: Study, distances: Distances) -> None:
         figures.panels(len(study.attributes), size=(6.5, 3.6)), study.attributes.items(), strict=True
     ):
         rows = distances.table[distances.table["attribute"] == name]
-        figures.fad_curve(rows, ax, attribute=attribute)
+        draw_fad_curve(rows, ax, attribute=attribute)
     plt.show()
 
 
@@ -96,7 +101,7 @@ def knees(trial: Trial, distances: Distances) -> pd.DataFrame:
     """Say where each pole's distance has a knee, and give the distances."""
     for pole in trial.poles():
         table = distances.table
-        curve = table[(table["attribute"] == pole.attribute.name) & (table["multiplier"] * pole.sign >= 0)]
+        curve = table[(table["attribute"] == pole.key) & (table["multiplier"] * pole.sign >= 0)]
         found = knee(curve["multiplier"].abs(), curve["fad"])
         print(f"toward {pole.name}: " + (
             "no knee: one line fits nearly as well as two, or there are under 5 points"
@@ -124,3 +129,79 @@ def smoothness(pole: Pole, up_to: float | None) -> Interval:
     wide = rows.pivot(index="multiplier", columns="prompt_id", values=pole.metric)
     order = wide.reset_index().corr(method="spearman")["multiplier"].drop("multiplier")
     return stats.mean_interval(order)
+
+
+def draw_multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
+    """Metric against the size of the multiplier, one curve for each pole (paper A, figure 5).
+
+    Bands are the 95 % intervals of the paired effect, drawn around the mean: they tell the distance from the
+    baseline, not the spread of clips. The knee of a curve, where there is one, is marked
+    (`steerlib.readout.analysis.knee`).
+
+    Parameters
+    ----------
+    summary : DataFrame
+        From `steerlib.evidence.stats.summarise`, of one attribute and one source layer.
+    ax : Axes
+    attribute : Attribute
+        For the names of the poles.
+    """
+    check_columns(summary, ["metric", "multiplier", "baseline", "mean", "low", "high", "n"])
+    figures.check_one_attribute(summary)
+    _, quantity = figures.metric_label(summary)
+    figures.check_one_row_each(summary, ["multiplier"])
+    baseline = float(summary.loc[summary["n"].idxmax(), "baseline"])
+    ax.axhline(baseline, color=PALETTE["baseline"], linestyle="--", linewidth=1, label="baseline (λ = 0)")
+    for sign in (1, -1):
+        part = summary[np.sign(summary["multiplier"]) == sign]
+        if part.empty:
+            continue
+        name, colour = figures.pole(attribute, sign)
+        part = part.assign(size=part["multiplier"].abs()).sort_values("size")
+        x = np.append(0, part["size"])
+        mean = np.append(baseline, part["mean"])
+        low = np.append(baseline, part["baseline"] + part["low"])
+        high = np.append(baseline, part["baseline"] + part["high"])
+        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(x, mean, color=colour, marker="o", markersize=4, label=f"toward {name}")
+        figures.mark_knee(ax, x, mean, colour)
+    ax.set(xlabel="size of the multiplier |λ|", ylabel=quantity)
+    figures.legend(ax)
+
+
+def draw_fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
+    """Fréchet audio distance against the size of the multiplier, one curve for each pole (paper A, figure 7).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``attribute``, ``multiplier``, ``fad``, ``fad_low`` and ``fad_high`` (for instance from
+        `steerlib.evidence.stats.jackknife_interval`), and if wanted ``fad_infinity`` (dashed); one row a multiplier.
+    ax : Axes
+    attribute : Attribute
+        For the names of the poles.
+    """
+    check_columns(table, ["multiplier", "fad", "fad_low", "fad_high"])
+    figures.check_one_attribute(table)
+    figures.check_one_row_each(table, ["multiplier"])
+    for sign in (1, -1):
+        part = table[np.sign(table["multiplier"]) == sign]
+        if part.empty:
+            continue
+        name, colour = figures.pole(attribute, sign)
+        part = pd.concat([table[table["multiplier"] == 0], part])
+        part = part.assign(size=part["multiplier"].abs()).sort_values("size")
+        ax.fill_between(part["size"], part["fad_low"], part["fad_high"], color=colour, alpha=0.2, linewidth=0)
+        ax.plot(part["size"], part["fad"], color=colour, marker="o", markersize=4, label=f"toward {name}")
+        if "fad_infinity" in part:
+            ax.plot(
+                part["size"],
+                part["fad_infinity"],
+                color=colour,
+                linestyle="--",
+                linewidth=1.2,
+                label=f"toward {name}, infinite samples",
+            )
+        figures.mark_knee(ax, part["size"], part["fad"], colour)
+    ax.set(xlabel="size of the multiplier |λ|", ylabel="Fréchet audio distance (embedding units²)")
+    figures.legend(ax)

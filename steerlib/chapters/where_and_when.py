@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns  # type: ignore[import-untyped]
 from IPython.display import display
+from matplotlib.axes import Axes
 
 from steerlib.evidence import stats
-from steerlib.evidence.stats import Interval
+from steerlib.evidence.stats import Interval, check_columns
 from steerlib.page import figures, style
+from steerlib.page.style import INK, PALETTE
 from steerlib.steering import Branches, Steps
 from steerlib.study import Distances, Study, Trial
 from steerlib.sweeps.grid import Grid, Strategy
@@ -19,6 +22,7 @@ __all__ = [
     "Way",
     "by_setting",
     "compare",
+    "draw_effect_and_quality",
     "effect_and_quality",
     "players",
     "scatter",
@@ -127,7 +131,7 @@ def scatter(study: Study, both: pd.DataFrame, plain: Interval) -> None:
     axes = figures.panels(len(study.attributes), size=(9, 3.8))
     for ax, (name, attribute) in zip(axes, study.attributes.items(), strict=True):
         quantity = style.METRIC_LABELS.get(attribute.metric, attribute.metric)
-        figures.effect_and_quality(both[both["attribute"] == name], ax, quantity=quantity)
+        draw_effect_and_quality(both[both["attribute"] == name], ax, quantity=quantity)
         ax.axhspan(plain.low, plain.high, color=style.PALETTE["baseline"], alpha=0.15, linewidth=0)
         ax.set_title(name, loc="left")
     plt.show()
@@ -141,3 +145,31 @@ def players(trial: Trial, prompt: int) -> None:
         pole = trial.study.attributes[name].positive
         label = f"{trial.study.prompts[prompt]}: toward {pole}"
         display(trial.study.players(rows, labels, label=label))
+
+
+def draw_effect_and_quality(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
+    """Effect of each setting against its distance from unsteered music: to the right and low is good.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a setting: ``setting`` (its name), ``shift``, ``shift_low``, ``shift_high``, ``fad``,
+        ``fad_low`` and ``fad_high``. Settings are numbered in the order of the rows; the legend tells the
+        names.
+    ax : Axes
+    quantity : str
+        What shifts, with its unit.
+    """
+    check_columns(
+        table, ["setting", *(f"{m}{end}" for m in ("shift", "fad") for end in ("", "_low", "_high"))]
+    )
+    colours = sns.color_palette("colorblind", 10)
+    ax.axvline(0, color=PALETTE["baseline"], linewidth=1)
+    for number, row in enumerate(table.itertuples(), start=1):
+        colour = colours[(number - 1) % 10]
+        ax.plot([row.shift_low, row.shift_high], [row.fad, row.fad], color=colour, linewidth=1.2)
+        ax.plot([row.shift, row.shift], [row.fad_low, row.fad_high], color=colour, linewidth=1.2)
+        ax.plot(row.shift, row.fad, "o", color=colour, markersize=5, label=f"{number} {row.setting}")
+        ax.annotate(str(number), (row.shift, row.fad), xytext=(4, 4), textcoords="offset points", color=INK)
+    ax.set(xlabel=f"shift of {quantity}", ylabel="Fréchet audio distance (embedding units²)")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)

@@ -51,7 +51,7 @@ class Estimate:
     clips, missing : int
         Clips of the sweep, and how many of them are still to be made.
     tokens : int
-        Of the missing clips: codebooks x frames.
+        Tokens to make: missing clips x codebooks x frames.
     seconds : float
         Until the missing clips are made and measured, with the cores to itself.
     prefix_seconds, step_seconds : float
@@ -66,7 +66,7 @@ class Estimate:
         Peak of this process and its workers, the model included, and what it can have. None where the system does not
         tell.
     disk_bytes, disk_free : int
-        Of the missing clips and rows, and on the disk of the store.
+        Size of the missing clips and rows; free space on the disk of the store.
     """
 
     clips: int
@@ -149,7 +149,7 @@ def check_fit(
         fitting = max(disk_free // max(clip_bytes, 1), 0)
         raise DoesNotFit(
             f"this writes {as_size(disk)} to {store}, where {as_size(disk_free)} are free. Without the clips "
-            f"(keep_audio=False) it writes {as_size(rows)}; with them, {fitting:,} clips fit: cut the sweep into "
+            f"(keep=None) it writes {as_size(rows)}; with them, {fitting:,} clips fit: cut the sweep into "
             f"{math.ceil(clips / max(fitting, 1))} shards or more on different disks, or name a larger disk"
         )
     return held + need, room, disk, disk_free
@@ -296,7 +296,7 @@ def _now(model: MusicModel) -> float:
 
 
 def _clip_bytes(model: MusicModel, seconds: float, audio_format: Literal["mp3", "flac"] | None) -> int:
-    """Of a clip of noise, which no format can make smaller than music, rounded up to whole blocks."""
+    """Size of a clip of noise, an upper bound for music, rounded up to whole blocks."""
     if audio_format is None:
         return 0
     rate = model.sample_rate
@@ -307,7 +307,7 @@ def _clip_bytes(model: MusicModel, seconds: float, audio_format: Literal["mp3", 
 
 
 def _part_bytes() -> int:
-    """Of one Parquet file with a tile's rows."""
+    """Size of one Parquet file with a tile's rows."""
     names = ["attribute", "strategy", "steps", "branches", "site", "prompt", "key", "clip"]
     rows = pd.DataFrame({name: [f"{name} {row:064d}" for row in range(32)] for name in names})
     written = io.BytesIO()

@@ -74,7 +74,7 @@ def choose(logits: Tensor, sampling: Sampling, keys: Tensor | None) -> Tensor:
     logits : Tensor, shape (rows, codebooks, vocabulary), float32
     sampling : Sampling
     keys : Tensor, shape (rows, codebooks, 2), int64, or None
-        Of `noise_keys`, at one position; None for greedy decoding.
+        From `noise_keys`, at one position; None for greedy decoding.
 
     Returns
     -------

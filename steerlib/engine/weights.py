@@ -75,7 +75,7 @@ class Block:
 
 
 class Weights:
-    """The decoder's weights, queries, keys and values fused, and likewise the embeddings and the heads."""
+    """The decoder's weights: queries, keys and values fused into one matrix, embeddings and heads too."""
 
     def __init__(self, model: MusicModel) -> None:
         stack, network = model.stack, model.network

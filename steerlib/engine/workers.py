@@ -55,14 +55,14 @@ def side_by_side(
     Parameters
     ----------
     work : callable
-        Called with the number of a piece, and a function to be told now and then which share of it is done, which
-        raises InterruptedError once nobody waits for the rest. It runs with one thread of torch's; what it returns must
-        be picklable.
+        Called with the number of a piece and a function ``tick``, to call now and then with the share that is done;
+        `tick` raises InterruptedError once the rest is no longer wanted. It runs with one torch thread; what it
+        returns must be picklable.
     sizes : sequence of int
-        Of each piece, in units of the progress bar.
+        Size of each piece, in units of the progress bar.
     workers : int
     label : str or None
-        Of the progress bar; None for no bar.
+        Text of the progress bar; None for no bar.
     unit : str
         What sizes count.
 

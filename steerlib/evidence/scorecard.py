@@ -14,7 +14,7 @@ A claim is
 - ``partly`` otherwise.
 
 Layout of the folder of records: ``<claim>.<model>.json``, one file for each claim and model, written aside and
-then renamed, so that it is there whole or not at all. A new record takes the place of the old one.
+then renamed, so a reader finds all of it or nothing. A new record replaces the old one.
 Used by every chapter that measures a claim; the records of other people's runs are files like any others.
 """
 

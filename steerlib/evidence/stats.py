@@ -21,6 +21,7 @@ __all__ = [
     "Interval",
     "auc",
     "check_columns",
+    "effect_of",
     "jackknife_interval",
     "mean_interval",
     "paired_interval",
@@ -127,11 +128,11 @@ def paired_interval(
         Names of what is independent, such as the prompt when each prompt was sung with several seeds: whole
         clusters are resampled.
     level : float
-        Of confidence, between 0 and 1.
+        Confidence level, between 0 and 1.
     resamples : int
         Bootstrap samples.
     seed : int
-        Of the bootstrap.
+        Seeds the bootstrap.
 
     Returns
     -------
@@ -180,7 +181,7 @@ def auc(
     positive, negative : array_like, shapes (P,) and (N,)
         For instance BPM of clips steered toward fast and toward slow. NaN are dropped and counted.
     level, resamples, seed
-        Of the percentile bootstrap, which resamples either set by itself.
+        Settings of the percentile bootstrap, which resamples each set on its own.
 
     Returns
     -------
@@ -231,9 +232,9 @@ def jackknife_interval(
     blocks : int
         At least 2 and at most N.
     level : float
-        Of confidence, between 0 and 1.
+        Confidence level, between 0 and 1.
     seed : int
-        Of the division into blocks.
+        Seeds the division into blocks.
 
     Returns
     -------
@@ -344,6 +345,11 @@ def summarise(
             }
         )
     return pd.DataFrame(rows).astype({name: steered[name].dtype for name in by})
+
+
+def effect_of(row: "pd.Series[Any]") -> Interval:
+    """The effect in a row of `summarise`, or of any table with its columns ``effect``, ``low``, ``high`` and ``n``."""
+    return Interval(row["effect"], row["low"], row["high"], int(row["n"]), int(row.get("dropped", 0)))
 
 
 def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFrame:

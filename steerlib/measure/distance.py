@@ -4,7 +4,7 @@ Method: paper A, section 4.3, figure 7 and table 1, which do not state the embed
 the audio embeddings of CLAP, of consecutive windows, against *unsteered clips of the same prompts from other
 random numbers*. So at multiplier 0 the distance is what chance alone makes, both sets are independent, as the
 extrapolation to infinitely many samples needs, and neither training data nor recordings are needed. It tells
-how far steering leaves what the model does by itself; whether that sounds worse, the ear has to say.
+how far steering leaves what the model does by itself; it does not say whether that sounds worse.
 
 Intervals are jackknifed over clips: a clip and its reference of the same prompt are left out together.
 """
@@ -46,7 +46,7 @@ def check_windows(
     Parameters
     ----------
     clips : int
-        In a set.
+        Clips in a set.
     seconds, window : float
         Length of a clip and of a window.
     clap : str or Path, optional
@@ -125,7 +125,7 @@ def frechet_table(
     reference : DataFrame
         From `sweep` at multiplier 0 with other seeds: as many clips of each prompt as a setting has.
     embeddings : mapping of str to ndarray, shape (windows, D)
-        Of the rows of both, from `embed_clips`.
+        Embeddings of the rows of both, from `embed_clips`.
     by : sequence of str
         Columns that make a setting.
 
@@ -165,12 +165,12 @@ def check_bend(multipliers: Sequence[float]) -> None:
     Parameters
     ----------
     multipliers : sequence of float
-        Of a sweep. Used in the chapter *Steering sweep*.
+        Multipliers of a sweep. Used in the chapter *Steering sweep*.
 
     Raises
     ------
     ValueError
-        Without 0, or without two sizes on a side of which one is at most half the other.
+        If 0 is missing, or a side lacks two sizes where one is at most half the other.
     """
     sides = [[abs(factor) for factor in multipliers if factor * sign > 0] for sign in (1, -1)]
     if 0 not in multipliers or any(not side or 2 * min(side) > max(side) for side in sides):

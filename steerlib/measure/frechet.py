@@ -66,7 +66,7 @@ def frechet_infinity(
     draws : int
         Random subsets averaged at each of them.
     seed : int
-        Of the subsets.
+        Seeds the subsets.
 
     Returns
     -------

@@ -31,7 +31,8 @@ _RENDER_RATE = 48_000
 #: Seeds from here on are never trained on.
 HELD_OUT = 10_000_000
 
-_PROGRAMS = {
+# lead: (General MIDI program, lowest, highest pitch); symusic 0.5.9 never returns from xylophone above 88
+_LEADS = {
     "flute": (73, 72, 91),
     "violin": (40, 64, 86),
     "xylophone": (13, 67, 88),
@@ -43,7 +44,8 @@ _PROGRAMS = {
     "organ": (19, 60, 82),
     "synth": (81, 62, 84),
 }  # fmt: skip
-# lead: (General MIDI program, lowest, highest pitch); symusic 0.5.9 never returns from xylophone above 88
+#: General MIDI program of each lead instrument.
+PROGRAMS = {name: program for name, (program, _, _) in _LEADS.items()}
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _PROGRESSIONS = {
     "major": ((0, 4, 5, 3), (0, 3, 4, 0), (0, 5, 3, 4), (1, 4, 0, 0), (0, 3, 0, 4), (5, 3, 0, 4)),
@@ -251,7 +253,7 @@ def compose(seed: int) -> tuple[Truth, dict[tuple[int, bool, str], list[_Note]]]
         (0, True, "drums"): drums,
         (bass, False, "bass"): low,
         (comp, False, "comp"): middle,
-        (_PROGRAMS[lead][0], False, "lead"): _tune(degrees, tone, lead, energy, hard, rng),
+        (_LEADS[lead][0], False, "lead"): _tune(degrees, tone, lead, energy, hard, rng),
     }
     seconds = 60 / bpm
     times = np.arange(4 * bars) * seconds
@@ -277,7 +279,7 @@ def _fold(pitch: int) -> int:
 
 def _tune(degrees, tone, lead: str, energy: float, hard: float, rng: np.random.Generator) -> list[_Note]:
     """A tune of two motifs (A A' B A'): chord tones on the beats, steps between them."""
-    program, lowest, highest = _PROGRAMS[lead]
+    program, lowest, highest = _LEADS[lead]
     density = min(2, int(energy * 3))
     motifs = []
     for _ in range(2):

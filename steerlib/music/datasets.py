@@ -421,7 +421,7 @@ def read_folder(
         Segments of each label, drawn at random, from as many tracks as can be. By default as many as the rarest
         label has: the classes are always balanced.
     seed : int
-        Of the draw.
+        Seeds the draw.
     progress : bool, default True
 
     Returns

@@ -243,7 +243,7 @@ def evaluate(
     prompts : int
         Pairs of prompts per attribute.
     seed : int
-        Of the generation.
+        Seeds the generation.
     write : bool
         Store the table as ``evaluation.json`` in the folder.
 

@@ -364,7 +364,7 @@ def adopt(model: Any, source: Path, work: Path, *, clips: int = 2_000) -> None:
     Parameters
     ----------
     model : MusicgenMelodyForConditionalGeneration
-        Of the source's size; changed in place.
+        Must have the source's size; changed in place.
     source : Path
         Folder of the model to start from, such as ``data/pocket``.
     work : Path

@@ -44,7 +44,7 @@ class Blocks:
     within, between : float
         Mean cosine of two different layers of one block, and of two blocks; NaN where there are none.
     silhouette : float
-        Of the blocks with distance 1 - cosine, -1 to 1; NaN for a single block.
+        Silhouette of the blocks with distance 1 - cosine, -1 to 1; NaN for a single block.
     """
 
     bounds: tuple[tuple[int, int], ...]
@@ -66,9 +66,9 @@ def separation(activations: Activations, *, folds: int = 5, seed: int = 0) -> pd
     activations : Activations
         With labels.
     folds : int
-        Of the cross-validation.
+        Cross-validation folds.
     seed : int
-        Of the folds and of the bootstrap.
+        Seeds the folds and the bootstrap.
 
     Returns
     -------
@@ -192,7 +192,7 @@ def clusters(
         All by default.
     starts : int
     share : float
-        Of the clips in a run, drawn without replacement.
+        Share of the clips in a run, drawn without replacement.
     seed : int
 
     Returns
@@ -323,7 +323,7 @@ def subset_agreement(
     Parameters
     ----------
     activations : Activations
-        Of an attribute, in matched pairs: positive prompts first, as `extract_activations` returns them.
+        Activations of an attribute, in matched pairs: positive prompts first, as `extract_activations` returns them.
     counts : sequence of int
         Pairs in a subset, which is prompts of each pole.
     subsets : int

@@ -1,7 +1,7 @@
 """How well a true number, such as the tempo of a clip, is linearly decodable from activations, and along which
 direction.
 
-Neither paper can ask this: of the music that trained their model nobody knows the tempo. Of ours everything
+Neither paper can ask this: nobody knows the tempo of the music that trained their model. Of ours everything
 is known (`steerlib.music.corpus`). The decoder is a ridge regression of the number on standardised
 activations. Its weights are a *filter*: they also cancel what disturbs. The direction along which the
 activations move with the number is the *pattern*, their covariance with it (Haufe et al., 2014, equation 6).
@@ -54,7 +54,7 @@ def decodability(
     folds : int, default 5
         Parts of the cross-validation.
     seed : int
-        Of the division into folds and of the bootstrap.
+        Seeds the folds and the bootstrap.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def ridge_direction(
     Returns
     -------
     SteeringVector
-        Of unit length at each layer: multiply by the norm that is to be added.
+        Unit length at each layer: multiply by the norm to add.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def probe_directions(
     penalty : float
         L2 penalty of the probe: `Ridge`'s alpha, and 1 / C of `LogisticRegression`.
     seed : int
-        Of the draw of the rest.
+        Seeds the draw of the rest.
 
     Returns
     -------
@@ -142,11 +142,11 @@ def probe_accuracy(
         with an output for each (one-hot), and the largest output counts.
     losses : sequence of {"bce", "mse"}
     folds : int
-        Of the cross-validation; grouped, and with every class in every fold as far as groups allow.
+        Cross-validation folds, grouped; every class is in every fold as far as the groups allow.
     control : bool
         Also train on shuffled labels: what is left then is chance, or a leak.
     seed : int
-        Of folds, shuffles and bootstrap.
+        Seeds folds, shuffles and the bootstrap.
 
     Returns
     -------

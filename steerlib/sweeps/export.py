@@ -26,7 +26,7 @@ def save_vector(vector: SteeringVector, path: str | Path) -> Path:
     Returns
     -------
     Path
-        That of the card.
+        The path of the card.
 
     Raises
     ------
@@ -75,10 +75,10 @@ def vector_card(vector: SteeringVector, file: str) -> str:
         "```python",
         "import steerlib as sl",
         "",
-        f'model, processor = sl.load_model("{load}")',
+        f'model = sl.load_model("{load}")',
         f'vector = sl.SteeringVector.load("{file}", model=model)',
         f"with vector.apply(model, multiplier=0.1, source_layer={layers // 2}):",
-        '    clips = sl.generate(model, processor, ["a folk song"])',
+        '    clips = sl.generate(model, ["a folk song"])',
         "```",
         "",
         "The multiplier and the layer above only show the form: scan both (`steerlib sweep --help`).",

@@ -122,7 +122,7 @@ class Grid:
             )
         ]
         names = ["attribute", "source_layer", "multiplier", "prompt_id", "prompt", "seed", "steering"]
-        table = pd.DataFrame(records, columns=names).astype({"source_layer": "Int64"})
+        table = pd.DataFrame(records, columns=names).astype({"attribute": "str", "source_layer": "Int64"})
         return table.assign(strategy=self.strategy, steps=self.steps, branches=self.branches, site=self.site)
 
 
@@ -319,9 +319,9 @@ class _Work:
         changed = {name: VERSIONS[name] for name in sorted(self.metrics) if name in VERSIONS}
         if (
             changed
-        ):  # the first version is not named: rows that were stored before there were versions stay valid
+        ):  # the first version is not named, so that rows stored before there were versions stay valid
             common["versions"] = changed
-        if os.environ.get(BACKEND):  # its rows are no music: nobody else may find them
+        if os.environ.get(BACKEND):  # a real sweep must not find its rows
             common["backend"] = os.environ[BACKEND]
         cells = _with_keys(cells, common)
         self.unique = cells.drop_duplicates("key")
@@ -398,6 +398,8 @@ def _cells(
 ) -> pd.DataFrame:
     if isinstance(grid, Grid):
         return grid.cells(model, prompts, seeds)
+    if not grid:
+        raise ValueError("there is no grid: give at least one, or BASELINE for the unsteered clips alone")
     parts = [each.cells(model, prompts, seeds).assign(setting=name) for name, each in grid.items()]
     return pd.concat(parts, ignore_index=True)
 
@@ -460,7 +462,7 @@ def _of(values: Any, name: str, what: str) -> list[Any]:
                 f"{what} has nothing for the vector {name!r}: it has {', '.join(map(str, values))}"
             )
         values = values[name]
-    return _distinct(what, [values] if isinstance(values, int | float) else values)
+    return _distinct(what, [values] if isinstance(values, int | float | np.generic) else values)
 
 
 def _metrics(names: Sequence[str], beats: str | Path | None) -> tuple[dict[str, Metric], dict[str, str]]:

@@ -16,21 +16,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from steerlib.activations import Activations
 from steerlib.engine.generation import Run
 from steerlib.evidence.stats import check_columns
-from steerlib.measure import chroma_correlation, clap_scores
-from steerlib.measure.audio import read_clips, resample
+from steerlib.measure import clap_scores
+from steerlib.measure.audio import read_clips
 from steerlib.model import MusicModel
 from steerlib.readout.probes import Method, probe_directions, scaled
 from steerlib.steering import Site, Steering, SteeringVector
 from steerlib.sweeps.grid import sweep_cells
 
-__all__ = ["Push", "best_strength", "play_tunes", "score_clips", "steer_toward"]
+__all__ = ["Push", "best_strength", "score_clips", "steer_toward"]
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ def best_strength(
 ) -> pd.DataFrame:
     """The strength that a search chose, for each setting: the rule where paper B states none.
 
-    Of the multipliers at which the mean `source` score is at least `keep` times its baseline, the one with the
+    Among the multipliers that keep the mean `source` score at or above `keep` times its baseline, the one with the
     highest mean `target` score; if there is none, the one that keeps most of the source. Search on other prompts
     than those that are reported. Chapters: *Genre fusion*, *Timbre transfer*, *Probes*.
 
@@ -235,80 +234,3 @@ def best_strength(
             chosen[source] = steered.loc[multiplier, source] / before
         rows.append(dict(zip(by, key, strict=True)) | chosen)
     return pd.DataFrame(rows)
-
-
-def play_tunes(
-    model: MusicModel,
-    prompts: Sequence[str],
-    tunes: npt.NDArray[np.float32],
-    vectors: Mapping[Any, SteeringVector],
-    cells: Sequence[tuple[Any, float]],
-    *,
-    labels: Sequence[str],
-    sample_rate: int,
-    store: str | Path,
-    seconds: float = 8.0,
-    seed: int = 0,
-    clap: str | Path | None = None,
-    progress: bool = True,
-) -> pd.DataFrame:
-    """Let the model play given tunes, unsteered and steered (paper B, table III). Chapter: *Timbre transfer*.
-
-    Parameters
-    ----------
-    model : MusicModel
-    prompts : sequence of str
-        One for each tune.
-    tunes : ndarray, shape (tunes, samples)
-        Audio, of which the model gets the chroma.
-    vectors : mapping to SteeringVector
-    cells : sequence of (key of a vector, strength)
-        Each steers every tune, at all blocks with its norm kept. The unsteered clips are always made.
-    labels : sequence of str
-        Instruments that CLAP chooses from.
-    sample_rate : int
-        Of the tunes, in Hz.
-    store : str or Path
-        Folder of rows and clips, see `sweep`.
-    seconds, seed, progress
-        See `generate`.
-    clap : str or path, optional
-        See `clap_scores`.
-
-    Returns
-    -------
-    DataFrame
-        One row a clip: ``tune`` (number), ``vector`` (key, None for unsteered), ``multiplier`` (strength, 0 for
-        unsteered), ``score <label>`` for each label, ``chroma``: correlation with the tune, and ``clip``.
-    """
-    if len(prompts) != len(tunes):
-        raise ValueError(f"{len(prompts)} prompts for {len(tunes)} tunes: give one for each")
-    heard = int(model.processor.feature_extractor.sampling_rate)
-    chroma = model.processor.feature_extractor(
-        resample(tunes, sample_rate, heard), sampling_rate=heard, return_tensors="pt"
-    ).input_features
-    settings: list[tuple[Any, float, tuple[Steering, ...]]] = [(None, 0.0, ())]
-    settings += [(key, each, (Steering(vectors[key], each, preserve_norm=True),)) for key, each in cells]
-    records = [
-        {
-            "tune": tune,
-            "vector": None if key is None else str(key),
-            "multiplier": strength,
-            "prompt": prompt,
-            "seed": seed,
-            "steering": steering,
-            "melody": chroma[tune],
-        }
-        for key, strength, steering in settings
-        for tune, prompt in enumerate(prompts)
-    ]
-    table = sweep_cells(
-        model, pd.DataFrame(records), store=store, seconds=seconds, metrics=(), keep="flac",
-        run=Run(progress=progress),
-    )  # fmt: skip
-    table["vector"] = pd.Series([key for key, _, _ in settings for _ in prompts], dtype=object)
-    made, rate = read_clips(table, store)
-    known = resample(tunes, sample_rate, rate)
-    length = min(made.shape[1], known.shape[1])
-    table["chroma"] = chroma_correlation(known[table["tune"], :length], made[:, :length], sample_rate=rate)
-    return score_clips(table, store, labels, clap=clap)

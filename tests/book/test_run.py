@@ -134,8 +134,11 @@ def test_a_notebook_that_fails_is_named_with_its_error_and_replaces_nothing(tmp_
     output = tmp_path / "book" / "x.ipynb"
     output.parent.mkdir()
     output.write_text("the last good one", encoding="utf-8")
-    with pytest.raises(NotebookError, match=r"x\.ipynb failed in cell \d+ with ValueError: layer 99 of 12"):
+    with pytest.raises(
+        NotebookError, match=r"x\.ipynb failed in cell \d+ with ValueError: layer 99 of 12"
+    ) as failure:
         run_notebook(notebook, output, failures=tmp_path / "logs", progress=False)
+    assert failure.value.kind == "ValueError"
     assert output.read_text(encoding="utf-8") == "the last good one"
     assert [path.name for path in output.parent.iterdir()] == ["x.ipynb"]
     kept = (tmp_path / "logs" / "x.failed.ipynb").read_text(encoding="utf-8")
@@ -145,8 +148,9 @@ def test_a_notebook_that_fails_is_named_with_its_error_and_replaces_nothing(tmp_
 
 def test_a_wrong_parameter_is_refused_before_anything_runs(tmp_path):
     notebook = write(tmp_path / "x.ipynb", f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(NotebookError, match="has no parameter 'lamda'"):
+    with pytest.raises(NotebookError, match="has no parameter 'lamda'") as failure:
         run_notebook(notebook, tmp_path / "book" / "x.ipynb", {"lamda": 1.0}, progress=False)
+    assert failure.value.kind == ""
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "book").exists()
 

@@ -3,16 +3,19 @@
 import numpy as np
 import pytest
 
-from steerlib.engine import cost as estimate_module
-from steerlib.engine.cost import DoesNotFit, Estimate, check_fit, estimate
-from steerlib.engine.generation import Row, Sampling, stream
+from steerlib.engine import cost as cost_module
+from steerlib.engine.clips import Row
+from steerlib.engine.cost import Estimate, check_fit, estimate
+from steerlib.engine.fit import DoesNotFit, Shape
+from steerlib.engine.generation import Run, stream
+from steerlib.engine.sampling import Sampling
 from steerlib.steering import Steering, SteeringVector
 
 PROMPTS = ["a fast rock song", "slow jazz"]
 
 
 @pytest.fixture
-def about(tiny_model, tiny_processor, tmp_path):
+def about(tiny, tmp_path):
     def about(function, **changes):
         settings = {
             "seconds": 0.4,
@@ -21,7 +24,7 @@ def about(tiny_model, tiny_processor, tmp_path):
             "audio_format": "mp3",
             "store": tmp_path,
         } | changes
-        return function(tiny_model, tiny_processor, **settings)
+        return function(tiny, **settings)
 
     return about
 
@@ -46,11 +49,11 @@ def test_a_finished_sweep_costs_nothing(about):
     assert "nothing to make" in str(cost)
 
 
-def test_tiles_are_those_of_the_engine(about, tiny_model, tiny_processor):
+def test_tiles_are_those_of_the_engine(about, tiny):
     for batch_size in (None, 1, 5):
         cost = about(estimate, rows=rows(), clips=12, metrics={}, batch_size=batch_size)
-        settings = {"seconds": 0.4, "sampling": Sampling(), "batch_size": batch_size, "progress": False}
-        tiles = [indices for indices, _, _ in stream(tiny_model, tiny_processor, rows(), **settings)]
+        settings = {"seconds": 0.4, "sampling": Sampling(), "run": Run(batch_size, progress=False)}
+        tiles = [indices for indices, _, _ in stream(tiny, rows(), **settings)]
         assert max(map(len, tiles)) == cost.tile
 
 
@@ -63,32 +66,25 @@ def test_more_clips_take_longer_and_more_disk_and_longer_clips_more_memory(about
     assert long > short
 
 
-def test_too_little_memory_is_refused_with_the_batch_that_fits(
-    about, monkeypatch, tiny_model, tiny_processor
-):
-    shape = estimate_module._Shape.of(tiny_model, tiny_processor, 0.4, Sampling())
-    monkeypatch.setattr(estimate_module, "_memory_free", lambda device: shape.memory(64, 2) + 1)
+def test_too_little_memory_is_refused_with_the_batch_that_fits(about, monkeypatch, tiny):
+    shape = Shape.of(tiny, 0.4, Sampling())
+    monkeypatch.setattr(cost_module, "memory_free", lambda device: shape.memory(64, 2) + 1)
     with pytest.raises(DoesNotFit, match="of memory at the peak.*batch_size=2 fits"):
         about(check_fit, clips=64)
     about(check_fit, clips=64, batch_size=2)
-    monkeypatch.setattr(estimate_module, "_memory_free", lambda device: 1000)
+    monkeypatch.setattr(cost_module, "memory_free", lambda device: 1000)
     with pytest.raises(DoesNotFit, match="Not even batch_size=1 fits.*dtype='bfloat16'.*fewer seconds"):
         about(check_fit, clips=64)
 
 
 def test_too_little_disk_is_refused_with_what_would_fit(about, monkeypatch):
-    usage = estimate_module.shutil.disk_usage("/")
+    usage = cost_module.shutil.disk_usage("/")
     monkeypatch.setattr(
-        estimate_module.shutil, "disk_usage", lambda path: type(usage)(usage.total, usage.used, 100_000)
+        cost_module.shutil, "disk_usage", lambda path: type(usage)(usage.total, usage.used, 100_000)
     )
-    with pytest.raises(DoesNotFit, match=r"keep_audio=False.*clips fit: cut the sweep into \d+ shards"):
+    with pytest.raises(DoesNotFit, match=r"keep=None.*clips fit: cut the sweep into \d+ shards"):
         about(check_fit, clips=10_000)
     about(check_fit, clips=100, audio_format=None)
-
-
-def test_a_job_under_slurm_has_the_memory_that_it_asked_for(monkeypatch, tiny_model):
-    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1")
-    assert estimate_module._memory_free(tiny_model.device) in (0, None)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
-from steerlib.engine.generation import Clips, _Matrix, generate
-from steerlib.model import decoder_blocks, encode_prompts
+from steerlib.engine.clips import Clips
+from steerlib.engine.generation import BACKEND, Run, generate
+from steerlib.engine.sampling import Sampling
+from steerlib.model import decoder_blocks
 from steerlib.steering import Steering, SteeringVector
 
 PROMPTS = ["a fast rock song", "slow jazz", "the dark piano piece with drums of rock"]
 SECONDS = 0.4  # 10 frames of 640 samples
+QUIET = Run(progress=False)
+GREEDY = Sampling(do_sample=False)
 UNCONDITIONAL = Steering(SteeringVector(torch.ones(3, 32)), branches="unconditional")
 
 
@@ -20,25 +23,23 @@ def vector(rng):
 
 
 @pytest.fixture
-def make(tiny_model, tiny_processor):
+def make(tiny):
     def make(prompts=PROMPTS, **options):
-        return generate(
-            tiny_model, tiny_processor, prompts, **{"seconds": SECONDS, "progress": False} | options
-        )
+        return generate(tiny, prompts, **{"seconds": SECONDS, "run": QUIET} | options)
 
     return make
 
 
-def transformers_tokens(model, processor, prompts=PROMPTS, **options):
+def transformers_tokens(model, prompts=PROMPTS, **options):
     """Codes (rows, codebooks, frames) by transformers' own greedy generate."""
-    codes = []
-    watched = model.audio_encoder.decode
-    model.audio_encoder.decode = lambda ids, **options: codes.append(ids.clone()) or watched(ids, **options)
+    codes, network = [], model.network
+    watched = network.audio_encoder.decode
+    network.audio_encoder.decode = lambda ids, **options: codes.append(ids.clone()) or watched(ids, **options)
     try:
-        encoded = encode_prompts(model, processor, prompts)
-        model.generate(**encoded, max_new_tokens=10 + model.config.decoder.num_codebooks - 1, **options)
+        encoded = model.encode(prompts)
+        network.generate(**encoded, max_new_tokens=10 + model.config.decoder.num_codebooks - 1, **options)
     finally:
-        del model.audio_encoder.decode
+        del network.audio_encoder.decode
     return codes[0][0].numpy()
 
 
@@ -46,20 +47,20 @@ def transformers_tokens(model, processor, prompts=PROMPTS, **options):
 
 
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
-def test_greedy_tokens_are_those_of_transformers(tiny_model, tiny_processor, make, guidance):
-    expected = transformers_tokens(tiny_model, tiny_processor, guidance_scale=guidance)
+def test_greedy_tokens_are_those_of_transformers(tiny, make, guidance):
+    expected = transformers_tokens(tiny, guidance_scale=guidance)
     assert len(np.unique(expected)) > 4  # not one token over and over
-    assert np.array_equal(make(do_sample=False, guidance_scale=guidance).tokens, expected)
+    assert np.array_equal(make(sampling=Sampling(guidance, do_sample=False)).tokens, expected)
 
 
-def test_greedy_tokens_follow_a_melody_as_in_transformers(tiny_model, tiny_processor, make, rng):
+def test_greedy_tokens_follow_a_melody_as_in_transformers(tiny, make, rng):
     melody = (
         50 * torch.eye(12)[torch.as_tensor(rng.integers(12, size=(3, 3)))]
     )  # loud: its projection is faint
-    expected = transformers_tokens(tiny_model, tiny_processor, input_features=melody)
-    clips = make(do_sample=False, melody=melody)
+    expected = transformers_tokens(tiny, input_features=melody)
+    clips = make(sampling=GREEDY, melody=melody)
     assert np.array_equal(clips.tokens, expected)
-    assert not np.array_equal(clips.tokens, make(do_sample=False).tokens)
+    assert not np.array_equal(clips.tokens, make(sampling=GREEDY).tokens)
 
 
 @pytest.mark.parametrize(
@@ -77,46 +78,40 @@ def test_greedy_tokens_follow_a_melody_as_in_transformers(tiny_model, tiny_proce
     ],
     ids=str,
 )
-def test_steered_greedy_tokens_are_those_of_hooks_in_transformers(
-    tiny_model, tiny_processor, make, vector, settings
-):
-    plain = make(do_sample=False)
-    with vector.apply(tiny_model, 0.7, **settings):
-        expected = transformers_tokens(tiny_model, tiny_processor)
-        inside = make(do_sample=False)
-    row_by_row = make(do_sample=False, steering=Steering(vector, 0.7, **settings))
+def test_steered_greedy_tokens_are_those_of_hooks_in_transformers(tiny, make, vector, settings):
+    plain = make(sampling=GREEDY)
+    with vector.apply(tiny, 0.7, **settings):
+        expected = transformers_tokens(tiny)
+        inside = make(sampling=GREEDY)
+    row_by_row = make(sampling=GREEDY, steering=Steering(vector, 0.7, **settings))
     assert np.array_equal(inside.tokens, expected)
     assert np.array_equal(row_by_row.tokens, expected)
     assert not np.array_equal(expected, plain.tokens)
 
 
-def test_nested_steering_acts_as_nested_hooks_do(tiny_model, tiny_processor, make, vector, rng):
+def test_nested_steering_acts_as_nested_hooks_do(tiny, make, vector, rng):
     other = SteeringVector(rng.normal(size=(3, 32)))
     with (
-        vector.apply(tiny_model, 0.5),
-        other.apply(tiny_model, 0.4, preserve_norm=True),
-        vector.apply(tiny_model, 0.3, source_layer=0),
+        vector.apply(tiny, 0.5),
+        other.apply(tiny, 0.4, preserve_norm=True),
+        vector.apply(tiny, 0.3, source_layer=0),
     ):
-        expected = transformers_tokens(tiny_model, tiny_processor)
-        assert np.array_equal(make(do_sample=False).tokens, expected)
+        expected = transformers_tokens(tiny)
+        assert np.array_equal(make(sampling=GREEDY).tokens, expected)
 
 
 @pytest.mark.parametrize("branches", ["both", "conditional"])
-def test_a_model_with_cross_attention_gives_the_tokens_of_transformers(
-    tiny_musicgen, tiny_processor, vector, branches
-):
-    with vector.apply(tiny_musicgen, 0.7, branches=branches, site="attention"):
-        expected = transformers_tokens(tiny_musicgen, tiny_processor)
-        clips = generate(
-            tiny_musicgen, tiny_processor, PROMPTS, seconds=SECONDS, do_sample=False, progress=False
-        )
+def test_a_model_with_cross_attention_gives_the_tokens_of_transformers(tiny_cross, vector, branches):
+    with vector.apply(tiny_cross, 0.7, branches=branches, site="attention"):
+        expected = transformers_tokens(tiny_cross)
+        clips = generate(tiny_cross, PROMPTS, seconds=SECONDS, sampling=GREEDY, run=QUIET)
     assert np.array_equal(clips.tokens, expected)
 
 
-def test_audio_is_what_the_codec_makes_of_the_tokens(tiny_model, make):
+def test_audio_is_what_the_codec_makes_of_the_tokens(tiny, make):
     clips = make()
     codes = torch.from_numpy(clips.tokens).long()[None]
-    audio = tiny_model.audio_encoder.decode(codes, [None] * len(clips)).audio_values[:, 0]
+    audio = tiny.network.audio_encoder.decode(codes, [None] * len(clips)).audio_values[:, 0]
     assert clips.audio.shape == (3, 6400) and clips.sample_rate == 16000
     assert np.allclose(clips.audio, audio, atol=1e-6)
 
@@ -128,17 +123,6 @@ def test_the_random_stream_of_the_caller_is_left_alone(make):
     before = torch.get_rng_state()
     make()
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_products_are_fair_where_sizes_make_no_difference_and_only_there(monkeypatch):
-    torch.manual_seed(0)
-    matrix = _Matrix(torch.randn(24, 16))
-    for rows in (16, 20, 64):
-        states = torch.randn(64, 16)
-        same = torch.equal(matrix.again(states[:rows]), matrix.again(states)[:rows])
-        assert same or not matrix.is_fair(rows, 64)
-    monkeypatch.setattr(_Matrix, "again", lambda self, states: states @ self.weight.T + len(states) * 1e-3)
-    assert not matrix.is_fair(16, 64)
 
 
 @pytest.fixture
@@ -182,12 +166,13 @@ def test_order_batch_size_and_threads_do_not_change_a_row(make, crowd, rng):
     try:
         for count, batch_size in ((1, 5), (2, None), (3, 40)):
             torch.set_num_threads(count)
-            assert np.array_equal(make(**pick(crowd, order), batch_size=batch_size).audio, many.audio[order])
+            run = Run(batch_size, progress=False)
+            assert np.array_equal(make(**pick(crowd, order), run=run).audio, many.audio[order])
     finally:
         torch.set_num_threads(threads)
 
 
-def test_multiplier_zero_is_bit_identical_to_no_steering(tiny_model, make, vector):
+def test_multiplier_zero_is_bit_identical_to_no_steering(tiny, make, vector):
     plain = make()
     for site in ("residual", "attention"):
         for keep in (False, True):
@@ -197,7 +182,7 @@ def test_multiplier_zero_is_bit_identical_to_no_steering(tiny_model, make, vecto
                 PROMPTS * 2, steering=[zero] * 3 + [Steering(vector, 0.8, site=site, preserve_norm=keep)] * 3
             )
             assert np.array_equal(beside.audio[:3], plain.audio)
-    with vector.apply(tiny_model, 0.0):
+    with vector.apply(tiny, 0.0):
         assert np.array_equal(make().audio, plain.audio)
 
 
@@ -207,8 +192,8 @@ def test_the_minus_vector_is_the_opposite_pole(make, vector):
     assert not np.array_equal(there.tokens, make(steering=Steering(vector, 0.6)).tokens)
 
 
-def test_nested_contexts_add_to_a_rows_own_steering(tiny_model, make, vector):
-    with vector.apply(tiny_model, 0.5):
+def test_nested_contexts_add_to_a_rows_own_steering(tiny, make, vector):
+    with vector.apply(tiny, 0.5):
         nested = make(steering=Steering(vector, 0.25))
     assert np.array_equal(nested.tokens, make(steering=Steering(vector, 0.75)).tokens)
     assert not np.array_equal(nested.tokens, make(steering=Steering(vector, 0.5)).tokens)
@@ -243,19 +228,20 @@ def test_a_prompt_keeps_most_of_its_tokens_under_weak_steering(make, vector):
         ({"prompts": ["slow jazz", " "]}, r"prompts\[1\] is empty"),
         ({"seed": [1, 2]}, "2 entries for 3 prompts"),
         ({"steering": [None]}, "1 entries for 3 prompts"),
-        ({"top_k": 0}, "top_k must be"),
-        ({"temperature": 0}, "do_sample=False"),
-        ({"guidance_scale": float("inf")}, "guidance_scale must be"),
-        ({"batch_size": 0}, "batch_size must be"),
         ({"melody": torch.zeros(3, 5)}, r"melody must have shape \(frames, 12\)"),
         ({"melody": torch.zeros(2, 5, 12)}, "for 3 prompts"),
         ({"steering": Steering(SteeringVector(torch.ones(3, 31)))}, r"needs \(layers, hidden\) = \(3, 32\)"),
-        ({"steering": UNCONDITIONAL, "guidance_scale": 1}, "branches='both'"),
+        ({"steering": UNCONDITIONAL, "sampling": Sampling(1)}, "branches='both'"),
     ],
 )
 def test_nonsense_is_refused(make, options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+def test_a_batch_size_below_one_is_refused():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        Run(batch_size=0)
 
 
 @pytest.mark.parametrize(
@@ -266,32 +252,53 @@ def test_things_of_another_kind_are_refused(make, options):
         make(**options)
 
 
-def test_a_foreign_hook_is_refused_and_left_in_place(tiny_model, make):
-    block = decoder_blocks(tiny_model)[1]
+def test_a_foreign_hook_is_refused_and_left_in_place(tiny, make):
+    block = decoder_blocks(tiny)[1]
     hook = block.fc1.register_forward_hook(lambda *_: None)
     try:
-        with pytest.raises(ValueError, match=r"layers\.1\.fc1 carries a forward hook .* model\.generate"):
+        with pytest.raises(ValueError, match=r"layers\.1\.fc1 carries a forward hook .* network\.generate"):
             make()
         assert list(block.fc1._forward_hooks) == [hook.id]
     finally:
         hook.remove()
 
 
-def test_a_model_in_training_mode_is_refused(tiny_model, make):
-    tiny_model.train()
+def test_a_model_in_training_mode_is_refused(tiny, make):
+    tiny.network.train()
     try:
-        with pytest.raises(ValueError, match=r"model\.eval\(\)"):
+        with pytest.raises(ValueError, match=r"model\.network\.eval\(\)"):
             make()
     finally:
-        tiny_model.eval()
+        tiny.network.eval()
 
 
-def test_clips_can_be_picked_walked_through_and_saved(make, tmp_path):
-    clips = make()
-    assert len(clips) == 3 and [clip.prompts[0] for clip in clips] == PROMPTS
-    assert isinstance(clips[-1], Clips) and clips[-1].prompts == (PROMPTS[2],)
-    assert np.array_equal(clips[[2, 0]].audio, clips.audio[[2, 0]])
-    paths = clips.save(tmp_path / "clips")
-    audio, rate = soundfile.read(paths[1])
-    assert [path.name for path in paths] == ["000.flac", "001.flac", "002.flac"] and rate == 16000
-    assert np.allclose(audio, clips.audio[1].clip(-1, 1), atol=2**-15)
+def test_a_shape_that_does_not_fit_is_said_of_the_row_that_has_it(make, vector):
+    other = Steering(SteeringVector(torch.ones(4, 32)))
+    with pytest.raises(ValueError, match=r"the vector that steers row 2 has shape \(4, 32\)"):
+        make(steering=[None, Steering(vector), other])
+
+
+# --- another function in place of the decode loop -----------------------------------------------------------
+
+
+def silence(plan, seconds, measure, batch_size, label):
+    """What `run_tiles` would yield, of silence, row by row and the last one first."""
+    for number in reversed(range(len(plan.rows))):
+        row = plan.rows[number]
+        audio = np.zeros((1, round(seconds * plan.model.sample_rate)), np.float32)
+        tokens = np.full((1, plan.model.codebooks, plan.frames), number, np.int16)
+        yield [number], Clips(audio, plan.model.sample_rate, tokens, (row.prompt,), (row.seed,)), None
+
+
+def test_the_environment_names_a_function_in_place_of_the_decode_loop(make, monkeypatch):
+    monkeypatch.setenv(BACKEND, f"{__name__}:silence")
+    clips = make(seed=[5, 6, 7])
+    assert clips.audio.shape == (3, 6400) and not clips.audio.any()
+    assert clips.tokens[:, 0, 0].tolist() == [0, 1, 2] and clips.prompts == tuple(PROMPTS)
+    assert clips.seeds == (5, 6, 7)
+    with pytest.raises(
+        ValueError, match="seconds must be positive"
+    ):  # what makes no sense is refused as ever
+        make(seconds=0)
+    monkeypatch.delenv(BACKEND)
+    assert make().audio.any()

@@ -47,3 +47,16 @@ def test_logits_that_are_not_numbers_are_an_error():
     logits[1] = torch.nan
     with pytest.raises(FloatingPointError, match="float32"):
         choose(logits, Sampling(), torch.zeros(2, 1, 2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 0}, "top_k must be"),
+        ({"temperature": 0}, "do_sample=False"),
+        ({"guidance_scale": float("inf")}, "guidance_scale must be"),
+    ],
+)
+def test_nonsense_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**options)

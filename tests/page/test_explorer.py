@@ -4,46 +4,41 @@ import numpy as np
 import pytest
 import torch
 
-from steerlib.engine.generation import generate
+from steerlib.engine.generation import Run, generate
 from steerlib.page import explorer as explore
 from steerlib.page.explorer import Explorer
 from steerlib.steering import Steering, SteeringVector
 
 
 @pytest.fixture
-def vectors(tiny_model):
+def vectors(tiny):
     generator = torch.Generator().manual_seed(0)
-    shape = (tiny_model.config.decoder.num_hidden_layers, tiny_model.config.decoder.hidden_size)
+    shape = (tiny.depth, tiny.width)
     return {name: SteeringVector(torch.randn(shape, generator=generator), {}) for name in ("tempo", "timbre")}
 
 
 @pytest.fixture
-def explorer(tiny_model, tiny_processor, vectors):
+def explorer(tiny, vectors):
     measures = {
         "loudness": lambda clips: np.abs(clips.audio).mean(axis=1),
         "nothing": lambda clips: [np.nan] * len(clips),
     }
-    return Explorer(
-        tiny_model, tiny_processor, vectors, layer=1, prompt="a folk song", seconds=0.5, measures=measures
-    )
+    return Explorer(tiny, vectors, layer=1, prompt="a folk song", seconds=0.5, measures=measures)
 
 
-def test_a_click_plays_draws_and_measures_the_clip_with_and_without_steering(
-    explorer, tiny_model, tiny_processor, vectors
-):
+def test_a_click_plays_draws_and_measures_the_clip_with_and_without_steering(explorer, tiny, vectors):
     explorer.multipliers["tempo"].value = 0.1
     explorer.multipliers["timbre"].value = -0.2
     explorer.button.click()
     expected = generate(
-        tiny_model,
-        tiny_processor,
+        tiny,
         ["a folk song"] * 2,
         seconds=0.5,
         steering=[
             None,
             tuple(Steering(v, m, source_layer=1) for v, m in zip(vectors.values(), (0.1, -0.2), strict=True)),
         ],
-        progress=False,
+        run=Run(progress=False),
     )
     np.testing.assert_array_equal(explorer.clips.tokens, expected.tokens)
     shown = explorer.result.value
@@ -121,13 +116,15 @@ def test_every_block_its_own_direction_is_another_clip_than_one_direction_for_al
     ("options", "message"),
     [({"layer": 3}, "layers 0 to 2"), ({"largest": 0.0}, "positive")],
 )
-def test_settings_that_make_no_sense_are_refused(tiny_model, tiny_processor, vectors, options, message):
+def test_settings_that_make_no_sense_are_refused(tiny, vectors, options, message):
     with pytest.raises(ValueError, match=message):
-        Explorer(tiny_model, tiny_processor, vectors, **options)
+        Explorer(tiny, vectors, **options)
 
 
-def test_vectors_of_another_model_or_none_are_refused(tiny_model, tiny_processor):
+def test_vectors_of_another_model_or_none_are_refused(tiny):
     with pytest.raises(ValueError, match="at least one"):
-        Explorer(tiny_model, tiny_processor, {})
-    with pytest.raises(ValueError, match="'tempo' has 5 layers, the model 3"):
-        Explorer(tiny_model, tiny_processor, {"tempo": SteeringVector(torch.zeros(5, 32), {})})
+        Explorer(tiny, {})
+    with pytest.raises(
+        ValueError, match=r"the vector 'tempo' has shape \(5, 32\), but the model needs .* \(3, 32\)"
+    ):
+        Explorer(tiny, {"tempo": SteeringVector(torch.zeros(5, 32), {})})

@@ -10,6 +10,18 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgb
 
 from steerlib.activations import Activations
+from steerlib.chapters import (
+    audio_concepts,
+    diffmean_directions,
+    held_out,
+    known_truth,
+    layer_scan,
+    other_attributes,
+    probes,
+    prompt_count,
+    steering_sweep,
+    where_and_when,
+)
 from steerlib.page import figures, style
 from steerlib.prompts import Attribute
 from steerlib.readout.analysis import similarity_blocks
@@ -78,7 +90,7 @@ def test_text_is_readable_on_white_and_on_black_over_a_transparent_ground(ax):
 def test_the_activations_of_each_pole_are_points_of_its_colour(ax, rng):
     values = rng.normal(size=(2 * PAIRS, 2, 6))
     values[:PAIRS, 1] += 8
-    figures.activation_kde(activations_of(values), 1, ax)
+    diffmean_directions.draw_activation_kde(activations_of(values), 1, ax)
     fast, slow = (
         c for c in ax.collections if isinstance(c, PathCollection) and len(c.get_offsets()) == PAIRS
     )
@@ -92,20 +104,20 @@ def test_the_activations_of_each_pole_are_points_of_its_colour(ax, rng):
 
 def test_few_prompts_or_prompts_on_a_line_are_drawn_without_a_density(ax):
     line_of_points = np.arange(2 * PAIRS)[:, None, None] * np.ones((1, 1, 4))
-    figures.activation_kde(activations_of(line_of_points), 0, ax)
+    diffmean_directions.draw_activation_kde(activations_of(line_of_points), 0, ax)
     assert len(ax.collections) == 2
 
 
 def test_a_layer_outside_the_activations_is_refused(ax):
     with pytest.raises(ValueError, match="layers 0 to 1"):
-        figures.activation_kde(activations_of(np.zeros((2 * PAIRS, 2, 4))), 2, ax)
+        diffmean_directions.draw_activation_kde(activations_of(np.zeros((2 * PAIRS, 2, 4))), 2, ax)
 
 
 def test_separation_shows_both_measures_with_their_bands(ax):
     table = pd.DataFrame({"layer": [0, 1], "auc": [0.5, 0.9], "silhouette": [0.0, 0.4]})
     for name in ("auc", "silhouette"):
         table[f"{name}_low"], table[f"{name}_high"] = table[name] - 0.1, table[name] + 0.1
-    figures.separation_by_layer(table, ax)
+    diffmean_directions.draw_separation_by_layer(table, ax)
     np.testing.assert_array_equal(line(ax, "linear").get_ydata(), table.auc)
     np.testing.assert_array_equal(line(ax, "silhouette").get_ydata(), table.silhouette)
     assert len(ax.collections) == 2
@@ -113,7 +125,7 @@ def test_separation_shows_both_measures_with_their_bands(ax):
 
 def test_the_cosine_matrix_spans_minus_one_to_one_and_outlines_its_blocks(ax):
     matrix = np.kron(np.eye(2), np.ones((3, 3)))
-    figures.cosine_matrix(matrix, ax, blocks=similarity_blocks(matrix))
+    diffmean_directions.draw_cosine_matrix(matrix, ax, blocks=similarity_blocks(matrix))
     assert ax.images[0].get_clim() == (-1, 1)
     np.testing.assert_array_equal(ax.images[0].get_array(), matrix)
     corners = [(box.get_x(), box.get_y(), box.get_width()) for box in ax.patches]
@@ -122,7 +134,7 @@ def test_the_cosine_matrix_spans_minus_one_to_one_and_outlines_its_blocks(ax):
 
 def test_the_layer_scan_is_in_percent_and_all_to_all_lies_across(ax):
     summary = pd.concat([summary_of([1, -1], layers=(0, 1, 2)), summary_of([1], layers=(pd.NA,))])
-    figures.layer_scan(summary, ax, attribute=TEMPO)
+    layer_scan.draw_layer_scan(summary, ax, attribute=TEMPO)
     fast = line(ax, "fast (λ = +1)")
     np.testing.assert_array_equal(fast.get_xdata(), [0, 1, 2])
     np.testing.assert_allclose(fast.get_ydata(), 100 / 12)
@@ -132,7 +144,7 @@ def test_the_layer_scan_is_in_percent_and_all_to_all_lies_across(ax):
 
 
 def test_the_multiplier_curve_starts_at_the_baseline_and_shows_the_interval(ax):
-    figures.multiplier_curve(summary_of([2, 1, -1]), ax, attribute=TEMPO)
+    steering_sweep.draw_multiplier_curve(summary_of([2, 1, -1]), ax, attribute=TEMPO)
     fast = line(ax, "toward fast")
     np.testing.assert_allclose(fast.get_xdata(), [0, 1, 2])
     np.testing.assert_allclose(fast.get_ydata(), [120, 130, 140])
@@ -145,7 +157,7 @@ def test_the_fad_curve_marks_the_knee(ax):
     size = np.arange(0, 5.1, 0.5)
     table = pd.DataFrame({"attribute": "tempo", "multiplier": size, "fad": 1 + 3 * np.maximum(size - 1.5, 0)})
     table = table.assign(fad_low=table.fad - 0.2, fad_high=table.fad + 0.2, fad_infinity=table.fad - 0.5)
-    figures.fad_curve(table, ax, attribute=TEMPO)
+    steering_sweep.draw_fad_curve(table, ax, attribute=TEMPO)
     assert line(ax, "knee at 1.5").get_xdata()[0] == pytest.approx(1.5, abs=0.05)
     np.testing.assert_allclose(line(ax, "toward fast, infinite").get_ydata(), table.fad_infinity)
     assert len(ax.collections) == 1
@@ -155,7 +167,7 @@ def test_the_prompt_count_curve_is_the_mean_over_subsets(ax):
     rows = [
         {"prompts": k, "subset": s, "multiplier": 1.0, "effect": k + s} for k in (2, 10) for s in (0, 1, 2)
     ]
-    figures.prompt_count_curve(
+    prompt_count.draw_prompt_count_curve(
         pd.DataFrame(rows).assign(metric="centroid", attribute="tempo"), ax, attribute=TEMPO
     )
     np.testing.assert_allclose(line(ax, "fast").get_ydata(), [3, 11])
@@ -165,7 +177,7 @@ def test_the_prompt_count_curve_is_the_mean_over_subsets(ax):
 @pytest.mark.parametrize("log_frequency", [True, False])
 def test_the_spectrogram_of_a_tone_is_brightest_at_its_frequency(ax, log_frequency):
     tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
-    figures.spectrogram(tone, 16000, ax, log_frequency=log_frequency)
+    held_out.draw_spectrogram(tone, 16000, ax, log_frequency=log_frequency)
     mesh = ax.collections[0]
     brightest = mesh.get_array().mean(axis=1).argmax()
     assert brightest * 16000 / 1024 == pytest.approx(1000, abs=16)
@@ -174,14 +186,16 @@ def test_the_spectrogram_of_a_tone_is_brightest_at_its_frequency(ax, log_frequen
 
 def test_a_shared_peak_keeps_a_quiet_clip_dark(ax):
     tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
-    figures.spectrogram(tone / 10, 16000, ax, peak=256.0)  # the peak of the full tone: half a Hann window
+    held_out.draw_spectrogram(
+        tone / 10, 16000, ax, peak=256.0
+    )  # the peak of the full tone: half a Hann window
     assert ax.collections[0].get_array().max() == pytest.approx(-20, abs=0.5)
 
 
 def test_poles_of_an_attribute_without_its_own_colours_get_the_general_ones(ax):
     loud = Attribute("loudness", "loud", "soft", "rms", "dB", ("a loud song",), ("a soft song",))
     summary = summary_of([1, -1]).assign(attribute="loudness", metric="rms")
-    figures.multiplier_curve(summary, ax, attribute=loud)
+    steering_sweep.draw_multiplier_curve(summary, ax, attribute=loud)
     assert to_hex(line(ax, "toward loud").get_color()).upper() == style.PALETTE["positive"]
     assert to_hex(line(ax, "toward soft").get_color()).upper() == style.PALETTE["negative"]
 
@@ -198,7 +212,7 @@ def test_poles_of_an_attribute_without_its_own_colours_get_the_general_ones(ax):
 )
 def test_a_table_that_is_not_about_one_thing_is_refused(ax, change, message):
     with pytest.raises(ValueError, match=message):
-        figures.multiplier_curve(change(summary_of([1, 2])), ax, attribute=TEMPO)
+        steering_sweep.draw_multiplier_curve(change(summary_of([1, 2])), ax, attribute=TEMPO)
 
 
 # --- figures of one chapter each ---
@@ -207,11 +221,11 @@ def test_a_table_that_is_not_about_one_thing_is_refused(ax, change, message):
 def test_agreement_ends_where_subsets_cannot_be_disjoint(ax):
     rows = [(c, s, 3, 1 - 1 / c + s / 100, 0.5 if c < 10 else np.nan) for c in (2, 5, 10) for s in range(3)]
     table = pd.DataFrame(rows, columns=["prompts", "subset", "layer", "with_all", "with_other"])
-    figures.agreement_curve(table, ax, layer=3)
+    prompt_count.draw_agreement_curve(table, ax, layer=3)
     assert list(line(ax, "with the direction of all prompts").get_xdata()) == [2, 5, 10]
     assert list(line(ax, "with that of as many other prompts").get_xdata()) == [2, 5]
     with pytest.raises(ValueError, match="no layer 7"):
-        figures.agreement_curve(table, ax, layer=7)
+        prompt_count.draw_agreement_curve(table, ax, layer=7)
 
 
 def test_every_setting_has_its_point_and_its_number(ax):
@@ -219,7 +233,7 @@ def test_every_setting_has_its_point_and_its_number(ax):
         {"setting": ["One-to-All", "All-to-All"], "shift": [5.0, 3.0], "shift_low": [4.0, 1.0]}
         | {"shift_high": [6.0, 5.0], "fad": [2.0, 3.0], "fad_low": [1.0, 2.0], "fad_high": [3.0, 4.0]}
     )
-    figures.effect_and_quality(table, ax, quantity="tempo (BPM)")
+    where_and_when.draw_effect_and_quality(table, ax, quantity="tempo (BPM)")
     assert line(ax, "2 All-to-All").get_xydata().tolist() == [[3.0, 3.0]]
     assert {text.get_text() for text in ax.texts} == {"1", "2"} and "BPM" in ax.get_xlabel()
 
@@ -229,7 +243,7 @@ def test_only_effects_that_exclude_zero_have_a_frame(ax):
         {"attribute": ["loudness"] * 2 + ["mode"] * 2, "metric": ["rms", "mode"] * 2}
         | {"shift": [2.0, 0.1, -0.2, -1.0], "low": [1.5, -0.3, -0.5, -1.5], "high": [2.5, 0.5, 0.1, -0.5]}
     )
-    figures.cross_effects(table, ax)
+    other_attributes.draw_cross_effects(table, ax)
     assert [patch.get_xy() for patch in ax.patches] == [(-0.46, -0.46), (1 - 0.46, 1 - 0.46)]
     assert [text.get_text() for text in ax.texts][0] == "+2.00"
 
@@ -238,9 +252,9 @@ def test_curves_over_layers_have_bands_only_where_there_are_intervals(ax):
     table = pd.DataFrame(
         {"layer": [0, 1] * 2, "series": ["a"] * 2 + ["b"] * 2, "value": [0.1, 0.5, 0.2, 0.9]}
     )
-    figures.layer_curves(table, ax, ylabel="R²")
+    known_truth.draw_layer_curves(table, ax, ylabel="R²")
     assert not ax.collections and line(ax, "b").get_ydata().tolist() == [0.2, 0.9]
-    figures.layer_curves(table.assign(low=0.0, high=1.0), ax, ylabel="R²")
+    known_truth.draw_layer_curves(table.assign(low=0.0, high=1.0), ax, ylabel="R²")
     assert len(ax.collections) == 2
 
 
@@ -248,24 +262,24 @@ def test_intervals_stand_in_the_order_of_the_table(ax):
     table = pd.DataFrame(
         {"label": ["first", "second"], "estimate": [1.0, 2.0], "low": [0.0, 1.0], "high": [2.0, 3.0]}
     )
-    figures.forest(table, ax, xlabel="shift (Hz)")
+    known_truth.draw_forest(table, ax, xlabel="shift (Hz)")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"] and ax.yaxis_inverted()
 
 
 def test_agreement_curves_are_the_indices_of_the_table(ax):
     table = pd.DataFrame({"layer": [0, 1, 2], "ari": [0.1, 0.5, 0.3], "nmi": [0.2, 0.6, 0.4]})
     table = table.assign(**{f"{m}_{end}": table[m] for m in ("ari", "nmi") for end in ("low", "high")})
-    figures.agreement_by_layer(table, ax, label="octave")
+    audio_concepts.draw_agreement_by_layer(table, ax, label="octave")
     assert line(ax, "adjusted Rand").get_ydata().tolist() == [0.1, 0.5, 0.3]
     assert line(ax, "mutual").get_ydata().tolist() == [0.2, 0.6, 0.4]
     assert ax.get_title() == "octave"
     with pytest.raises(ValueError, match="nmi_high"):
-        figures.agreement_by_layer(table.drop(columns="nmi_high"), ax, label="octave")
+        audio_concepts.draw_agreement_by_layer(table.drop(columns="nmi_high"), ax, label="octave")
 
 
 def test_a_jaccard_matrix_shows_its_numbers_on_a_fixed_scale(ax):
     table = pd.DataFrame([[0.5, 0.1], [0.0, 0.4]], index=["C", "G"])
-    figures.jaccard_matrix(table, ax)
+    audio_concepts.draw_jaccard_matrix(table, ax)
     (image,) = ax.images
     assert image.get_array().tolist() == [[0.5, 0.1], [0.0, 0.4]]
     assert image.get_clim() == (0, 1)
@@ -285,7 +299,7 @@ def test_probe_accuracy_shows_the_control_dotted_and_chance_as_a_line(ax):
         for loss, labels, value in [("mse", "true", 0.8), ("mse", "shuffled", 0.5), ("bce", "true", 0.7)]
         for layer in (0, 1)
     ]
-    figures.probe_accuracy(pd.DataFrame(rows).assign(chance=0.25), ax)
+    probes.draw_probe_accuracy(pd.DataFrame(rows).assign(chance=0.25), ax)
     assert line(ax, "MSE, true").get_ydata().tolist() == [0.8, 0.8]
     assert line(ax, "MSE, shuffled").get_linestyle() == ":"
     assert set(line(ax, "chance").get_ydata()) == {0.25}

@@ -1,6 +1,5 @@
 """Sweeps: the right cells, each made once, whatever was killed, sharded, damaged or added since."""
 
-import importlib
 import multiprocessing
 import os
 import signal
@@ -14,13 +13,15 @@ import pandas as pd
 import pytest
 import soundfile
 
-from steerlib.engine.generation import generate
+from steerlib.engine.generation import Run, generate
+from steerlib.engine.sampling import Sampling
 from steerlib.measure import spectral_centroid
 from steerlib.steering import Steering, SteeringVector
-from steerlib.sweeps.grid import sweep
+from steerlib.sweeps import grid as module
+from steerlib.sweeps.grid import BASELINE, Grid, cost, sweep
 from steerlib.sweeps.store import Store, merge
 
-sweep_module = importlib.import_module("steerlib.sweeps.grid")  # steerlib.sweeps.grid is the function
+QUIET = Run(progress=False)
 PROMPTS = ["a fast rock song", "slow jazz"]
 COLUMNS = [
     *["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site"],
@@ -33,17 +34,21 @@ def tiny_vectors():
     return {name: SteeringVector(rng.normal(size=(3, 32))) for name in ("tempo", "timbre")}
 
 
+def tiny_grid(vectors=None, multipliers=(-0.5, 0.5), layers=(1,), **changes):
+    """Two attributes at two multipliers, and a baseline: ten clips of two prompts."""
+    return Grid(vectors or tiny_vectors(), multipliers, layers, **changes)
+
+
 def options(folder):
-    """Ten clips: a baseline, and two attributes at two multipliers, of two prompts."""
-    settings = {"source_layers": [1], "multipliers": [-0.5, 0.5], "seconds": 0.2, "metrics": ["centroid"]}
-    return settings | {"store": folder, "progress": False}
+    return {"store": folder, "seconds": 0.2, "metrics": ["centroid"], "run": QUIET}
 
 
 @pytest.fixture
-def run(tiny_model, tiny_processor, tmp_path):
-    def run(folder="store", vectors=None, prompts=PROMPTS, **changes):
-        settings = options(tmp_path / folder) | changes
-        return sweep(tiny_model, tiny_processor, prompts, vectors or tiny_vectors(), **settings)
+def run(tiny, tmp_path):
+    def run(folder="store", prompts=PROMPTS, grid=None, **changes):
+        return sweep(
+            tiny, prompts, tiny_grid() if grid is None else grid, **options(tmp_path / folder) | changes
+        )
 
     return run
 
@@ -52,13 +57,13 @@ def run(tiny_model, tiny_processor, tmp_path):
 def made(monkeypatch):
     """Numbers of clips made by each call of the generator."""
     counts = []
-    stream = sweep_module.stream
+    stream = module.stream
 
-    def counting(model, processor, rows, **settings):
+    def counting(model, rows, **settings):
         counts.append(len(rows))
-        return stream(model, processor, rows, **settings)
+        return stream(model, rows, **settings)
 
-    monkeypatch.setattr(sweep_module, "stream", counting)
+    monkeypatch.setattr(module, "stream", counting)
     return counts
 
 
@@ -82,21 +87,19 @@ def test_a_sweep_has_one_row_per_cell_in_the_order_of_its_arguments(run, made):
 
 
 def test_the_baseline_is_made_once_and_shared_by_attributes_and_layers(run, made):
-    table = run(source_layers=[0, 2], multipliers=[0, 0.5])
+    table = run(grid=tiny_grid(layers=[0, 2], multipliers=[0, 0.5]))
     baseline = table[table["multiplier"] == 0]
     assert len(baseline) == 8 and baseline["key"].nunique() == 2 and baseline["clip"].nunique() == 2
     assert made == [2 + 8]
 
 
-def test_rows_are_the_clips_that_generate_makes(run, tiny_model, tiny_processor, tmp_path):
-    table = run(keep_audio="flac", seeds=[3, 4])
+def test_rows_are_the_clips_that_generate_makes(run, tiny, tmp_path):
+    table = run(keep="flac", seeds=[3, 4])
     row = table[(table["attribute"] == "timbre") & (table["multiplier"] == -0.5) & (table["seed"] == 4)].iloc[
         1
     ]
     steering = Steering(tiny_vectors()["timbre"], -0.5, source_layer=1)
-    clip = generate(
-        tiny_model, tiny_processor, ["slow jazz"], seconds=0.2, seed=4, steering=steering, progress=False
-    )
+    clip = generate(tiny, ["slow jazz"], seconds=0.2, seed=4, steering=steering, run=QUIET)
     audio, _ = soundfile.read(tmp_path / "store" / row["clip"])
     assert np.allclose(audio, clip.audio[0].clip(-1, 1), atol=2**-15)
     assert row["centroid"] == spectral_centroid(clip)[0]
@@ -110,26 +113,102 @@ def test_rows_are_the_clips_that_generate_makes(run, tiny_model, tiny_processor,
         ("one_to_one", [2], {"source_layer": 2, "layers": (2,)}),
     ],
 )
-def test_strategies_are_those_of_steering(run, tiny_model, tiny_processor, strategy, layers, settings):
-    table = run(strategy=strategy, source_layers=layers, multipliers=[0.5], site="attention")
+def test_strategies_are_those_of_steering(run, tiny, strategy, layers, settings):
+    table = run(grid=tiny_grid(None, [0.5], layers, strategy=strategy, site="attention"))
     steering = Steering(tiny_vectors()["tempo"], 0.5, site="attention", **settings)
-    clips = generate(tiny_model, tiny_processor, PROMPTS, seconds=0.2, steering=steering, progress=False)
+    clips = generate(tiny, PROMPTS, seconds=0.2, steering=steering, run=QUIET)
     made = table[(table["attribute"] == "tempo") & (table["multiplier"] == 0.5)]
     assert np.array_equal(made["centroid"], [spectral_centroid(clip)[0] for clip in clips])
     assert made["source_layer"].isna().all() == (layers is None)
 
 
 def test_audio_is_kept_only_if_asked_for(run, tmp_path):
-    assert run(keep_audio=False)["clip"].isna().all()
+    assert run(keep=None)["clip"].isna().all()
     assert list((tmp_path / "store" / "clips").iterdir()) == []
 
 
-def test_a_dry_run_counts_and_makes_nothing(run, made):
-    run(multipliers=[0.5])
-    table = run(dry_run=True)
-    assert table["centroid"].isna().sum() == 4 and table["centroid"].notna().sum() == 8
-    assert table.attrs.items() >= {"clips": 10, "missing": 4, "tokens": 4 * 5 * 2}.items()
-    assert made == [6]
+@pytest.fixture
+def costs(tiny, tmp_path):
+    """What `run` with the same arguments would cost."""
+
+    def costs(grid=None, **changes):
+        return cost(
+            tiny, PROMPTS, tiny_grid() if grid is None else grid, **options(tmp_path / "store") | changes
+        )
+
+    return costs
+
+
+def test_a_cost_counts_what_is_missing_and_makes_nothing(run, costs, made, tmp_path):
+    run(grid=tiny_grid(multipliers=[0.5]))
+    parts = list((tmp_path / "store" / "parts").iterdir())
+    found = costs()
+    assert (found.clips, found.missing, found.tokens) == (10, 4, 4 * 5 * 2)
+    assert found.seconds > 0 and found.disk_bytes > 0
+    assert made == [6] and list((tmp_path / "store" / "parts").iterdir()) == parts
+
+
+def test_the_cost_of_a_finished_sweep_is_nothing(run, costs, made):
+    run()
+    found = costs()
+    assert (found.clips, found.missing, found.tokens, found.seconds, found.disk_bytes) == (10, 0, 0, 0, 0)
+    assert "10, of which 10 are in the store" in str(found) and "nothing to make" in str(found)
+    assert costs(seeds=[0, 1]).missing == 10
+    assert made == [10]
+
+
+def test_the_cost_of_a_shard_is_that_of_its_part(costs):
+    counts = [costs(run=Run(progress=False, shard=f"{number}/3")).missing for number in (1, 2, 3)]
+    assert counts == [3, 3, 4]
+
+
+# --- grids --------------------------------------------------------------------------------------------------
+
+
+def test_layers_and_multipliers_of_each_vector_give_the_rows_of_a_sweep_for_each(run, made):
+    layers, multipliers = {"tempo": 0, "timbre": [2, 1]}, {"tempo": [0.5], "timbre": [-1, 1, 2]}
+    apart = [
+        run(grid=tiny_grid({name: vector}, multipliers[name], [0] if name == "tempo" else [2, 1]))
+        for name, vector in tiny_vectors().items()
+    ]
+    together = run(grid=tiny_grid(None, multipliers, layers))
+    assert same(together, pd.concat(apart, ignore_index=True))
+    assert len(together) == 2 * 2 + 2 * 2 * 4 and made == [4, 12]  # and none for both together
+    read = layers | {"tempo": np.int64(0)}  # as a number comes out of a table
+    assert same(run(grid=tiny_grid(None, multipliers, read)), together)
+
+
+def test_several_grids_are_one_sweep(run, made):
+    first, second = tiny_grid(), tiny_grid(None, [0.5], None, strategy="all_to_all", steps="first")
+    together = run("together", grid={"a": first, "b": second})
+    assert made == [2 + 8 + 4]
+    assert together.pop("setting").tolist() == ["a"] * 12 + ["b"] * 8
+    assert same(together, pd.concat([run(grid=first), run(grid=second)], ignore_index=True))
+    assert together["strategy"].tolist() == ["one_to_all"] * 12 + ["all_to_all"] * 8
+    assert together["steps"].tolist() == ["all"] * 12 + ["first"] * 8
+    assert together["source_layer"].isna().tolist() == [False] * 12 + [True] * 8
+    baseline = together[together["multiplier"] == 0]
+    assert len(baseline) == 8 and baseline["key"].nunique() == 2
+
+
+def test_the_baseline_alone_is_that_of_every_grid(run, made):
+    alone = run(grid=BASELINE)
+    assert made == [2] and alone["prompt"].tolist() == PROMPTS
+    assert alone["attribute"].isna().all() and alone["source_layer"].isna().all()
+    assert (alone["multiplier"] == 0).all() and alone["centroid"].notna().all()
+    table = run()
+    for _, rows in table[table["multiplier"] == 0].groupby("attribute"):
+        assert rows["key"].tolist() == alone["key"].tolist()
+        assert rows["centroid"].tolist() == alone["centroid"].tolist()
+        assert rows["clip"].tolist() == alone["clip"].tolist()
+    assert made == [2, 8]
+
+
+def test_the_baseline_beside_a_grid_makes_no_clip_more(run, made):
+    table = run(grid={"none": BASELINE, "some": tiny_grid()})
+    assert made == [10] and len(table) == 2 + 12
+    assert table["attribute"].isna().tolist() == [True] * 2 + [False] * 12
+    assert same(table[2:].drop(columns="setting").reset_index(drop=True), run())
 
 
 # --- resuming -----------------------------------------------------------------------------------------------
@@ -143,16 +222,16 @@ def test_a_finished_sweep_is_read_and_not_made_again(run, made):
 @pytest.mark.parametrize(
     ("changes", "count"),
     [
-        ({"multipliers": [-0.5, 0.5, 1]}, 4),
+        ({"grid": tiny_grid(multipliers=[-0.5, 0.5, 1])}, 4),
         ({"prompts": [*PROMPTS, "dark piano"]}, 5),
         ({"seeds": [0, 1]}, 10),
-        ({"source_layers": [1, 2]}, 8),
-        ({"vectors": tiny_vectors() | {"tempo": tiny_vectors()["tempo"] * 2}}, 4),
-        ({"steps": "first"}, 8),
+        ({"grid": tiny_grid(layers=[1, 2])}, 8),
+        ({"grid": tiny_grid(tiny_vectors() | {"tempo": tiny_vectors()["tempo"] * 2})}, 4),
+        ({"grid": tiny_grid(steps="first")}, 8),
         ({"seconds": 0.24}, 10),
-        ({"temperature": 0.9}, 10),
+        ({"sampling": Sampling(temperature=0.9)}, 10),
     ],
-    ids=str,
+    ids=["multipliers", "prompts", "seeds", "layers", "vectors", "steps", "seconds", "temperature"],
 )
 def test_a_changed_setting_makes_just_the_rows_that_it_changes(run, made, changes, count):
     run()
@@ -161,9 +240,9 @@ def test_a_changed_setting_makes_just_the_rows_that_it_changes(run, made, change
     assert table["centroid"].notna().all()
 
 
-def test_changed_weights_make_every_row_again(run, made, tiny_model):
+def test_changed_weights_make_every_row_again(run, made, tiny):
     run()
-    weight = tiny_model.decoder.lm_heads[0].weight
+    weight = tiny.network.decoder.lm_heads[0].weight
     kept = weight[3, 5].item()
     try:
         weight[3, 5] = kept + 1
@@ -175,7 +254,7 @@ def test_changed_weights_make_every_row_again(run, made, tiny_model):
 
 def test_a_sweep_that_broke_off_goes_on_to_the_same_table(run, made, monkeypatch):
     whole = run("whole")
-    metric = sweep_module.METRICS["centroid"]
+    metric = module.METRICS["centroid"]
     calls = multiprocessing.Value("i")  # all workers count here
 
     def breaking(clips):
@@ -185,24 +264,24 @@ def test_a_sweep_that_broke_off_goes_on_to_the_same_table(run, made, monkeypatch
                 raise KeyboardInterrupt
         return metric(clips)
 
-    monkeypatch.setitem(sweep_module.METRICS, "centroid", breaking)
+    monkeypatch.setitem(module.METRICS, "centroid", breaking)
     with pytest.raises(KeyboardInterrupt):
-        run("broken", batch_size=2)
-    monkeypatch.setitem(sweep_module.METRICS, "centroid", metric)
+        run("broken", run=Run(batch_size=2, progress=False))
+    monkeypatch.setitem(module.METRICS, "centroid", metric)
     assert same(run("broken"), whole)
     assert made[:2] == [10, 10] and 0 < made[2] < 10
 
 
-def test_kill_9_loses_and_doubles_no_row(run, made, tiny_model, tiny_processor, tmp_path):
+def test_kill_9_loses_and_doubles_no_row(run, made, tiny, tmp_path):
     whole = run("whole", seeds=range(8))
-    tiny_model.save_pretrained(tmp_path / "model")
-    tiny_processor.save_pretrained(tmp_path / "model")
+    for part in tiny:
+        part.save_pretrained(tmp_path / "model")
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import test_sweep; from steerlib.model import load_model; from steerlib.sweep import sweep\n"
-        "model, processor = load_model(sys.argv[2] + '/model')\n"
-        "settings = test_sweep.options(sys.argv[2] + '/killed') | {'seeds': range(8), 'batch_size': 4}\n"
-        "sweep(model, processor, test_sweep.PROMPTS, test_sweep.tiny_vectors(), **settings)\n"
+        "import test_grid; from steerlib import Run, load_model, sweep\n"
+        "model = load_model(sys.argv[2] + '/model')\n"
+        "settings = test_grid.options(sys.argv[2] + '/killed') | {'seeds': range(8), 'run': Run(4, progress=False)}\n"
+        "sweep(model, test_grid.PROMPTS, test_grid.tiny_grid(), **settings)\n"
     )
     folder = tmp_path / "killed"
     here = os.path.dirname(__file__)
@@ -220,7 +299,7 @@ def test_kill_9_loses_and_doubles_no_row(run, made, tiny_model, tiny_processor, 
 
 
 def test_rows_of_a_damaged_part_are_made_again(run, made, tmp_path):
-    whole = run(batch_size=5)
+    whole = run(run=Run(5, progress=False))
     part = sorted((tmp_path / "store" / "parts").glob("*.parquet"))[0]
     lost = len(pd.read_parquet(part))
     part.write_bytes(part.read_bytes()[:200])
@@ -242,7 +321,7 @@ def test_a_lost_clip_is_made_again(run, made, tmp_path):
 
 def test_shards_merge_into_the_unsharded_sweep(run, made, tmp_path):
     whole = run("whole")
-    shards = [run(f"shard{number}", shard=f"{number}/3") for number in (1, 2, 3)]
+    shards = [run(f"shard{number}", run=Run(progress=False, shard=f"{number}/3")) for number in (1, 2, 3)]
     merge(tmp_path / "merged", [tmp_path / f"shard{number}" for number in (1, 2, 3)])
     assert same(run("merged"), whole)
     assert sum(made) == 20 and {key for shard in shards for key in shard["key"]} == set(whole["key"])
@@ -256,22 +335,28 @@ def test_shards_merge_into_the_unsharded_sweep(run, made, tmp_path):
     [
         ({"prompts": []}, "prompts is empty"),
         ({"prompts": ["slow jazz", "slow jazz"]}, "more than once"),
-        ({"multipliers": []}, "multipliers is empty"),
-        ({"multipliers": [1, 1.0]}, "more than once"),
-        ({"multipliers": [float("nan")]}, "finite"),
-        ({"source_layers": [3]}, "layers are 0 to 2"),
-        ({"source_layers": None}, "needs source_layers"),
-        ({"strategy": "all_to_all"}, "leave source_layers None"),
-        ({"strategy": "some"}, "strategy must be one of"),
-        ({"steps": "last"}, "steps must be one of"),
+        ({"grid": tiny_grid(multipliers=[])}, "multipliers is empty"),
+        ({"grid": tiny_grid(multipliers=[1, 1.0])}, "more than once"),
+        ({"grid": tiny_grid(multipliers=[float("nan")])}, "finite"),
+        ({"grid": tiny_grid(layers=[3])}, "layers are 0 to 2"),
+        ({"grid": tiny_grid(layers=None)}, "needs layers"),
+        ({"grid": tiny_grid(strategy="all_to_all")}, "leave layers None"),
+        ({"grid": tiny_grid(strategy="some")}, "strategy must be one of"),
+        ({"grid": tiny_grid(steps="last")}, "steps must be one of"),
         ({"metrics": ["loudness"]}, "unknown metrics 'loudness'"),
         (
-            {"vectors": {"tempo": SteeringVector(np.ones((4, 32)))}},
-            "'tempo' has 4 layers, but the model has 3",
+            {"grid": tiny_grid({"tempo": SteeringVector(np.ones((4, 32)))})},
+            r"'tempo' has shape \(4, 32\), but the model needs .* \(3, 32\)",
         ),
-        ({"keep_audio": "ogg"}, "keep_audio must be"),
-        ({"shard": "0/4"}, "the first of 4 shards is '1/4'"),
-        ({"shard": "half"}, "look like '3/16'"),
+        ({"keep": "ogg"}, "keep must be"),
+        ({"run": Run(shard="0/4")}, "the first of 4 shards is '1/4'"),
+        ({"run": Run(shard="half")}, "look like '3/16'"),
+        ({"grid": Grid({}, [1], [1])}, "there are no vectors"),
+        (
+            {"grid": tiny_grid(layers={"tempo": 1})},
+            "layers has nothing for the vector 'timbre': it has tempo",
+        ),
+        ({"grid": {}}, "there is no grid"),
         ({"seconds": 1000}, "ask for at most"),
     ],
 )
@@ -281,8 +366,8 @@ def test_nonsense_is_refused_before_anything_is_made(run, made, changes, message
     assert not list(tmp_path.glob("store/parts/*"))
 
 
-def test_a_sweep_inside_a_steering_context_is_refused(run, tiny_model):
-    with tiny_vectors()["tempo"].apply(tiny_model), pytest.raises(ValueError, match="no baseline"):
+def test_a_sweep_inside_a_steering_context_is_refused(run, tiny):
+    with tiny_vectors()["tempo"].apply(tiny), pytest.raises(ValueError, match="no baseline"):
         run()
 
 
@@ -290,7 +375,7 @@ def test_a_metric_that_cannot_run_is_missed_before_anything_is_made(run, made, m
     def unable(clips):
         raise FileNotFoundError("no checkpoint")
 
-    monkeypatch.setitem(sweep_module.METRICS, "centroid", unable)
+    monkeypatch.setitem(module.METRICS, "centroid", unable)
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         run()
     assert not list(tmp_path.glob("store/clips/*"))

@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from steerlib.activations import Activations
-from steerlib.engine.generation import generate
+from steerlib.engine.generation import Run, generate
 from steerlib.readout.probes import probe_directions, scaled
 from steerlib.steering import Steering
 from steerlib.sweeps import transfer
@@ -26,17 +26,17 @@ def heard(rng):
 
 @pytest.mark.parametrize("layer", [None, 1])
 def test_clips_are_those_of_the_norm_keeping_rule_at_the_site_of_the_activations(
-    tiny_model, tiny_processor, heard, tmp_path, layer
+    tiny, heard, tmp_path, layer
 ):
     prompts = ["a folk song", "slow jazz"]
     push = Push(tuple(prompts), "rock", (2.0,), against="folk", site="attention", layer=layer)
     table = steer_toward(
-        tiny_model, tiny_processor, {"attention": heard}, LABELS, [push], seconds=0.5, store=tmp_path, progress=False
-    )  # fmt: skip
+        tiny, {"attention": heard}, LABELS, [push], seconds=0.5, store=tmp_path, progress=False
+    )
     vector = scaled(probe_directions(heard, LABELS, "rock", against="folk"), heard)
     layers = None if layer is None else (layer,)
     steering = Steering(vector, 2.0, source_layer=layer, layers=layers, site="attention", preserve_norm=True)
-    clips = generate(tiny_model, tiny_processor, prompts, steering=steering, seconds=0.5, progress=False)
+    clips = generate(tiny, prompts, steering=steering, seconds=0.5, run=Run(progress=False))
     steered = table[table["multiplier"] == 2.0]
     for audio, name in zip(clips.audio, steered["clip"], strict=True):
         np.testing.assert_allclose(soundfile.read(tmp_path / name)[0], audio, atol=2e-4)  # 16 bit
@@ -65,17 +65,17 @@ def test_the_search_keeps_a_bad_source_from_getting_worse():
     assert best_strength(table, by=["setting"])["multiplier"].tolist() == [0.1]
 
 
-def test_pushes_share_the_baseline_and_what_is_in_the_store(tiny_model, tiny_processor, heard, tmp_path):
+def test_pushes_share_the_baseline_and_what_is_in_the_store(tiny, heard, tmp_path):
     pushes = [
         Push(("a folk song",), "rock", (1.0, 2.0), method=method, site="attention")
         for method in ("mse", "bce")
     ]
     settings = {"seconds": 0.5, "store": tmp_path, "progress": False}
-    table = steer_toward(tiny_model, tiny_processor, {"attention": heard}, LABELS, pushes, **settings)
+    table = steer_toward(tiny, {"attention": heard}, LABELS, pushes, **settings)
     assert table.groupby("push").multiplier.apply(list).tolist() == [[0, 1, 2], [0, 1, 2]]
     assert table.key.nunique() == 5
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("clips/*")}
-    again = steer_toward(tiny_model, tiny_processor, {"attention": heard}, LABELS, pushes[::-1], **settings)
+    again = steer_toward(tiny, {"attention": heard}, LABELS, pushes[::-1], **settings)
     assert set(again.key) == set(table.key)
     assert written == {path: path.stat().st_mtime_ns for path in tmp_path.glob("clips/*")}
 
@@ -112,38 +112,3 @@ def test_the_search_takes_the_highest_target_that_keeps_the_source():
     assert best_strength(table, by=["setting"], keep=0.95)["multiplier"].tolist() == [0.1]
     with pytest.raises(ValueError, match="needs the baseline"):
         best_strength(table[1:], by=["setting"])
-
-
-def test_tunes_are_played_unsteered_and_steered_with_their_chroma(
-    tiny_model, tiny_processor, heard, monkeypatch, rng, tmp_path
-):
-    tunes = rng.normal(0, 0.2, (2, 8000)).astype(np.float32)
-    scores = lambda audio, labels, *, sample_rate, model: np.full((len(audio), len(labels)), 0.5)  # noqa: E731
-    monkeypatch.setattr(transfer, "clap_scores", scores)
-    vectors = {("a", "v"): scaled(probe_directions(heard, LABELS, "rock"), heard)}
-    prompts = ["a folk song", "slow jazz"]
-    settings = {"labels": ["flute", "violin"], "sample_rate": 16000, "store": tmp_path}
-    table = transfer.play_tunes(
-        tiny_model, tiny_processor, prompts, tunes, vectors, [(("a", "v"), 1.0)],
-        seconds=0.5, progress=False, **settings,
-    )  # fmt: skip
-    assert table["multiplier"].tolist() == [0, 0, 1, 1]
-    assert table["tune"].tolist() == [0, 1, 0, 1]
-    assert table["vector"].tolist() == [None, None, ("a", "v"), ("a", "v")]
-    assert table["chroma"].between(-1, 1).all()
-    assert (table[["score flute", "score violin"]] == 0.5).all(axis=None)
-    chroma = tiny_processor.feature_extractor(tunes, sampling_rate=16000, return_tensors="pt").input_features
-    steering = Steering(vectors["a", "v"], 1.0, preserve_norm=True)
-    expected = generate(
-        tiny_model, tiny_processor, 2 * prompts, melody=chroma.repeat(2, 1, 1),
-        steering=[None, None, steering, steering], seconds=0.5, progress=False,
-    )  # fmt: skip
-    made = np.stack([soundfile.read(tmp_path / name)[0] for name in table["clip"]])
-    np.testing.assert_allclose(made, expected.audio, atol=2e-4)  # 16 bit
-    tiny_processor.feature_extractor.sampling_rate = 8000  # another rate than that of the tunes
-    resampled = transfer.play_tunes(
-        tiny_model, tiny_processor, prompts, tunes, vectors, [], seconds=0.5, progress=False, **settings
-    )
-    assert len(resampled) == 2
-    with pytest.raises(ValueError, match="1 prompts for 2 tunes"):
-        transfer.play_tunes(tiny_model, tiny_processor, ["a song"], tunes, {}, [], **settings)

@@ -1,0 +1,204 @@
+"""Figures, tables and checks of the chapter *DiffMean directions* (``notebooks/diffmean_directions.ipynb``)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import seaborn as sns  # type: ignore[import-untyped]
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from sklearn.decomposition import PCA
+
+from steerlib.activations import Activations
+from steerlib.evidence import scorecard
+from steerlib.evidence.stats import Interval, check_columns
+from steerlib.page import figures
+from steerlib.page.style import pole_colour
+from steerlib.readout.analysis import Blocks, similarity_blocks
+from steerlib.steering import SteeringVector
+
+__all__ = [
+    "blocks_redrawn",
+    "clouds",
+    "cosines",
+    "draw_activation_kde",
+    "draw_cosine_matrix",
+    "draw_separation_by_layer",
+    "lengths",
+    "paper_layer",
+    "separation",
+    "tell",
+]
+
+
+def clouds(activations: Activations, layers: Sequence[int]) -> None:
+    """Prompts on the two principal components of their activations, a panel a layer (paper A, figure 2)."""
+    for ax, layer in zip(figures.panels(1, len(layers), size=(3.4, 3.2)), layers, strict=True):
+        draw_activation_kde(activations, layer, ax)
+    plt.show()
+
+
+def separation(table: pd.DataFrame) -> None:
+    """Silhouette and linear AUC by layer, from `readout.analysis.separation`."""
+    draw_separation_by_layer(table, plt.subplots(figsize=(6, 3.2))[1])
+    plt.show()
+
+
+def cosines(vector: SteeringVector, blocks: Blocks) -> None:
+    """Cosines between the directions of all layers, the blocks framed (paper A, figure 6)."""
+    draw_cosine_matrix(vector.cosine_similarity().numpy(), plt.subplots(figsize=(4.6, 4))[1], blocks=blocks)
+    plt.show()
+
+
+def lengths(activations: Activations, vector: SteeringVector) -> Any:
+    """How long the direction and the mean activation are at each layer."""
+    stream = activations.values.norm(dim=2).mean(0)
+    table = pd.DataFrame({"length of the direction": vector.norms, "mean length of an activation": stream})
+    table["share"] = table.iloc[:, 0] / table.iloc[:, 1]
+    return table.astype(float).rename_axis("layer").T.style.format("{:.2f}")
+
+
+def tell(title: str, blocks: Blocks, separated: pd.DataFrame) -> None:
+    """Say which blocks were found, and where the poles separate best."""
+    bounds = ", ".join(f"{first}-{last}" for first, last in blocks.bounds)
+    print(
+        f"{title}: blocks of layers {bounds}; cosine within blocks {blocks.within:.2f}, "
+        f"between {blocks.between:.2f}"
+    )
+    best = separated.loc[separated["auc"].idxmax()]
+    print(
+        f"highest linear AUC {best.auc:.2f} [{best.auc_low:.2f}, {best.auc_high:.2f}] "
+        f"at layer {best.layer:.0f}; at layer 0 it is {separated['auc'][0]:.2f}"
+    )
+
+
+def paper_layer(depth: int) -> int:
+    """The layer of so many, 0-based, at the depth of paper A's figure 2: its layer 14, counted from 1."""
+    return round(13.5 / scorecard.paper("a")["layers"]["blocks"] * depth - 0.5)
+
+
+def blocks_redrawn(
+    activations: Activations, blocks: Blocks, *, draws: int = 200, seed: int = 0
+) -> tuple[Interval, Interval]:
+    """How many blocks there are, and the cosine within them minus that between them (paper A, section 4.2).
+
+    Pairs of prompts are drawn again with replacement, and the blocks found anew each time.
+    """
+    half = len(activations) // 2
+    differences = activations.values[:half] - activations.values[half:]
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(draws):
+        drawn = differences[torch.from_numpy(rng.integers(half, size=half))].mean(0)
+        found.append(similarity_blocks(SteeringVector(drawn).cosine_similarity().numpy()))
+    few, many = np.percentile([len(each.bounds) for each in found], [2.5, 97.5])
+    narrow, wide = np.percentile([_gap(each) for each in found], [2.5, 97.5])
+    return Interval(len(blocks.bounds), few, many, half), Interval(_gap(blocks), narrow, wide, half)
+
+
+def _gap(blocks: Blocks) -> float:
+    return blocks.within - blocks.between if len(blocks.bounds) > 1 else 0.0
+
+
+def draw_activation_kde(activations: Activations, layer: int, ax: Axes) -> None:
+    """Activations of the two poles at one layer, projected on two principal components (paper A, figure 2).
+
+    Points are prompts; contours are seaborn's Gaussian kernel density of each pole (Scott's bandwidth), outside
+    of which lie 20, 40, 60 and 80 % of its mass. Poles of fewer than 5 prompts, or on a line, have points only.
+
+    Parameters
+    ----------
+    activations : Activations
+        With labels and at least 3 prompts.
+    layer : int
+        0-based; the residual stream at the output of that block.
+    ax : Axes
+    """
+    if activations.labels is None:
+        raise ValueError("these activations have no labels: extract them from an Attribute, not from a list")
+    layers = activations.values.shape[1]
+    if not 0 <= layer < layers:
+        raise ValueError(f"layer {layer} does not exist: these activations have layers 0 to {layers - 1}")
+    labels = activations.labels.numpy().astype(bool)
+    pca = PCA(n_components=2)
+    points = pca.fit_transform(activations.values[:, layer].numpy().astype(float))
+    attribute = activations.attribute
+    names = (attribute.positive, attribute.negative) if attribute else ("positive", "negative")
+    for name, positive in zip(names, (True, False), strict=True):
+        cloud = points[labels == positive]
+        colour = pole_colour(name, positive)
+        if _is_plane(cloud):
+            x, y = cloud.T
+            levels = [0.2, 0.4, 0.6, 0.8, 1.0]
+            sns.kdeplot(x=x, y=y, levels=levels, fill=True, color=colour, alpha=0.25, ax=ax)
+            sns.kdeplot(x=x, y=y, levels=levels[:-1], color=colour, alpha=0.7, linewidths=0.8, ax=ax)
+        ax.scatter(cloud[:, 0], cloud[:, 1], s=14, color=colour, label=name, linewidths=0)
+    shares = 100 * pca.explained_variance_ratio_
+    ax.set(
+        xlabel=f"component 1 ({shares[0]:.0f} % of variance)",
+        ylabel=f"component 2 ({shares[1]:.0f} % of variance)",
+    )
+    ax.set_title(f"layer {layer}", loc="right")
+    figures.legend(ax)
+
+
+def draw_separation_by_layer(table: pd.DataFrame, ax: Axes) -> None:
+    """Separation of the poles at each layer, as `steerlib.readout.analysis.separation` measures it (beside figure 2).
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``layer``, and ``auc`` and ``silhouette`` each with ``_low`` and ``_high``.
+    ax : Axes
+    """
+    measures = {"auc": ("linear classifier (AUC)", "#009E73"), "silhouette": ("silhouette", "#CC79A7")}
+    check_columns(table, ["layer", *(f"{m}{end}" for m in measures for end in ("", "_low", "_high"))])
+    for measure, (label, colour) in measures.items():
+        ax.plot(table["layer"], table[measure], color=colour, marker="o", markersize=4, label=label)
+        ax.fill_between(
+            table["layer"],
+            table[f"{measure}_low"],
+            table[f"{measure}_high"],
+            color=colour,
+            alpha=0.2,
+            linewidth=0,
+        )
+    ax.axhline(0.5, color="#009E73", linestyle=":", linewidth=1, label="AUC by chance")
+    ax.set(xlabel="layer", ylabel="separation (no unit)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figures.legend(ax)
+
+
+def draw_cosine_matrix(matrix: npt.ArrayLike, ax: Axes, *, blocks: Blocks | None = None) -> None:
+    """Cosine similarity of the directions of all layers (paper A, figure 6).
+
+    Parameters
+    ----------
+    matrix : array_like, shape (layers, layers)
+        For instance ``vector.cosine_similarity()``.
+    ax : Axes
+    blocks : Blocks, optional
+        Outlined, from `steerlib.readout.analysis.similarity_blocks`.
+    """
+    image = ax.imshow(np.asarray(matrix, dtype=float), cmap="RdBu_r", vmin=-1, vmax=1)
+    bar = ax.figure.colorbar(image, ax=ax, label="cosine similarity", shrink=0.85)
+    bar.outline.set_visible(False)
+    for first, last in blocks.bounds if blocks else ():
+        size = last - first + 1
+        ax.add_patch(
+            Rectangle((first - 0.5, first - 0.5), size, size, fill=False, edgecolor="black", linewidth=2)
+        )
+    ax.set(xlabel="layer", ylabel="layer")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _is_plane(cloud: npt.NDArray[np.float64]) -> bool:
+    """Whether points are enough for a density in two dimensions, and not all on a line."""
+    centred = cloud - cloud.mean(axis=0)
+    return len(cloud) >= 5 and bool(np.linalg.matrix_rank(centred, tol=1e-6 * np.abs(centred).max()) == 2)

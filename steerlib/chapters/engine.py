@@ -1,0 +1,161 @@
+"""Measurements, figures and tables of the chapter *The engine* (``notebooks/engine.ipynb``).
+
+Reports of ``benchmarks/*.py`` are read from ``data/benchmarks``; where one is missing, the page says so.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from steerlib.engine.clips import Clips
+from steerlib.files import DATA
+from steerlib.model import MusicModel
+from steerlib.page import figures
+from steerlib.page.style import PALETTE
+from steerlib.steering import Steering, SteeringVector
+
+__all__ = [
+    "benchmark",
+    "clock",
+    "cost_curves",
+    "costs",
+    "largest_difference",
+    "profile_and_extraction",
+    "scaling_curves",
+    "transformers_generate",
+]
+
+_REPORTS = DATA / "benchmarks"
+
+
+class clock:  # noqa: N801 - a context, as `contextlib` names them
+    """Measure the ``seconds`` that a ``with`` block takes."""
+
+    seconds = float("nan")
+
+    def __enter__(self) -> "clock":
+        self._begin = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._begin
+
+
+def transformers_generate(
+    model: MusicModel, prompts: Sequence[str], seconds: float, **options: Any
+) -> npt.NDArray[np.float32]:
+    """Clips (prompts, samples) by transformers' own ``generate``, at guidance 3."""
+    new = model.frames(seconds) + model.codebooks - 1
+    audio = model.network.generate(**model.encode(prompts), max_new_tokens=new, guidance_scale=3.0, **options)
+    return audio[:, 0].float().cpu().numpy()
+
+
+def largest_difference(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float:
+    """Between two sets of clips, over the length that both have."""
+    length = min(first.shape[1], second.shape[1])
+    return float(np.abs(first[:, :length] - second[:, :length]).max())
+
+
+def costs(
+    make: Callable[..., Clips],
+    texts: Sequence[str],
+    vector: SteeringVector,
+    layer: int,
+    plan: Mapping[str, Sequence[tuple[float, tuple[int, float, int]]]],
+) -> pd.DataFrame:
+    """Time for a clip at each point of a plan.
+
+    The plan says for each thing that is varied: its values, each with (clips, seconds, different steerings).
+    """
+
+    def measure(count: int, length: float, kinds: int) -> float:
+        steerings = [Steering(vector, 0.01 * (1 + i % kinds), source_layer=layer) for i in range(count)]
+        prompts = [texts[i % len(texts)] for i in range(count)]
+        with clock() as watch:
+            make(prompts, seed=list(range(count)), steering=steerings, seconds=length)
+        return watch.seconds / count
+
+    measure(2, 2.0, 1)  # warm
+    rows = [(name, value, measure(*point)) for name, points in plan.items() for value, point in points]
+    return pd.DataFrame(rows, columns=["varied", "value", "seconds a clip"])
+
+
+def cost_curves(table: pd.DataFrame) -> None:
+    """Draw the table of `costs`, a panel for each thing that was varied."""
+    axes = figures.panels(1, table["varied"].nunique(), size=(3, 2.8), sharey=True)
+    for ax, (name, part) in zip(axes, table.groupby("varied", sort=False), strict=True):
+        ax.plot(part["value"], part["seconds a clip"], marker="o", color=PALETTE["slow"])
+        ax.set(xlabel=name, ylim=(0, None))
+    axes[0].set(ylabel="seconds for one clip")
+    plt.show()
+
+
+def benchmark() -> pd.DataFrame:
+    """The engine beside transformers with hooks, at the size of a sweep (``benchmarks/engine.py``)."""
+    report = _report("engine")
+    if report is None:
+        return pd.DataFrame()
+    print(f"{report['arguments']['model']}; {report['machine']}")
+    rows = []
+    for name, point in report.items():
+        if not name.endswith("settings"):
+            continue
+        results = point["results"]
+        took = {who: np.median([run["seconds"] for run in runs]) for who, runs in results.items()}
+        peak = {who: max(run["added_bytes"] for run in runs) / 1e9 for who, runs in results.items()}
+        rows.append(
+            {"settings x prompts": f"{name.split()[0]} x {report['arguments']['prompts']}"}
+            | {f"{who} (s)": round(value, 1) for who, value in took.items()}
+            | {"times as fast": round(point["ratio"], 2)}
+            | {f"peak {who} (GB)": round(value, 2) for who, value in peak.items()}
+            | {"share of the limit": f"{point['share']:.0%}"}
+        )
+    return pd.DataFrame(rows)
+
+
+def profile_and_extraction() -> None:
+    """Say where a tile's time goes, and what extraction costs (``benchmarks/extraction.py``)."""
+    if engine := _report("engine", silent=True):
+        shares = ", ".join(f"{kind} {share:.0%}" for kind, share in engine["profile"].items())
+        print(f"one tile's time: {shares}")
+    if report := _report("extraction"):
+        added = {name: figure["recording MB"] for name, figure in report["figures"].items()}
+        print(
+            f"extraction, {report['model']}, {report['prompts']} prompts: it takes {added['steerlib']:+.0f} MB "
+            f"beyond a forward pass, output_hidden_states=True {added['output_hidden_states']:+.0f} MB; it is "
+            f"{report['time ratio']:.2f} times as fast"
+        )
+        print(
+            f"with its own, smaller batches, the whole takes 1/{1 / report['peak ratio']:.0f} of its memory"
+        )
+
+
+def scaling_curves() -> None:
+    """Time for a clip against the size of what is made (``benchmarks/scaling.py``)."""
+    if not (_REPORTS / "scaling.csv").exists():
+        print("scaling.py: not run here")
+        return
+    table = pd.read_csv(_REPORTS / "scaling.csv")
+    axes = figures.panels(1, 4, size=(2.5, 2.6), sharey=True)
+    for ax, (name, part) in zip(axes, table.groupby("varied", sort=False), strict=False):
+        ax.plot(part[name], part["s_per_clip"], marker="o", color=PALETTE["fast"])
+        ax.set(xlabel={"rows": "clips"}.get(name, name), xscale="log", yscale="log")
+        ax.set_xticks(part[name], labels=[f"{value:g}" for value in part[name]])
+        ax.minorticks_off()
+    axes[0].set(ylabel="seconds for one clip")
+    plt.show()
+
+
+def _report(name: str, *, silent: bool = False) -> dict[str, Any] | None:
+    path = _REPORTS / f"{name}.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    if not silent:
+        print(f"{name}.py: not run here")
+    return None

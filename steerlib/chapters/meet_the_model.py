@@ -1,0 +1,84 @@
+"""Figures and tables of the chapter *Meet the model and hear it* (``notebooks/meet_the_model.ipynb``)."""
+
+from functools import partial
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns  # type: ignore[import-untyped]
+
+from steerlib.engine.clips import Clips
+from steerlib.engine.generation import generate
+from steerlib.evidence import stats
+from steerlib.measure import tempo
+from steerlib.model import MusicModel
+from steerlib.page import figures, style
+from steerlib.study import Study
+from steerlib.sweeps.grid import METRICS
+
+__all__ = ["boxes", "clips_of_poles", "poles_apart", "sizes", "tokens"]
+
+
+def sizes(model: MusicModel) -> pd.DataFrame:
+    """The parts of the model, in numbers."""
+    parts = {
+        "decoder blocks (layers)": model.depth,
+        "width of the residual stream": model.width,
+        "codebooks x entries": f"{model.codebooks} x {model.config.decoder.vocab_size}",
+        "code frames per second": model.frame_rate,
+        "sample rate (Hz)": model.sample_rate,
+        "parameters (million)": round(sum(each.numel() for each in model.network.parameters()) / 1e6, 1),
+    }
+    return pd.Series(parts, name=model.name).to_frame()
+
+
+def tokens(clips: Clips) -> None:
+    """The codes of the first clip, a row for each codebook."""
+    _, ax = plt.subplots(figsize=(7, 2.2))
+    ax.imshow(clips.tokens[0], aspect="auto", interpolation="nearest", cmap="cividis")
+    ax.set(xlabel="frame", ylabel="codebook", title=clips.prompts[0])
+    plt.show()
+
+
+def clips_of_poles(study: Study) -> pd.DataFrame:
+    """Generate a clip from each prompt of each attribute, and measure it by the attribute's own measure."""
+    measures = METRICS | {"bpm": partial(tempo, checkpoint=study.beats)}
+    parts = []
+    for name, attribute in study.attributes.items():
+        sides = {
+            attribute.positive: attribute.positive_prompts,
+            attribute.negative: attribute.negative_prompts,
+        }
+        for pole, prompts in sides.items():
+            clips = generate(
+                study.model, prompts, seconds=study.seconds, seed=study.seed, sampling=study.sampling
+            )
+            values = measures[attribute.metric](clips)
+            parts.append(pd.DataFrame({"attribute": name, "pole": pole, "value": values}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def boxes(study: Study, followed: pd.DataFrame) -> None:
+    """The measured clips of both poles, a panel for each attribute."""
+    axes = figures.panels(1, len(study.attributes), size=(3.6, 3.2))
+    for ax, (name, attribute) in zip(axes, study.attributes.items(), strict=True):
+        measured = followed[followed["attribute"] == name].dropna()
+        poles = [pole for pole in (attribute.positive, attribute.negative) if pole in set(measured["pole"])]
+        if poles:
+            palette = [style.PALETTE.get(pole, "#666666") for pole in poles]
+            sns.boxplot(
+                measured, x="pole", y="value", hue="pole", order=poles, hue_order=poles, width=0.5,
+                palette=palette, ax=ax,
+            )  # fmt: skip
+        ax.set(ylabel=style.METRIC_LABELS[attribute.metric], xlabel="prompts")
+    plt.show()
+
+
+def poles_apart(study: Study, followed: pd.DataFrame) -> pd.DataFrame:
+    """Median and number of clips of each pole, and the AUC between the poles where both have measured clips."""
+    by_pole = followed.groupby(["attribute", "pole"])["value"]
+    table = by_pole.agg(median="median", measured="count", clips="size").round(1)
+    for name, attribute in study.attributes.items():
+        sides = [by_pole.get_group((name, pole)) for pole in (attribute.positive, attribute.negative)]
+        if all(side.notna().any() for side in sides):
+            table.loc[name, "AUC"] = str(stats.auc(*sides))
+    return table

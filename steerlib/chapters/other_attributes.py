@@ -1,0 +1,157 @@
+"""Figures and tables of the chapter *Other attributes* (``notebooks/other_attributes.ipynb``)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from steerlib.evidence import stats
+from steerlib.evidence.stats import Interval, check_columns
+from steerlib.music.corpus import SAMPLE_RATE, Truth
+from steerlib.page import figures
+from steerlib.page.style import METRIC_LABELS, signed
+from steerlib.study import Study, Trial
+from steerlib.sweeps.grid import BASELINE, METRICS, sweep
+
+__all__ = [
+    "cross_effects",
+    "draw_cross_effects",
+    "effects",
+    "follow_words",
+    "judges",
+    "listen",
+    "steering_and_words",
+]
+
+
+def judges(study: Study, truths: Sequence[Truth], audio: Sequence[npt.NDArray[Any]]) -> pd.DataFrame:
+    """How well each attribute's judge tells the poles of composed clips apart.
+
+    Attributes of which the clips do not have both poles are left out.
+    """
+    rows = []
+    for name, attribute in study.attributes.items():
+        judge: Any = METRICS[attribute.metric]
+        value = judge(np.stack(audio), sample_rate=SAMPLE_RATE)
+        pole = np.array([truth.poles().get(name) for truth in truths])
+        sides = [value[pole == each] for each in (attribute.positive, attribute.negative)]
+        if all(map(len, sides)):
+            area, means = stats.auc(*sides), map(np.nanmean, sides)
+            rows.append([name, attribute.metric, area.estimate, area.low, area.high, area.n, *means])
+    names = ["attribute", "judge", "AUC", "low", "high", "clips", "mean of first pole", "mean of second pole"]
+    return pd.DataFrame(rows, columns=names).set_index("attribute")
+
+
+def follow_words(study: Study, pairs: int, metrics: Sequence[str]) -> dict[str, Interval]:
+    """AUC of the judges between unsteered clips of each attribute's own first prompts, and say so."""
+    sides = {
+        name: (each.positive_prompts[:pairs], each.negative_prompts[:pairs])
+        for name, each in study.attributes.items()
+    }
+    prompts = list(dict.fromkeys(prompt for both in sides.values() for side in both for prompt in side))
+    clips = sweep(
+        study.model,
+        prompts,
+        BASELINE,
+        store=study.store,
+        seconds=study.seconds,
+        seeds=[study.seed],
+        sampling=study.sampling,
+        metrics=metrics,
+        beats=study.beats,
+    )
+    found = {}
+    for name, attribute in study.attributes.items():
+        found[name] = stats.auc(
+            *(clips[clips["prompt"].isin(side)][attribute.metric] for side in sides[name])
+        )
+        poles = f"prompts that say {attribute.positive} against prompts that say {attribute.negative}"
+        print(f"{name}: {poles}, AUC {found[name]}")
+    return found
+
+
+def effects(trial: Trial, metrics: Sequence[str]) -> pd.DataFrame:
+    """The shift of every attribute on every measure, and the spread of the measure over unsteered clips."""
+    plain = trial.table[trial.table["multiplier"] == 0].drop_duplicates("key")
+    rows = [
+        [name, metric, stats.mean_interval(trial.shifts(name, metric=metric)["shift"]), plain[metric].std()]
+        for name in trial.study.attributes
+        for metric in metrics
+    ]
+    names = ["attribute", "metric", "shift", "spread"]
+    return pd.DataFrame(rows, columns=names).set_index(names[:2])
+
+
+def cross_effects(table: pd.DataFrame) -> None:
+    """The shifts of `effects` in standard deviations, attributes against measures."""
+    limits = [(each.estimate, each.low, each.high) for each in table["shift"]]
+    scaled = pd.DataFrame(limits, table.index, ["shift", "low", "high"]).div(table["spread"], axis=0)
+    count = scaled.index.get_level_values("attribute").nunique()
+    draw_cross_effects(scaled.reset_index(), plt.subplots(figsize=(6.5, 0.7 * count + 1.6))[1])
+    plt.show()
+
+
+def steering_and_words(trial: Trial, table: pd.DataFrame, words: Mapping[str, Interval]) -> pd.DataFrame:
+    """Each attribute on its own measure: the shift, and how well steering and words tell the poles apart."""
+    rows = []
+    for name, attribute in trial.study.attributes.items():
+        metric, part = attribute.metric, trial.parts[name]
+        steered = stats.auc(part[part["multiplier"] > 0][metric], part[part["multiplier"] < 0][metric])
+        poles = f"{attribute.positive} > {attribute.negative}"
+        shown = (table.loc[(name, metric), "shift"], steered, words[name])
+        rows.append([name, poles, attribute.unit, *map(str, shown)])
+    names = [
+        "attribute",
+        "poles",
+        "unit",
+        "shift toward the first",
+        "AUC, steered clips",
+        "AUC, its own prompts",
+    ]
+    return pd.DataFrame(rows, columns=names).set_index("attribute")
+
+
+def listen(trial: Trial, name: str, label: str, **options: Any) -> HTML:
+    """The first prompt toward the negative pole of an attribute, not steered, and toward the positive one."""
+    rows, attribute = trial.parts[name], trial.study.attributes[name]
+    rows = rows[rows["prompt_id"] == 0].sort_values("multiplier")
+    labels = [attribute.negative, "not steered", attribute.positive]
+    return trial.study.players(rows, labels, label=f"{trial.study.prompts[0]}: {label}", **options)
+
+
+def draw_cross_effects(table: pd.DataFrame, ax: Axes) -> None:
+    """Which steering moves which measure: a matrix of shifts in standard deviations of unsteered clips.
+
+    Cells whose 95 % interval lies wholly on one side of 0 have a frame.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``attribute``, ``metric``, ``shift``, ``low`` and ``high``, all three divided by the standard
+        deviation of the metric over unsteered clips; one row a cell, in the order to be drawn.
+    ax : Axes
+    """
+    check_columns(table, ["attribute", "metric", "shift", "low", "high"])
+    figures.check_one_row_each(table, ["attribute", "metric"])
+    attributes, metrics = list(table["attribute"].unique()), list(table["metric"].unique())
+    matrix = table.pivot(index="attribute", columns="metric", values="shift").loc[attributes, metrics]
+    reach = max(1.0, float(np.nanmax(np.abs(matrix.to_numpy()), initial=0)))
+    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto")
+    for row in table.itertuples():
+        x, y = metrics.index(row.metric), attributes.index(row.attribute)
+        ink = "white" if abs(row.shift) > 0.6 * reach else "black"
+        ax.text(x, y, signed(row.shift, "+.2f"), ha="center", va="center", color=ink)
+        if row.low > 0 or row.high < 0:
+            frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="black", linewidth=2)
+            ax.add_patch(frame)
+    ax.set_xticks(range(len(metrics)), [METRIC_LABELS.get(name, name).split(" (")[0] for name in metrics])
+    ax.set_yticks(range(len(attributes)), attributes)
+    ax.set(xlabel="measure", ylabel="steered attribute")
+    bar = ax.figure.colorbar(image, ax=ax, label="shift (standard deviations)", shrink=0.85)
+    bar.outline.set_visible(False)

@@ -1,0 +1,232 @@
+"""Tunes, figures and tables of the chapter *Timbre transfer* (``notebooks/timbre_transfer.ipynb``; paper B, table III).
+
+A tune is given to the model as chroma, and played unsteered and steered toward an instrument.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from IPython.display import HTML
+
+from steerlib.engine.generation import Run
+from steerlib.evidence import scorecard, stats
+from steerlib.evidence.scorecard import Check
+from steerlib.measure import chroma_correlation
+from steerlib.measure.audio import resample
+from steerlib.music import corpus, datasets
+from steerlib.music.datasets import AudioSet
+from steerlib.page import figures
+from steerlib.page.players import players as show_players
+from steerlib.steering import Steering, SteeringVector
+from steerlib.study import Study
+from steerlib.sweeps.grid import sweep_cells
+from steerlib.sweeps.transfer import score_clips
+
+__all__ = [
+    "Tunes",
+    "beside_table_3",
+    "by_vector",
+    "compose_tunes",
+    "cosines",
+    "draw",
+    "effects",
+    "outcomes",
+    "play_tunes",
+    "players",
+    "single_notes",
+]
+
+Key = tuple[str, str]
+"""Name of a vector: what it is made of ("pieces", "notes"), and the instrument that it leads to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tunes:
+    """Tunes to follow, with a prompt for each.
+
+    Attributes
+    ----------
+    audio : ndarray, shape (tunes, samples)
+    sample_rate : int
+        Hz.
+    prompts : tuple of str
+    """
+
+    audio: npt.NDArray[np.float32]
+    sample_rate: int
+    prompts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.prompts) != len(self.audio):
+            raise ValueError(f"{len(self.prompts)} prompts for {len(self.audio)} tunes: give one for each")
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __getitem__(self, part: slice) -> "Tunes":
+        return Tunes(self.audio[part], self.sample_rate, self.prompts[part])
+
+    def at(self, rate: int) -> npt.NDArray[np.float32]:
+        """The audio at another sample rate."""
+        return resample(self.audio, self.sample_rate, rate)
+
+
+def single_notes(instruments: Sequence[str], each: int, *, seed: int) -> AudioSet:
+    """So many SynTheory notes of each instrument of the corpus, two octaves from middle C on."""
+    names = {corpus.PROGRAMS[name]: name for name in instruments}
+    notes = datasets.syntheory("notes")
+    notes = notes[notes["pitch"].between(60, 83) & notes["program"].isin(list(names))]
+    notes = notes.assign(label=notes["program"].map(names))
+    return datasets.render(datasets.stratified(notes, "label", each * len(names), seed=seed))
+
+
+def compose_tunes(count: int, spare: int, prompt: str, seconds: float, *, seed: int) -> tuple[Tunes, Tunes]:
+    """Leading voices, rendered alone, of pieces that neither the model nor the directions have heard; more to spare."""
+    first = corpus.HELD_OUT + 500_000 + 1_000 * seed
+    audio, prompts = [], []
+    for number in range(first, first + count + spare):
+        truth, parts = corpus.compose(number)
+        lead = {key: part for key, part in parts.items() if key[2] == "lead"}
+        audio.append(corpus.render_parts(lead, truth.bpm, seconds))
+        prompts.append(prompt.format(truth.style))
+    naming = [text for text in prompts for name in corpus.PROGRAMS if name in text]
+    if naming:
+        raise ValueError(f"prompts must not name an instrument: {naming}")
+    tunes = Tunes(np.stack(audio).astype(np.float32), corpus.SAMPLE_RATE, tuple(prompts))
+    return tunes[:count], tunes[count:]
+
+
+def cosines(vectors: Mapping[Key, SteeringVector]) -> None:
+    """Say how alike the directions of pieces and of notes are for each instrument."""
+    means = {
+        name: vector.cosine_similarity(vectors["notes", name]).diagonal().mean()
+        for (source, name), vector in vectors.items()
+        if source == "pieces"
+    }
+    shown = ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+    print(f"cosine of the two directions, mean over layers: {shown}")
+
+
+def play_tunes(
+    study: Study,
+    tunes: Tunes,
+    vectors: Mapping[Key, SteeringVector],
+    steered: Sequence[tuple[Key, float]],
+    *,
+    instruments: Sequence[str],
+) -> pd.DataFrame:
+    """Let the model play given tunes, unsteered and steered.
+
+    Parameters
+    ----------
+    study : Study
+    tunes : Tunes
+        Of which the model gets the chroma.
+    vectors : mapping to SteeringVector
+    steered : sequence of (key of a vector, strength)
+        Each steers every tune, at all blocks with the norm kept. The unsteered clips are always made.
+    instruments : sequence of str
+        That CLAP chooses from.
+
+    Returns
+    -------
+    DataFrame
+        One row a clip: ``tune`` (number), ``vector`` (key, None for unsteered), ``multiplier`` (strength, 0 for
+        unsteered), a score for each instrument, ``chroma``: correlation with the tune, and ``clip``.
+    """
+    model, hears = study.model, study.model.processor.feature_extractor
+    rate = int(hears.sampling_rate)
+    chroma = hears(tunes.at(rate), sampling_rate=rate, return_tensors="pt").input_features
+    settings: list[tuple[Key | None, float, tuple[Steering, ...]]] = [(None, 0.0, ())]
+    settings += [(key, each, (Steering(vectors[key], each, preserve_norm=True),)) for key, each in steered]
+    records: list[dict[str, Any]] = [
+        {
+            "tune": tune, "vector": None if key is None else str(key), "multiplier": strength, "prompt": prompt,
+            "seed": study.seed, "steering": steering, "melody": chroma[tune],
+        }
+        for key, strength, steering in settings
+        for tune, prompt in enumerate(tunes.prompts)
+    ]  # fmt: skip
+    table = sweep_cells(
+        model,
+        pd.DataFrame(records),
+        store=study.store,
+        seconds=study.seconds,
+        metrics=(),
+        keep="flac",
+        run=Run(),
+    )
+    table["vector"] = pd.Series([key for key, _, _ in settings for _ in tunes.prompts], dtype=object)
+    made, known = study.sounds(table), tunes.at(model.sample_rate)
+    length = min(made.shape[1], known.shape[1])
+    table["chroma"] = chroma_correlation(
+        known[table["tune"], :length], made[:, :length], sample_rate=model.sample_rate
+    )
+    table = score_clips(table, study.store, instruments, clap=study.clap)
+    return table.rename(columns={f"score {name}": name for name in instruments})
+
+
+def by_vector(table: pd.DataFrame) -> pd.DataFrame:
+    """The clips of each vector and the unsteered: its ``direction``, its ``target``, and the target's ``score``."""
+    plain, parts = table[table["multiplier"] == 0], []
+    for (source, target), rows in table[table["multiplier"] != 0].groupby("vector", sort=False):
+        part = pd.concat([plain, rows])
+        parts.append(part.assign(direction=source, target=target, score=part[target]))
+    return pd.concat(parts)
+
+
+def effects(table: pd.DataFrame) -> pd.DataFrame:
+    """Change of the instrument's score, and of the correlation with the tune, along each vector."""
+    rows = []
+    for (source, target), part in by_vector(table).groupby(["direction", "target"], sort=False):
+        plain, steered = (part[part["multiplier"].eq(0) == off].set_index("tune") for off in (True, False))
+        for measure, kind in (("score", "instrument"), ("chroma", "tune")):
+            change = stats.paired_interval(steered[measure], plain.loc[steered.index, measure])
+            rows.append({
+                "name": target, "kind": f"{source}: {kind}", "n": change.n, "baseline": plain[measure].mean(),
+                "steered": steered[measure].mean(), "effect": change.estimate, "low": change.low,
+                "high": change.high,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def draw(table: pd.DataFrame) -> None:
+    """Draw a table of `effects`."""
+    [ax] = figures.panels(1, size=(6.5, 0.8 * table["name"].nunique() + 1.2))
+    figures.score_effects(table, ax, quantity="change of CLAP's score, and of the correlation with the tune")
+    plt.show()
+
+
+def players(study: Study, tunes: Tunes, table: pd.DataFrame) -> HTML:
+    """The first tune, as given, as played without steering, and as played toward each instrument."""
+    rate, rows = study.model.sample_rate, table[table["tune"] == 0]
+    labels = ["{1} ({0})".format(*vector) if vector else "not steered" for vector in rows["vector"]]
+    sounds = {"the tune": tunes[:1].at(rate)[0]} | dict(zip(labels, study.sounds(rows), strict=True))
+    return show_players(sounds, rate, label=f"{tunes.prompts[0]}, given a tune")
+
+
+def beside_table_3(table: pd.DataFrame, instruments: Sequence[str]) -> pd.DataFrame:
+    """The paper's scores (table III) beside ours, steered along directions of pieces."""
+    published, rows = scorecard.paper("b")["table_III"], []
+    parts = {"ground_truth": table[table["multiplier"] == 0]}
+    parts |= {f"to_{target}": table[table["vector"] == ("pieces", target)] for target in instruments}
+    for name, part in parts.items():
+        theirs = zip(("flute", "violin", "xylophone"), published.get(name, []), strict=False)
+        rows.append(
+            {"clip": name.replace("_", " ")}
+            | {f"paper: {label}": score for label, score in theirs}
+            | {f"ours: {label}": part[label].mean() for label in instruments}
+            | {"ours: tune": part["chroma"].mean()}
+        )
+    return pd.DataFrame(rows).round(3).set_index("clip")
+
+
+def outcomes(checks: Sequence[Check]) -> pd.DataFrame:
+    """What became of each check."""
+    rows = [{"what": each.what, "change": str(each.interval), "outcome": each.outcome} for each in checks]
+    return pd.DataFrame(rows).set_index("what")
