@@ -25,7 +25,8 @@ try:
 except NotebookError as error:
     raise WorkflowError(str(error))
 
-BIN = Path(sys.executable).parent
+RUN = ROOT / "book" / "run.py"
+JUPYTER_BOOK = Path(sys.executable).parent / "jupyter-book"
 PROSE = [
     path.relative_to(ROOT).as_posix()
     for path in [ROOT / "_config.yml", ROOT / "_toc.yml", *sorted((ROOT / "book").rglob("*"))]
@@ -89,8 +90,8 @@ rule chapter:
         parameters=lambda wildcards: PARAMETERS[wildcards.chapter],
     threads: 1
     shell:
-        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT} {sys.executable} -P {ROOT}/book/run.py"
-        " {input.notebook} {output} --experiment {EXPERIMENT}"
+        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT:q} {sys.executable:q} -P {RUN:q}"
+        " {input.notebook:q} {output:q} --experiment {EXPERIMENT:q}"
 
 
 if not IN_PLACE:
@@ -103,7 +104,7 @@ if not IN_PLACE:
         wildcard_constraints:
             path="_config.yml|_toc.yml|book/(?!chapters/).+",
         shell:
-            "cp {input} {output}"
+            "cp {input:q} {output:q}"
 
 
 # What the page "Play" runs on: the model's weights and the book's directions, as scripts.
@@ -146,7 +147,7 @@ rule book:
         touch("_build/html/.complete"),
     shell:
         # Built aside from nothing: no page of a chapter that is gone stays, and a good book only gives way to one.
-        "rm -rf _build/new && {BIN}/jupyter-book build . -W --keep-going --path-output _build/new"
+        "rm -rf _build/new && {JUPYTER_BOOK:q} build . -W --keep-going --path-output _build/new"
         " && rm -rf _build/html && mv _build/new/_build/html _build/html && rm -rf _build/new"
 
 

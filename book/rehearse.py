@@ -26,13 +26,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml  # type: ignore[import-untyped]
 
 from book.run import ROOT, NotebookError, chapters, check_parameters, read_experiment, run_notebook
 from steerlib.engine.clips import Clips, Row
 from steerlib.engine.cost import estimate
 from steerlib.engine.generation import BACKEND
 from steerlib.engine.plan import Plan
+from steerlib.files import parse_yaml
 
 __all__ = ["costs", "main", "noise", "rehearse"]
 
@@ -191,12 +191,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="change one"
     )
     options = parser.parse_args(arguments)
-    changes = {key: yaml.safe_load(value) for key, value in options.parameter}
     try:
+        changes = {key: parse_yaml(value, f"-p {key}") for key, value in options.parameter}
         rehearse(options.experiment, options.names, changes)
-    except NotebookError as error:
+    except (NotebookError, ValueError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
-        return 3 if error.kind == "DoesNotFit" else 1
+        return 3 if getattr(error, "kind", "") == "DoesNotFit" else 1
     return 0
 
 

@@ -21,6 +21,7 @@ import ast
 import hashlib
 import logging
 import os
+import reprlib
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ __all__ = [
     "check_parameters",
     "notebook_parameters",
     "read_experiment",
+    "read_section",
     "run_notebook",
 ]
 
@@ -166,18 +168,58 @@ def read_experiment(experiment: str | Path, notebooks: str | Path, names: Sequen
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.yaml"))
         raise NotebookError(f"there is no experiment {path}; profiles are: {', '.join(known) or 'none'}")
-    given = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("notebooks") or {}
+    given = read_section(path, "notebooks")
     missing = [name for name in names if name not in given]
     wrong = [f"no entry for notebook {name!r}; add one, if only '{name}: {{}}'" for name in missing]
     for name, parameters in given.items():
+        if not isinstance(parameters, Mapping | None):
+            wrong.append(f"{name}: its parameters must be a mapping, got a {type(parameters).__name__}")
+            continue
         notebook = Path(notebooks) / f"{name}.ipynb"
         try:
-            wrong += _misfits(name, parameters or {}, notebook_parameters(notebook))
+            wrong += _misfits(str(name), parameters or {}, notebook_parameters(notebook))
         except NotebookError as error:
             wrong.append(str(error))
     if wrong:
         raise NotebookError("\n  ".join([f"{path} does not fit the notebooks:", *wrong]))
     return {name: given[name] or {} for name in names}
+
+
+def read_section(experiment: str | Path, section: str) -> dict[Any, Any]:
+    """One section of an experiment, empty if it has none.
+
+    Raises
+    ------
+    NotebookError
+        If the file is no YAML in UTF-8, has a key twice in one mapping, or the section is no mapping.
+    """
+    try:
+        content = yaml.load(Path(experiment).read_text(encoding="utf-8"), _StrictLoader)
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise NotebookError(f"{experiment} cannot be read as YAML: {error}") from error
+    if not isinstance(content, Mapping | None):
+        raise NotebookError(
+            f"{experiment} must hold a mapping with a section {section!r}, not a {type(content).__name__}"
+        )
+    found = (content or {}).get(section)
+    if not isinstance(found, Mapping | None):
+        raise NotebookError(f"{experiment}: {section!r} must be a mapping, not a {type(found).__name__}")
+    return dict(found or {})
+
+
+class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """Refuses a mapping with a key twice, as `steerlib.files.read_yaml` does."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"{key.value!r} stands there twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def run_notebook(
@@ -276,8 +318,12 @@ def _misfits(name: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -
         elif isinstance(default, float):
             kinds = (float, int)
         fits = isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
+        if fits and type(default) is int and default >= 0 and value < 0:  # a slice would count from the end
+            wrong.append(f"{name}: {key} = {value} must not be negative; its default is {default}")
         if not (fits or default is None or value is None):
-            wrong.append(f"{name}: {key} = {value!r} should be of the kind of its default, {default!r}")
+            wrong.append(
+                f"{name}: {key} = {reprlib.repr(value)} should be of the kind of its default, {default!r}"
+            )
     return wrong
 
 

@@ -1,11 +1,14 @@
 """The command ``steerlib``: extract directions, steer, sweep and evaluate without a notebook.
 
 Exit codes: 0 done; 1 the message on stderr says what is wrong and what to do; 2 the command line is wrong; 3 it
-will not fit into memory or on the disk; 130 interrupted (what was stored stays, and the next run goes on there).
+does not fit into memory or on the disk; 130 interrupted (what was stored stays, and the next run goes on there). An
+error is one line; --debug adds Python's traceback.
 """
 
 import argparse
 import sys
+import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import soundfile
+import torch
 import transformers
-import yaml  # type: ignore[import-untyped]
 
 from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
@@ -23,6 +25,7 @@ from steerlib.engine.fit import DoesNotFit
 from steerlib.engine.generation import Run, generate
 from steerlib.engine.recipe import read_recipe
 from steerlib.engine.sampling import Sampling
+from steerlib.files import parse_yaml
 from steerlib.measure import (
     clap_embeddings,
     clap_scores,
@@ -32,10 +35,11 @@ from steerlib.measure import (
     tempo,
 )
 from steerlib.model import MusicModel, load_model, versions
+from steerlib.music.recordings import printable, read_mono
 from steerlib.prompts import load_attribute
 from steerlib.steering import Steering, SteeringVector
 from steerlib.sweeps.export import save_table, save_vector
-from steerlib.sweeps.grid import cost, sweep
+from steerlib.sweeps.grid import check, cost, shard_of, sweep
 from steerlib.sweeps.plans import SweepPlan, read_plans
 from steerlib.sweeps.store import Store, merge
 
@@ -54,23 +58,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             args.run(args)
-    except DoesNotFit as error:
-        print(f"steerlib: does not fit: {error}", file=sys.stderr)
-        return 3
-    except (ValueError, TypeError, OSError) as error:
-        print(f"steerlib: error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print(
             "steerlib: interrupted; what is stored stays, the same command goes on from there",
             file=sys.stderr,
         )
         return 130
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        message = _one_line(str(error) or type(error).__name__)
+        if isinstance(error, DoesNotFit | MemoryError | torch.OutOfMemoryError):
+            print(f"steerlib: does not fit: {message}", file=sys.stderr)
+            return 3
+        if not isinstance(
+            error, ValueError | TypeError | OSError | FloatingPointError
+        ):  # these explain themselves
+            message = f"{type(error).__name__}: {message}. That was not foreseen: --debug shows where"
+        print(f"steerlib: error: {message}", file=sys.stderr)
+        return 1
     return 0
 
 
+def _one_line(text: str) -> str:
+    """Text without line breaks, and without the control characters that files can smuggle into a terminal."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"steerlib: warning: {message}", file=sys.stderr)
+    print(f"steerlib: warning: {_one_line(str(message))}", file=sys.stderr)
 
 
 # --- what the commands do -----------------------------------------------------------------------------------
@@ -121,24 +137,28 @@ def _extract(args: argparse.Namespace) -> None:
     if args.out.suffix != ".safetensors":
         raise ValueError(f"--out must end in .safetensors, got {args.out}")
     attribute = load_attribute(args.attribute)
-    attribute = attribute.first(args.pairs) if args.pairs else attribute
+    attribute = attribute if args.pairs is None else attribute.first(args.pairs)
+    _try_folder(args.out.parent, "--out")
     acts = extract_activations(
         _load(args), attribute, position=args.position, site=args.site, progress=not args.quiet
     )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     vector = diff_mean(acts)
     card = save_vector(vector, args.out)
     print(f"{vector} in {args.out}, its card in {card}")
 
 
 def _steer(args: argparse.Namespace) -> None:
-    if args.recipe:
-        _follow(args)
-        return
-    if not (args.vector and args.prompt and args.multiplier):
+    if not args.recipe and not (args.vector and args.prompt and args.multiplier):
         args.parser.error(
             "give a vector, --prompt and --multiplier, or all of them in one file: --from clip.json"
         )
+    _try_folder(args.out, "--out")
+    if any(args.out.glob("*.flac")) or (args.out / "clips.csv").exists():
+        raise ValueError(f"--out {args.out} has clips already: name a new folder")
+    if args.recipe:
+        _follow(args)
+        return
+    SteeringVector.load(args.vector)  # what is wrong with it is said before the model is loaded
     model = _load(args)
     vector = SteeringVector.load(args.vector, model=model)
     settings = [(prompt, factor) for prompt in args.prompt for factor in args.multiplier]
@@ -188,8 +208,13 @@ def _sweep(args: argparse.Namespace) -> None:
     unknown = [name for name in args.names if name not in plans]
     if unknown:
         raise ValueError(f"{args.experiment} has no sweep {unknown[0]!r}; it has {', '.join(plans)}")
-    changes = {name: yaml.safe_load(value) for name, value in args.parameter}
-    chosen = [plans[name].changed(changes) for name in args.names or plans]
+    changes = {name: parse_yaml(value, f"-p {name}") for name, value in args.parameter}
+    chosen = [plans[name].changed(changes) for name in dict.fromkeys(args.names or plans)]
+    if args.shard is not None:
+        shard_of(args.shard)
+    for plan in chosen:
+        plan.check()
+    _try_folder(args.output, "--output")
     loaded: dict[Any, MusicModel] = {}
     for plan in chosen:
         key = (plan.model, plan.revision, plan.device, plan.dtype)
@@ -201,73 +226,88 @@ def _sweep(args: argparse.Namespace) -> None:
 
 def _run_plan(plan: SweepPlan, model: MusicModel, args: argparse.Namespace) -> None:
     folder = args.output / plan.name
-    vectors = plan.vectors(model, folder / "vectors", stand_ins=args.dry_run)
-    arguments = plan.arguments(model, vectors, shard=args.shard, progress=not args.quiet)
+    store = folder / "store"
+    if args.shard is not None:
+        store = folder / "shards" / args.shard.replace("/", "-of-")
+
+    def arguments(stand_ins: bool) -> dict[str, Any]:
+        vectors = plan.vectors(model, folder / "vectors", stand_ins=stand_ins, progress=not args.quiet)
+        return plan.arguments(model, vectors, shard=args.shard, progress=not args.quiet)
+
     if args.dry_run:
-        print(f"sweep   {plan.name}\n{cost(model, store=folder / 'store', **arguments)}\n", flush=True)
+        print(f"sweep   {plan.name}\n{cost(model, store=store, **arguments(True))}\n", flush=True)
         return
+    check(model, store=store, **arguments(True))  # before vectors are made, which takes a large model minutes
+    settings = arguments(False)
     if args.vectors:
         return
-    if args.shard:
-        store = folder / "shards" / args.shard.replace("/", "-of-")
-        table = sweep(model, store=store, **arguments)
+    if args.shard is not None:
+        table = sweep(model, store=store, **settings)
         print(f"{plan.name}: shard {args.shard} is done, {table['key'].nunique()} clips in {store}")
         return
     if args.merge:
         shards = sorted(path.parent for path in (folder / "shards").glob("*/store.json"))
-        merge(folder / "store", shards)
-    table = sweep(model, store=folder / "store", **arguments)
+        merge(store, shards)
+    table = sweep(model, store=store, **settings)
     about = {"sweep": dict(plan.given), "model": model.identity, "versions": versions()}
     for suffix in (".parquet", ".csv"):
         save_table(table, folder / f"table{suffix}", about=about)
-    print(
-        f"{plan.name}: {len(table)} rows in {folder / 'table.parquet'} and .csv, clips in {folder / 'store'}"
-    )
+    print(f"{plan.name}: {len(table)} rows in {folder / 'table.parquet'} and .csv, clips in {store}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    for path in args.table:
+        if path.suffix not in (".parquet", ".csv"):
+            raise ValueError(f"--table {path} must end in .parquet or .csv")
+        _try_folder(path.parent, "--table")
+    labels = args.labels or []
+    if args.labels and (len(set(labels)) < max(len(labels), 2) or not all(map(str.strip, labels))):
+        raise ValueError(f"--labels needs two or more different labels that are not empty, got {labels}")
     files = _audio_files(args.audio)
     reference = _audio_files([args.reference]) if args.reference else []
-    measured, embedded = [], []
-    for file in files:
-        samples, rate = _read(file)
-        row: dict[str, Any] = {"file": str(file), "seconds": samples.shape[1] / rate}
+
+    def measure(file: Path) -> tuple[dict[str, Any], Any]:
+        samples, rate = read_mono(file)
+        samples = samples[None]
+        row: dict[str, Any] = {"file": printable(file), "seconds": samples.shape[1] / rate}
         if "bpm" in args.metrics:
             row["bpm"] = tempo(samples, sample_rate=rate, checkpoint=args.beats)[0]
         if "centroid" in args.metrics:
             row["centroid"] = spectral_centroid(samples, sample_rate=rate)[0]
         if "onset_rate" in args.metrics:
             row["onset_rate"] = onset_rate(samples, sample_rate=rate)[0]
-        if args.labels:
-            scores = clap_scores(samples, args.labels, sample_rate=rate, model=args.clap)[0]
-            row |= {f"clap {label}": score for label, score in zip(args.labels, scores, strict=True)}
-        if reference:
-            embedded.append(_embed(samples, rate, args.clap))
-        measured.append(row)
-    table = pd.DataFrame(measured)
+        if labels:
+            scores = clap_scores(samples, labels, sample_rate=rate, model=args.clap)[0]
+            row |= {f"clap {label}": score for label, score in zip(labels, scores, strict=True)}
+        return row, embed(file) if reference else None
+
+    def embed(file: Path) -> Any:
+        samples, rate = read_mono(file)
+        return clap_embeddings(samples[None], sample_rate=rate, model=args.clap)[0]
+
+    rows = _each(files, measure)
+    table = pd.DataFrame([row for row, _ in rows])
     print(table.to_string(index=False))
-    if reference:
-        theirs = np.concatenate([_embed(*_read(file), args.clap) for file in reference])
-        ours = np.concatenate(embedded)
-        distance = frechet_distance(ours, theirs)
-        print(
-            f"Fréchet audio distance to {len(reference)} files: {distance:.4g} ({len(ours)} windows of 2 s)"
-        )
     for path in args.table:
         save_table(table, path)
+    if reference:
+        ours = np.concatenate([embedding for _, embedding in rows])
+        theirs = _each(reference, embed)
+        distance = frechet_distance(ours, np.concatenate(theirs))
+        print(f"Fréchet audio distance to {len(theirs)} files: {distance:.4g} ({len(ours)} windows of 2 s)")
 
 
-def _embed(samples: Any, rate: int, clap: str | None) -> Any:
-    return clap_embeddings(samples, sample_rate=rate, model=clap)[0]
-
-
-def _read(file: Path) -> tuple[Any, int]:
-    """Mono samples (1, samples) and the rate."""
-    try:
-        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{file} cannot be read as audio: {error}") from error
-    return samples.mean(axis=1)[None], rate
+def _each(files: Sequence[Path], work: Callable[[Path], Any]) -> list[Any]:
+    """What work makes of each file; a warning for a file of which it makes nothing, an error if it is all of them."""
+    done = []
+    for file in files:
+        try:
+            done.append(work(file))
+        except ValueError as error:
+            warnings.warn(f"left out: {printable(file)}: {error}", stacklevel=1)
+    if not done:
+        raise ValueError(f"none of the {len(files)} files can be measured: the warnings say why")
+    return done
 
 
 def _audio_files(paths: Sequence[Path]) -> list[Path]:
@@ -276,21 +316,35 @@ def _audio_files(paths: Sequence[Path]) -> list[Path]:
         if not path.exists():
             raise FileNotFoundError(f"there is no file or folder {path}")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found = [file for file in inside if file.suffix.lower() in _AUDIO]
+        found = [file for file in inside if file.suffix.lower() in _AUDIO and file.is_file()]
         if not found:
             raise ValueError(f"{path} has no audio: expected {', '.join(_AUDIO)}")
         files += found
-    return files
+    return list(dict.fromkeys(files))
+
+
+def _try_folder(folder: Path, option: str) -> None:
+    """Make a folder and write to it, before work that would be lost."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(
+            f"{option}: cannot write to {folder} ({error.strerror or error}): name another folder"
+        ) from error
 
 
 def _load(args: argparse.Namespace, name: str | None = None) -> Any:
-    return load_model(name or args.model, revision=args.revision, device=args.device, dtype=args.dtype)
+    return load_model(
+        args.model if name is None else name, revision=args.revision, device=args.device, dtype=args.dtype
+    )
 
 
 def _show(facts: dict[str, Any]) -> None:
+    facts = {_one_line(name): value for name, value in facts.items()}
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name:{width}}  {value}")
+        print(f"{name:{width}}  {_one_line(str(value))}")
 
 
 # --- the command line ---------------------------------------------------------------------------------------
@@ -310,6 +364,7 @@ def _parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         added.set_defaults(run=run)
         added.add_argument("--quiet", action="store_true", help="no progress bars")
+        added.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return added
 
     info = command(

@@ -23,7 +23,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import cached_file
 
-from steerlib.files import DATA
+from steerlib.files import DATA, short
 
 __all__ = [
     "MusicModel",
@@ -262,7 +262,7 @@ def load_model(
 ) -> MusicModel:
     """Load a model and its processor, ready for inference: in eval mode, without gradients.
 
-    Only safetensors are read: nothing is ever unpickled.
+    Only safetensors are read: nothing is ever unpickled, and no code of a folder or of the Hub is run.
 
     Parameters
     ----------
@@ -310,25 +310,41 @@ def load_model(
             file = cached_file(source, "config.json", revision=revision)
             commit = revision = Path(str(file)).parent.name
         config, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
-        model_class, processor_class = _classes(config, name)
-        codec = (config.get("audio_encoder") or {}).get("model_type")
+    except OSError as error:
+        raise _no_files(source, error) from error
+    model_class, processor_class = _classes(config, name)
+    parts: dict[str, Any] = {part: config.get(part) for part in ("audio_encoder", "text_encoder", "decoder")}
+    odd = [part for part, value in parts.items() if not isinstance(value, dict)]
+    if odd:
+        raise ValueError(f"the config.json of {name} has no object {odd[0]!r}. {_FOLDER_HINT}")
+    try:
+        codec = parts["audio_encoder"].get("model_type")
         if codec not in CONFIG_MAPPING:
             import steerlib.music.codec  # noqa: F401  (registers the pocket model's codec with transformers)
         with _without_token_warning():
-            processor = processor_class.from_pretrained(source, revision=revision)
+            processor = processor_class.from_pretrained(source, revision=revision, trust_remote_code=False)
             network, report = model_class.from_pretrained(
                 source,
                 revision=revision,
                 dtype=torch_dtype,
                 use_safetensors=True,
+                trust_remote_code=False,  # None would ask, and run it on a "y"
                 ignore_mismatched_sizes=True,  # _check_report raises, and names every shape
                 output_loading_info=True,
             )
     except OSError as error:
-        raise OSError(
-            f"cannot load {source}: {error}. {_FOLDER_HINT}"
-            if isinstance(source, Path)
-            else _help_hub(source, error)
+        raise _no_files(source, error) from error
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # files that are odd make transformers raise anything
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"{name} wants to run code that it brings along, which is never done here: expected a MusicGen of "
+                "transformers' own classes"
+            ) from None
+        raise ValueError(
+            f"cannot load {name}: its files make no MusicGen ({type(error).__name__}: {short(str(error))}). "
+            f"{_FOLDER_HINT}"
         ) from error
     _check_report(report, name)
     network.config._commit_hash = commit
@@ -448,8 +464,9 @@ def _source(name: str | Path) -> str | Path:
                 f"again: python -m steerlib.pocket lm --replica {replica}, then export --replica {replica}"
             )
         return folder
-    if str(name) and Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
+    with suppress(RuntimeError, ValueError, OSError):  # "~nobody", a zero byte, a name that is too long
+        if str(name) and Path(name).expanduser().is_dir():
+            return Path(name).expanduser()
     if isinstance(name, str) and _HUB_ID.fullmatch(name):
         return name
     raise ValueError(
@@ -461,13 +478,18 @@ def _source(name: str | Path) -> str | Path:
 def _check_folder(folder: Path, name: str | Path) -> None:
     """Raise unless the folder has a configuration and all weights, for as many blocks as configured."""
     hint = _POCKET_HINT if str(name) == "pocket" else _FOLDER_HINT
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} has no config.json. {hint}")
+    for file in ("config.json", "tokenizer_config.json"):  # without the second, prompts have another length
+        if not (folder / file).is_file():
+            raise ValueError(f"{folder} has no {file}. {hint}")
+    config = _read_json(folder / "config.json")
     single, index = (folder / file for file in _WEIGHTS)
     if single.is_file():
         files = {single.name}
     elif index.is_file():
-        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        listed = _read_json(index).get("weight_map")
+        if not isinstance(listed, dict) or not all(isinstance(file, str) for file in listed.values()):
+            raise ValueError(f"{index} has no 'weight_map' of tensors to files: copy or download it again")
+        files = set(listed.values())
     else:
         pickled = sorted(path.name for path in folder.glob("*.bin"))
         refused = (
@@ -487,19 +509,29 @@ def _check_folder(folder: Path, name: str | Path) -> None:
         except SafetensorError as error:
             raise ValueError(f"{folder / file} is damaged ({error}): copy or download it again") from error
     # transformers drops the weights of blocks that the configuration lacks, and says nothing
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    configured = config.get("decoder", {}).get("num_hidden_layers")
+    decoder = config.get("decoder")
+    configured = decoder.get("num_hidden_layers") if isinstance(decoder, dict) else None
     stored = 1 + max((int(match[1]) for match in map(_BLOCK.match, keys) if match), default=-1)
-    if configured is not None and stored > configured:
+    if isinstance(configured, int) and stored > configured:
         raise ValueError(
             f"the weights of {name} have {stored} decoder blocks, its config.json {configured}: "
             "take both from the same save_pretrained"
         )
 
 
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): copy or download it again") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, not a {type(content).__name__}")
+    return content
+
+
 def _classes(config: dict[str, Any], name: str | Path) -> tuple[Any, Any]:
     kind = config.get("model_type")
-    if kind not in _CLASSES:
+    if not isinstance(kind, str) or kind not in _CLASSES:
         raise ValueError(f"{name} is a model of type {kind!r}: expected one of {', '.join(_CLASSES)}")
     return _CLASSES[kind]
 
@@ -519,8 +551,10 @@ def _check_report(report: dict[str, Any], name: str | Path) -> None:
         )
 
 
-def _help_hub(source: str, error: OSError) -> str:
-    return (
+def _no_files(source: str | Path, error: OSError) -> OSError:
+    if isinstance(source, Path):
+        return OSError(f"cannot load {source}: {error}. {_FOLDER_HINT}")
+    return OSError(
         f"cannot get {source!r} from the Hugging Face Hub, and it is neither in the local cache nor a folder "
         f"here. Where there is a network, run 'hf download {source} --local-dir FOLDER' (config.json, "
         f"*.safetensors, processor and tokenizer files from https://huggingface.co/{source}), copy FOLDER to "
@@ -534,8 +568,18 @@ def _device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f"unknown device {device!r}: expected 'auto', 'cpu', 'cuda' or 'cuda:0'") from error
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(
+            f"device={str(device)!r} cannot hold a model: expected 'auto', 'cpu', 'cuda' or 'cuda:0'"
+        )
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"device={str(device)!r}, but torch sees no such device here: use device='cpu'")
+    if chosen.type == "cuda" and (chosen.index or 0) >= max(torch.cuda.device_count(), 1):
+        raise ValueError(
+            f"device={str(device)!r}, but torch sees {torch.cuda.device_count()} CUDA devices, counted from 0"
+        )
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device={str(device)!r}, but torch sees no CUDA device here: use device='auto' or 'cpu'"

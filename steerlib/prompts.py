@@ -25,14 +25,13 @@ and a list of prompts::
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
-from steerlib.files import DATA
+from steerlib.files import DATA, check_name, read_yaml, short
 
 __all__ = ["Attribute", "load_attribute", "load_prompts", "prompts_hash"]
 
@@ -129,16 +128,16 @@ def load_attribute(name_or_path: str | Path) -> Attribute:
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(
                 f"{path}: pair {number} must be two prompts [{content['positive']}, {content['negative']}], "
-                f"got {pair!r}"
+                f"got {short(pair)}"
             )
     for key in _ATTRIBUTE_KEYS[:-1]:
         if not isinstance(content[key], str) or not content[key].strip():
             raise ValueError(
-                f"{path}: {key!r} must be a word, got {content[key]!r} (quote words such as 'on')"
+                f"{path}: {key!r} must be a word, got {short(content[key])} (quote words such as 'on')"
             )
     try:
         return Attribute(
-            name=content["attribute"],
+            name=check_name(content["attribute"], "the attribute"),
             positive=content["positive"],
             negative=content["negative"],
             metric=content["metric"],
@@ -185,11 +184,7 @@ def _find(name_or_path: str | Path, what: str, *, key: str) -> Path:
         return path
     named = PROMPTS / f"{name_or_path}.yaml"
     if not named.is_file():
-        known = [
-            p.stem
-            for p in sorted(PROMPTS.glob("*.yaml"))
-            if key in (yaml.safe_load(p.read_text("utf-8")) or {})
-        ]
+        known = [p.stem for p in sorted(PROMPTS.glob("*.yaml")) if key in (read_yaml(p) or {})]
         raise ValueError(
             f"unknown {what} {str(name_or_path)!r}: expected one of {', '.join(known) or '(none)'}, "
             "or the path of a .yaml file"
@@ -199,12 +194,9 @@ def _find(name_or_path: str | Path, what: str, *, key: str) -> Path:
 
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     """A YAML mapping with exactly these keys."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict) or set(content) != set(keys):
-        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        found = ", ".join(map(short, content)) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path} must have exactly the keys {', '.join(keys)}; it has: {found}")
     return content
 
@@ -214,7 +206,9 @@ def _check_prompts(prompts: Sequence[object], where: str) -> None:
         raise ValueError(f"{where}: there are none; give at least one")
     for number, prompt in enumerate(prompts, start=1):
         if not isinstance(prompt, str) or not prompt.strip():
-            raise ValueError(f"{where}: number {number} must be a text that is not empty, got {prompt!r}")
-    repeated = {prompt for prompt in prompts if list(prompts).count(prompt) > 1}
+            raise ValueError(
+                f"{where}: number {number} must be a text that is not empty, got {short(prompt)}"
+            )
+    repeated = [prompt for prompt, count in Counter(prompts).items() if count > 1]
     if repeated:
-        raise ValueError(f"{where}: {sorted(map(str, repeated))[0]!r} stands there more than once")
+        raise ValueError(f"{where}: {min(map(str, repeated))!r} stands there more than once")

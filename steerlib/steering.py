@@ -251,7 +251,7 @@ class SteeringVector:
             content = json.loads(header)
             version, metadata = int(content["format_version"]), dict(content["metadata"])
             vector = cls(directions, metadata)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} holds no valid steering vector ({type(error).__name__}: {error}): make it again with "
                 "SteeringVector.save"

@@ -6,17 +6,48 @@
 #
 # A shard's results are in a store of its own, which is no output of its rule: when a job dies, Snakemake removes
 # its outputs, and the retry must find what the dead one had finished. The marker beside it is the output.
+import re
+import shlex
 import sys
 from pathlib import Path
-
-import yaml
 
 SWEEP_ROOT = Path(str(workflow.current_basedir)).parent
 SWEEP_FILE = Path(
     config.get("sweeps", SWEEP_ROOT / "data" / "experiments" / f"{config.get('profile', 'quick')}.yaml")
 ).resolve()
-SWEEPS = (yaml.safe_load(SWEEP_FILE.read_text(encoding="utf-8")) or {}).get("sweeps") or {}
-STEERLIB = f"OMP_NUM_THREADS={{threads}} PYTHONPATH={SWEEP_ROOT} {sys.executable} -m steerlib sweep --quiet {SWEEP_FILE}"
+sys.path.insert(0, str(SWEEP_ROOT))
+from book.run import NotebookError, read_section
+
+sys.path.pop(0)
+try:
+    SWEEPS = read_section(SWEEP_FILE, "sweeps")
+except NotebookError as error:
+    raise WorkflowError(str(error))
+# A name is part of paths and of shell lines. `steerlib sweep` checks all else.
+for name, settings in SWEEPS.items():
+    if not re.fullmatch("[A-Za-z0-9_][A-Za-z0-9_.-]*", str(name)) or not isinstance(settings, dict):
+        raise WorkflowError(f"{SWEEP_FILE}: the sweep {name!r} must be a plain name with a mapping of settings")
+    if not isinstance(settings.get("shards", 1), int):
+        raise WorkflowError(f"{SWEEP_FILE}: sweep {name!r}: shards must be a whole number")
+STEERLIB = (
+    f"OMP_NUM_THREADS={{threads}} PYTHONPATH={shlex.quote(str(SWEEP_ROOT))} {shlex.quote(sys.executable)}"
+    f" -m steerlib sweep --quiet {shlex.quote(str(SWEEP_FILE))}"
+).replace("{", "{{").replace("}", "}}").replace("{{threads}}", "{threads}")
+# What a row's numbers come from, beside the settings: a sweep looks again when it changes, and makes what has changed.
+CODE = [
+    path.as_posix()
+    for pattern in ("engine/*", "measure/*", "sweeps/*", "activations", "directions", "model", "prompts", "steering")
+    for path in sorted((SWEEP_ROOT / "steerlib").glob(f"{pattern}.py"))
+] + [path.as_posix() for path in sorted((SWEEP_ROOT / "data" / "pocket").glob("*.*")) if path.suffix != ".md"]
+
+
+def sweep_prompts(wildcards):
+    """The files of prompts that a sweep reads; missing ones are left to `steerlib sweep`, which says what there is."""
+    settings = SWEEPS[wildcards.sweep]
+    names = [*(settings.get("attributes") or []), settings.get("prompts", "neutral")]
+    named = SWEEP_ROOT / "data" / "prompts"
+    paths = [Path(name) if str(name).endswith((".yaml", ".yml")) else named / f"{name}.yaml" for name in names]
+    return [path.as_posix() for path in paths if path.is_file()]
 
 
 def sweep_settings(wildcards):
@@ -33,7 +64,7 @@ localrules:
 
 
 wildcard_constraints:
-    sweep="[A-Za-z0-9_-]+",
+    sweep="[A-Za-z0-9_.-]+",
     shard=r"\d+",
     shards=r"\d+",
 
@@ -44,6 +75,9 @@ rule sweeps:
 
 
 rule sweep_vectors:
+    input:
+        prompts=sweep_prompts,
+        code=CODE,
     output:
         touch("results/sweeps/{sweep}/vectors/.done"),
     params:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ _OWN_HOOKS = ("steerlib.steering", "transformers.utils.output_capturing")  # the
 
 
 class Plan:
-    """What the tiles of one call share: checked settings, weights in the loop's layout, encoded prompts."""
+    """What the tiles of one call share: checked settings, encoded prompts, weights in the loop's layout."""
 
     def __init__(
         self,
@@ -50,8 +50,12 @@ class Plan:
             for row, prompt in enumerate(prompts)
         }
         self.text = cache(self._text)  # of a prompt, or of None: the null prompt
-        self.weights = Weights(model)
         self.buffers: list[npt.NDArray[np.float32]] = []  # memory of tiles that are done, for those to come
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Made when they are first needed: a plan that only checks takes no memory."""
+        return Weights(self.model)
 
     def _check_model(self) -> None:
         self.model.check_eval("clips")

@@ -22,6 +22,7 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,10 @@ from tqdm.auto import tqdm
 __all__ = ["side_by_side"]
 
 Result = TypeVar("Result")
+
+if hasattr(os, "register_at_fork"):
+    # OpenMP's threads do not survive a fork: a product in a child that asks for them would wait for ever.
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 _THREADS = Path("/proc/self/task")  # of this process, where Linux tells
 

@@ -30,11 +30,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml  # type: ignore[import-untyped]
 from IPython.display import HTML
 
 from steerlib.evidence.stats import Interval
-from steerlib.files import DATA, write_whole
+from steerlib.files import DATA, read_yaml, write_whole
 
 __all__ = ["NOT_RUN", "RULE", "Check", "Verdict", "cards", "claims", "paper", "read", "record"]
 
@@ -198,7 +197,7 @@ class Verdict:
 
 def paper(name: str) -> dict[str, Any]:
     """What a paper published, from ``data/papers/<name>.yaml``: "a" is paper A, "b" paper B."""
-    content: dict[str, Any] = yaml.safe_load((_PAPERS / f"{name}.yaml").read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_yaml(_PAPERS / f"{name}.yaml")
     return content
 
 
@@ -218,7 +217,7 @@ def claims() -> pd.DataFrame:
     """
     rows: list[dict[str, str]] = []
     for path in sorted(_PAPERS.glob("*.yaml")):
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
         for entry in content.get("claims") or []:
             missing = {"id", "place", "claim"} - set(entry)
             if missing:

@@ -132,7 +132,7 @@ def read_clips(table: pd.DataFrame, store: str | Path) -> tuple[npt.NDArray[np.f
     Parameters
     ----------
     table : DataFrame
-        From `sweep` with ``keep_audio``: its column ``clip`` is read.
+        From `sweep` with ``keep``: its column ``clip`` is read.
     store : str or Path
         Folder of the store.
 
@@ -150,8 +150,13 @@ def read_clips(table: pd.DataFrame, store: str | Path) -> tuple[npt.NDArray[np.f
     """
     if table.empty or table["clip"].isna().any():
         raise ValueError(
-            f"{int(table['clip'].isna().sum())} of {len(table)} rows have a clip missing: sweep with keep_audio=True"
+            f"{int(table['clip'].isna().sum())} of {len(table)} rows have a clip missing: sweep with keep='mp3'"
         )
+    for clip in table["clip"]:
+        if not (Path(store) / clip).is_file():
+            raise ValueError(
+                f"there is no clip {Path(store) / clip}: sweep again, or name the table's own store"
+            )
     sounds = [soundfile.read(Path(store) / clip, dtype="float32") for clip in table["clip"]]
     rates = {rate for _, rate in sounds}
     if len(rates) > 1:

@@ -149,11 +149,22 @@ def _load_clap(name: str) -> Any:
     from transformers import pipeline
 
     try:
-        return pipeline("zero-shot-audio-classification", model=name, dtype=torch.float32)
-    except OSError as error:
+        return pipeline(
+            "zero-shot-audio-classification",
+            model=name,
+            dtype=torch.float32,
+            trust_remote_code=False,  # None would ask, and run it on a "y"
+            model_kwargs={"use_safetensors": True},  # a pickle can run code
+        )
+    except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"the CLAP model {name!r} wants to run code that it brings along, which is never done here: expected a "
+                "ClapModel of transformers' own"
+            ) from None
         raise FileNotFoundError(
             f"cannot get the CLAP model {name!r}: it is neither a complete folder here nor in the cache of the "
             f"Hugging Face Hub. Where there is a network, run 'hf download {name} --local-dir FOLDER' (config.json, "
             f"model.safetensors, processor and tokenizer files from https://huggingface.co/{name}), copy FOLDER to "
-            f"this machine and give its path. transformers said: {error}"
+            f"this machine and give its path. transformers said: {str(error)[:400]}"
         ) from error

@@ -11,7 +11,7 @@ from steerlib.measure.audio import Sound
 from steerlib.measure.rhythm import tempo
 from steerlib.measure.spectrum import band_level, mode, onset_rate, spectral_centroid
 
-__all__ = ["CHECKPOINTS", "METRICS", "Metric", "judges"]
+__all__ = ["CHECKPOINTS", "METRICS", "VERSIONS", "Metric", "judges"]
 
 Metric = Callable[[Sound], npt.NDArray[Any]]
 
@@ -23,6 +23,13 @@ METRICS: dict[str, Metric] = {
     "mode": mode,
 }
 """Metrics by the name of their column: functions of clips, one value per clip."""
+
+VERSIONS: dict[str, int] = {}
+"""Version of a metric that has changed, 2 and on: part of the key of stored rows.
+
+Raised whenever a metric gives other numbers for the same sound, be it by our code or by a library that it uses, so
+that old and new numbers never stand in one table. ``tests/robustness/test_metrics.py`` has the numbers.
+"""
 
 CHECKPOINTS: dict[str, Path] = {"bpm": DATA / "pocket" / "beats.ckpt"}
 """The trained judge that a metric depends on unless it is given another: a sweep keeps its hash."""

@@ -15,7 +15,7 @@ the track that a segment was cut from, or the instrument that plays a note.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -25,13 +25,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pretty_midi
-import soundfile
 import soxr
 from symusic import Note, Score, Synthesizer, Tempo, Track
 from tqdm.auto import tqdm
 
 from steerlib.music import corpus
 from steerlib.music.captions import LEADS, STYLES
+from steerlib.music.recordings import printable, read_mono
 from steerlib.music.soundfont import tuned_soundfont
 
 __all__ = [
@@ -438,12 +438,19 @@ def read_folder(
         If the layout is another one, or a label has no segment (or fewer than `per_class`).
     """
     folder = _folder(folder, "the audio")
+    unnamed: list[str] = []
     if labels is None:
+        inside = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+        audio = [path for path in inside if path.suffix.lower() in _AUDIO and len(path.parts) > 1]
+        # a table holds text, and a name may be any bytes
+        unnamed = [
+            f"{name}: its name is not UTF-8" for path in audio if (name := printable(path)) != str(path)
+        ]
         files = pd.DataFrame(
             [
-                {"path": path.relative_to(folder).as_posix(), "label": path.relative_to(folder).parts[0]}
-                for path in sorted(folder.rglob("*"))
-                if path.suffix.lower() in _AUDIO and len(path.relative_to(folder).parts) > 1
+                {"path": path.as_posix(), "label": path.parts[0]}
+                for path in audio
+                if printable(path) == str(path)
             ],
             columns=["path", "label"],
         )
@@ -463,7 +470,8 @@ def read_folder(
         files = files.dropna(subset=["path", "label"])
     if "group" not in files:
         files["group"] = files["path"]
-    return _segments(folder, files, seconds, sample_rate, per_class, seed, progress)
+    found = _segments(folder, files, seconds, sample_rate, per_class, seed, progress)
+    return replace(found, skipped=(*unnamed, *found.skipped))
 
 
 def read_gtzan(
@@ -607,8 +615,8 @@ def _segments(
                     break  # three times as many as wanted: enough to draw from many tracks
                 try:
                     cut = _read(root / row["path"], seconds, sample_rate)
-                except (soundfile.LibsndfileError, OSError) as error:
-                    skipped.append(f"{row['path']}: cannot be read ({error})")
+                except (ValueError, OSError) as error:
+                    skipped.append(f"{row['path']}: {error}")
                     continue
                 if not len(cut):
                     skipped.append(f"{row['path']}: shorter than {seconds:g} s")
@@ -635,8 +643,8 @@ def _segments(
 
 
 def _read(path: Path, seconds: float, sample_rate: int) -> list[npt.NDArray[np.float32]]:
-    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = soxr.resample(audio.mean(axis=1), rate, sample_rate) if rate != sample_rate else audio.mean(axis=1)
+    audio, rate = read_mono(path)
+    mono = soxr.resample(audio, rate, sample_rate) if rate != sample_rate else audio
     length = round(seconds * sample_rate)
     return [mono[start : start + length] for start in range(0, len(mono) - length + 1, length)]
 

@@ -9,13 +9,13 @@ Format: RIFF; in its ``pdta`` list, ``shdr`` has records of 46 bytes (root key a
 and ``igen`` of 4.
 """
 
-import hashlib
 import struct
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import pretty_midi
+
+from steerlib.files import cache_folder, digest, write_whole
 
 __all__ = ["tuned_soundfont"]
 
@@ -24,7 +24,7 @@ _SAMPLE, _ROOT = 53, 58  # generators
 
 @cache
 def tuned_soundfont(source: str | Path | None = None) -> Path:
-    """A copy of a SoundFont, in the folder for temporary files, in which symusic finds the tuning.
+    """A copy of a SoundFont, in the cache, in which symusic finds the tuning.
 
     Parameters
     ----------
@@ -37,12 +37,10 @@ def tuned_soundfont(source: str | Path | None = None) -> Path:
     """
     original = Path(source or Path(pretty_midi.__file__).with_name("TimGM6mb.sf2"))
     content = original.read_bytes()
-    target = Path(tempfile.gettempdir()) / f"steerlib-{hashlib.sha256(content).hexdigest()[:16]}.sf2"
+    target = cache_folder() / f"{original.stem}-{digest(content)[:16]}.sf2"
     tuned = _tuned(content)
-    if not target.is_file() or target.stat().st_size != len(tuned):
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".sf2", delete=False) as file:
-            file.write(tuned)
-        Path(file.name).replace(target)
+    if not target.is_file() or digest(target.read_bytes()) != digest(tuned):
+        write_whole(target, tuned)
     return target
 
 

@@ -38,7 +38,7 @@ def save_vector(vector: SteeringVector, path: str | Path) -> Path:
         raise ValueError(f"a vector is a safetensors file: name it {path.with_suffix('.safetensors').name}")
     vector.save(path)
     card = path.with_suffix(".md")
-    card.write_text(vector_card(vector, path.name), encoding="utf-8")
+    write_whole(card, vector_card(vector, path.name).encode())
     return card
 
 

@@ -11,6 +11,9 @@ Units: those of the metrics (bpm, Hz, onsets per second), seconds of audio.
 import hashlib
 import math
 import os
+import re
+import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -26,14 +29,16 @@ from steerlib.engine.clips import Clips, Row
 from steerlib.engine.cost import Estimate, check_fit, estimate
 from steerlib.engine.fit import largest_batch
 from steerlib.engine.generation import BACKEND, ENGINE_VERSION, Run, stream
+from steerlib.engine.plan import Plan
 from steerlib.engine.sampling import Sampling
-from steerlib.measure.registry import CHECKPOINTS, METRICS, Metric
+from steerlib.files import short
+from steerlib.measure.registry import CHECKPOINTS, METRICS, VERSIONS, Metric
 from steerlib.measure.rhythm import checkpoint_path, tempo
 from steerlib.model import MusicModel, check_shape
 from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering
 from steerlib.sweeps.store import AudioFormat, Store, row_key
 
-__all__ = ["BASELINE", "Grid", "Strategy", "cost", "sweep", "sweep_cells"]
+__all__ = ["BASELINE", "Grid", "Strategy", "check", "cost", "shard_of", "sweep", "sweep_cells"]
 
 Strategy = Literal["one_to_all", "all_to_all", "one_to_one"]
 
@@ -208,6 +213,25 @@ def cost(
     return estimate(model, work.rows, clips=len(work.unique), metrics=work.metrics, **work.cost)
 
 
+def check(
+    model: MusicModel,
+    prompts: Sequence[str],
+    grid: Grid | Mapping[str, Grid],
+    *,
+    store: str | Path,
+    seconds: float = 8.0,
+    seeds: Sequence[int] = (0,),
+    sampling: Sampling = Sampling(),
+    metrics: Sequence[str] = _DEFAULT_METRICS,
+    beats: str | Path | None = None,
+    keep: AudioFormat | None = "mp3",
+    run: Run = Run(),
+) -> None:
+    """Raise what `sweep` with these parameters would raise before its first clip; random vectors will do."""
+    cells = _cells(model, prompts, grid, seeds)
+    _Work(model, cells, store, seconds, sampling, metrics, beats, keep, run).check()
+
+
 def sweep_cells(
     model: MusicModel,
     cells: pd.DataFrame,
@@ -243,6 +267,7 @@ def sweep_cells(
     """
     work = _Work(model, cells, store, seconds, sampling, metrics, beats, keep, run)
     if work.rows:
+        work.check()
         work.make()
     return _join(work.cells, work.store.read(), work.metrics)
 
@@ -262,6 +287,11 @@ class _Work:
         keep: AudioFormat | None,
         run: Run,
     ) -> None:
+        for seed in cells.get("seed", ()):
+            if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer):
+                raise TypeError(f"a seed is a whole number, got {short(seed)}")
+            if not -(2**63) <= seed < 2**63:
+                raise ValueError(f"a seed has at most 64 bits, from -2**63 to 2**63 - 1; got {seed}")
         needed = [name for name in ("prompt", "seed", "steering") if name not in cells]
         if needed or cells.empty:
             raise ValueError(
@@ -286,6 +316,11 @@ class _Work:
             "judges": judges,
             "audio": keep,
         }
+        changed = {name: VERSIONS[name] for name in sorted(self.metrics) if name in VERSIONS}
+        if (
+            changed
+        ):  # the first version is not named, so that rows stored before there were versions stay valid
+            common["versions"] = changed
         if os.environ.get(BACKEND):  # a real sweep must not find its rows
             common["backend"] = os.environ[BACKEND]
         cells = _with_keys(cells, common)
@@ -295,9 +330,7 @@ class _Work:
             cells = cells[cells["key"].isin(self.unique["key"])]
         self.cells, self.model, self.store = cells, model, Store(store)
         self.missing = self.unique[~self.unique["key"].isin(self.store.read()["key"])]
-        self.rows = [
-            Row(cell.prompt, cell.seed, cell.steering, cell.melody) for cell in self.missing.itertuples()
-        ]
+        self.rows = _rows(self.missing)
         batch_size = run.batch_size
         if batch_size is None:
             batch_size = largest_batch(model, clips=len(self.rows), seconds=seconds, sampling=sampling)
@@ -307,10 +340,34 @@ class _Work:
             "store": self.store.folder,
         }  # fmt: skip
 
-    def make(self) -> None:
-        """Generate, measure and store the missing rows."""
+    def check(self) -> None:
+        """Raise whatever there is to raise before work begins."""
+        Plan(self.model, self.rows, self.cost["seconds"], self.cost["sampling"])
         check_fit(self.model, clips=len(self.rows), **self.cost)
         _try_out(self.metrics, self.model.sample_rate)
+
+    def make(self) -> None:
+        """Generate, measure and store the missing rows, but those that another process makes: wait for these."""
+        wanted = set(self.missing["key"])
+        waiting = False
+        while wanted:
+            with self.store.claim(wanted) as claimed:
+                if claimed:
+                    left = claimed - set(
+                        self.store.read()["key"]
+                    )  # another may have made some before the claim
+                    if left:
+                        self._make(self.missing[self.missing["key"].isin(left)])
+                    wanted -= claimed
+                    continue
+            if not waiting and self.run.progress:
+                print(
+                    f"waiting for another sweep that is making {len(wanted)} of these clips", file=sys.stderr
+                )
+            waiting = True
+            time.sleep(1)
+
+    def _make(self, missing: pd.DataFrame) -> None:
         seconds, keep = self.cost["seconds"], self.cost["audio_format"]
 
         def measure(clips: Clips) -> dict[str, list[float]]:  # one by one: each depends on its own clip alone
@@ -318,15 +375,15 @@ class _Work:
 
         tiles = stream(
             self.model,
-            self.rows,
+            _rows(missing),
             seconds=seconds,
             sampling=self.cost["sampling"],
             measure=measure,
             run=self.run,
-            label=f"sweep ({len(self.unique) - len(self.missing)} of {len(self.unique)} in the store)",
+            label=f"sweep ({len(self.unique) - len(missing)} of {len(self.unique)} in the store)",
         )
         for indices, clips, measured in tiles:
-            cell = self.missing.iloc[indices]
+            cell = missing.iloc[indices]
             done = cell.drop(columns=["steering", "melody", "prompt_id"], errors="ignore")
             # a clip without steering belongs to the baseline of every setting, hence to none
             about = done.columns.difference(["prompt", "seed", "multiplier", "key"])
@@ -345,6 +402,10 @@ def _cells(
         raise ValueError("there is no grid: give at least one, or BASELINE for the unsteered clips alone")
     parts = [each.cells(model, prompts, seeds).assign(setting=name) for name, each in grid.items()]
     return pd.concat(parts, ignore_index=True)
+
+
+def _rows(cells: pd.DataFrame) -> list[Row]:
+    return [Row(cell.prompt, cell.seed, cell.steering, cell.melody) for cell in cells.itertuples()]
 
 
 def _with_keys(cells: pd.DataFrame, common: dict[str, Any]) -> pd.DataFrame:
@@ -435,15 +496,21 @@ def _distinct(name: str, values: Sequence[Any]) -> list[Any]:
     return listed
 
 
-def _shard(unique: pd.DataFrame, shard: str) -> pd.DataFrame:
-    try:
-        number, count = map(int, shard.split("/"))
-    except ValueError:
-        raise ValueError(f"shard must look like '3/16', got {shard!r}") from None
+def shard_of(text: str) -> tuple[int, int]:
+    """Number and count of a shard: "3/16" is (3, 16); raises ValueError for anything else."""
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if not match:
+        raise ValueError(f"shard must look like '3/16', got {short(text)}")
+    number, count = map(int, match.groups())
     if not 1 <= number <= count:
         raise ValueError(
-            f"shard {shard!r}: the first of {count} shards is '1/{count}', the last '{count}/{count}'"
+            f"shard {text!r}: the first of {count} shards is '1/{count}', the last '{count}/{count}'"
         )
+    return number, count
+
+
+def _shard(unique: pd.DataFrame, shard: str) -> pd.DataFrame:
+    number, count = shard_of(shard)
     begin, end = (len(unique) * edge // count for edge in (number - 1, number))
     return unique.iloc[begin:end]
 

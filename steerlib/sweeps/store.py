@@ -5,22 +5,28 @@ Layout of a store::
     store.json                  format and version
     parts/<name>.parquet        tidy rows, a batch to a file, each row with its ``key``
     clips/<key>.mp3 or .flac    audio of the rows
+    claims/                     which rows a process is making just now
 
 A row's key is the SHA-256 of everything that determines it (`row_key`): a changed setting is another row, and
 an unchanged one is never computed twice. Files are written beside their place, flushed to disk and then
 renamed, clips before the part that mentions them: at any moment a row is there whole or not at all. Several
 processes may append to one store. What is damaged is named in a warning and left out, so that whoever fills
-the store computes those rows again; no part is ever changed or deleted.
+the store computes those rows again; no part is ever changed or deleted. A clip is whole if it has the SHA-256 that
+its row says.
 """
 
+import io
 import json
-import shutil
+import re
+import stat
 import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +36,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
+from filelock import FileLock, Timeout
 
 from steerlib.files import digest, write_whole
 from steerlib.model import versions
@@ -40,6 +47,7 @@ AudioFormat = Literal["mp3", "flac"]
 
 _FORMAT = "steerlib.Store"
 _VERSION = 1
+_KEY = re.compile(r"\w{1,100}")
 _STALE = 3600  # seconds after which a half-written file is taken for the remains of a killed process
 
 
@@ -69,7 +77,7 @@ class Store:
         marker = self.folder / "store.json"
         if marker.is_file():
             _check_marker(marker)
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        elif self.folder.exists() and not self._may_become_one():
             raise ValueError(
                 f"{self.folder} is not a result store: it exists, but has no store.json. Name a new folder"
             )
@@ -85,8 +93,16 @@ class Store:
             content = json.dumps({"format": _FORMAT, "version": _VERSION}, indent=2) + "\n"
             write_whole(marker, content.encode(), durable=True)
         for path in self.folder.rglob(".*.tmp"):
-            if time.time() - path.stat().st_mtime > _STALE:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process has finished it
+                if time.time() - path.stat().st_mtime > _STALE:
+                    path.unlink()
+
+    def _may_become_one(self) -> bool:
+        """Whether the folder is empty, or another process is just making the store."""
+        return self.folder.is_dir() and all(
+            path.name in ("store.json", "parts", "clips", "claims") or path.name.startswith(".store.json.")
+            for path in self.folder.iterdir()
+        )
 
     def read(self) -> pd.DataFrame:
         """All rows that are whole, one per key, sorted by key.
@@ -97,7 +113,7 @@ class Store:
             For each file that is damaged, missing or of another version; its rows are left out.
         """
         parts = sorted((self.folder / "parts").glob("*.parquet"))
-        tables = [table for table in map(_read, parts) if table is not None]
+        tables = _that_agree({path: table for path in parts if (table := _read(path)) is not None})
         if not tables:
             return pd.DataFrame({"key": pd.Series(dtype="str"), "clip": pd.Series(dtype="str")})
         rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
@@ -119,7 +135,8 @@ class Store:
         Parameters
         ----------
         rows : DataFrame
-            With a column ``key``; ``clip`` (path within the store) and ``clip_bytes`` are filled in here.
+            With a column ``key``; ``clip`` (path within the store), ``clip_bytes`` and ``clip_sha256`` are filled
+            in here.
         audio : ndarray, shape (rows, samples), optional
             Mono, in [-1, 1].
         sample_rate : int
@@ -127,13 +144,55 @@ class Store:
         audio_format : {"mp3", "flac"}, default "mp3"
         """
         clips: list[str | None] = [None] * len(rows)
-        sizes = [0] * len(rows)
+        sizes, digests = [0] * len(rows), [""] * len(rows)
         if audio is not None:
             for row, (key, samples) in enumerate(zip(rows["key"], audio, strict=True)):
-                path = self.folder / "clips" / f"{key}.{audio_format}"
-                write_whole(path, _encoder(samples, sample_rate, audio_format), durable=True)
-                clips[row], sizes[row] = f"clips/{path.name}", path.stat().st_size
-        self._append(rows.assign(clip=pd.Series(clips, rows.index, dtype="str"), clip_bytes=sizes))
+                content = _encoded(samples, sample_rate, audio_format)
+                clips[row], sizes[row], digests[row] = (
+                    f"clips/{key}.{audio_format}",
+                    len(content),
+                    digest(content),
+                )
+                write_whole(self.folder / f"clips/{key}.{audio_format}", content, durable=True)
+        clip = pd.Series(clips, rows.index, dtype="str")
+        self._append(rows.assign(clip=clip, clip_bytes=sizes, clip_sha256=digests))
+
+    @contextmanager
+    def claim(self, keys: Iterable[str]) -> Iterator[set[str]]:
+        """Claim rows, so that several processes that fill one store do not make the same rows.
+
+        A claim is a file of keys and a lock beside it, which the system releases when its process ends, however it
+        ends.
+
+        Parameters
+        ----------
+        keys : iterable of str
+
+        Yields
+        ------
+        set of str
+            Those that no other process is making. They are this one's until the block ends.
+        """
+        folder = self.folder / "claims"
+        folder.mkdir(exist_ok=True)
+        own = folder / f"{uuid.uuid4().hex}.json"
+        with ExitStack() as held:
+            with FileLock(folder / "lock"):  # one process at a time looks and claims
+                free = set(keys)
+                for path in folder.glob("*.json"):
+                    lock = FileLock(path.with_suffix(".lock"))
+                    try:
+                        with lock.acquire(timeout=0):  # nobody holds it any more
+                            path.unlink(missing_ok=True)
+                        path.with_suffix(".lock").unlink(missing_ok=True)
+                    except Timeout:
+                        free -= set(json.loads(path.read_text(encoding="utf-8")))
+                if free:
+                    held.enter_context(FileLock(own.with_suffix(".lock")))
+                    held.callback(own.unlink, missing_ok=True)
+                    write_whole(own, json.dumps(sorted(free)).encode())
+            yield free
+        own.with_suffix(".lock").unlink(missing_ok=True)
 
     def _append(self, rows: pd.DataFrame) -> None:
         about = {"format": _FORMAT, "version": _VERSION, "versions": versions()}
@@ -144,11 +203,13 @@ class Store:
         write_whole(path, partial(pq.write_table, table, write_page_checksum=True), durable=True)
 
     def _has_clip(self, rows: pd.DataFrame) -> list[bool]:
-        """Whether the clip of each row, if it should have one, is there in its full size."""
-        sizes = {path.name: path.stat().st_size for path in (self.folder / "clips").iterdir()}
+        """Whether the clip of each row, if it should have one, is there as it was written."""
+        digests = rows["clip_sha256"] if "clip_sha256" in rows else [None] * len(rows)
         whole = [
-            not isinstance(clip, str) or sizes.get(Path(clip).name) == size
-            for clip, size in zip(rows["clip"], rows["clip_bytes"], strict=True)
+            not isinstance(clip, str) or self._is_whole(clip, key, size, sha256)
+            for key, clip, size, sha256 in zip(
+                rows["key"], rows["clip"], rows["clip_bytes"], digests, strict=True
+            )
         ]
         bad = [str(self.folder / clip) for clip, good in zip(rows["clip"], whole, strict=True) if not good]
         if bad:
@@ -159,6 +220,24 @@ class Store:
                 stacklevel=3,
             )
         return whole
+
+    def _is_whole(self, clip: str, key: str, size: int, sha256: str | None) -> bool:
+        if not _KEY.fullmatch(key) or clip not in (f"clips/{key}.mp3", f"clips/{key}.flac"):
+            return False  # a part that somebody else wrote could name any file
+        path = self.folder / clip
+        try:
+            about = path.stat()
+            if not stat.S_ISREG(about.st_mode) or about.st_size != size:
+                return False
+            return not sha256 or pd.isna(sha256) or _sha256(path, about.st_size, about.st_mtime_ns) == sha256
+        except OSError:
+            return False
+
+
+@cache
+def _sha256(path: Path, _size: int, _modified: int) -> str:
+    """Of a file; of one that has not changed it is computed once in a process."""
+    return digest(path.read_bytes())
 
 
 def merge(target: str | Path, sources: Iterable[str | Path]) -> pd.DataFrame:
@@ -193,7 +272,8 @@ def merge(target: str | Path, sources: Iterable[str | Path]) -> pd.DataFrame:
         rows = store.read()
         rows = rows[~rows["key"].isin(known)]
         for clip in rows["clip"].dropna():
-            write_whole(into.folder / clip, partial(shutil.copyfile, store.folder / clip), durable=True)
+            content = (store.folder / clip).read_bytes()
+            write_whole(into.folder / clip, content, durable=True)
         if len(rows):
             into._append(rows)
             known |= set(rows["key"])
@@ -204,7 +284,7 @@ def _check_marker(marker: Path) -> None:
     try:
         content = json.loads(marker.read_text(encoding="utf-8"))
         kind, version = content["format"], content["version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{marker} is damaged ({error}): restore it from another store, or name a new folder"
         ) from error
@@ -220,12 +300,25 @@ def _read(path: Path) -> pa.Table | None:
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
         about = json.loads((table.schema.metadata or {}).get(_FORMAT.encode(), b"{}"))
-        if about.get("version") != _VERSION:
-            raise ValueError(f"it has version {about.get('version')}, not {_VERSION}")
-        if not {"key", "clip", "clip_bytes"} <= set(table.column_names):
-            raise ValueError("it lacks the columns of a store")
+        version = about.get("version") if isinstance(about, dict) else None
+        if version != _VERSION:
+            raise ValueError(f"it has version {version}, not {_VERSION}")
+        columns = {
+            "key": pa.string(),
+            "clip": pa.string(),
+            "clip_bytes": pa.int64(),
+            "clip_sha256": pa.string(),
+        }
+        for name, kind in columns.items():
+            if name in table.column_names:
+                column = table.column(name).cast(kind)
+                table = table.set_column(table.column_names.index(name), name, column)
+            elif name != "clip_sha256":  # parts of the first versions have none
+                raise ValueError("it lacks the columns of a store")
+        if table.column("key").null_count:
+            raise ValueError("it has rows without a key")
         return table
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
         warnings.warn(
             f"{path} cannot be read ({error}): its rows are left out, and made again by the next sweep",
             stacklevel=4,
@@ -233,7 +326,27 @@ def _read(path: Path) -> pa.Table | None:
         return None
 
 
-def _encoder(
-    samples: npt.NDArray[np.float32], rate: int, audio_format: AudioFormat
-) -> Callable[[Path], None]:
-    return lambda path: soundfile.write(path, samples, rate, format=audio_format.upper())
+def _that_agree(tables: Mapping[Path, pa.Table]) -> list[pa.Table]:
+    """The tables whose columns have types that go together, a warning for each of the others."""
+    kinds = Counter(str(table.schema.remove_metadata()) for table in tables.values())
+    agreed, fitting = pa.schema([]), []
+    for path, table in sorted(  # the odd one is the rare one
+        tables.items(), key=lambda item: -kinds[str(item[1].schema.remove_metadata())]
+    ):
+        try:
+            agreed = pa.unify_schemas([agreed, table.schema.remove_metadata()], promote_options="permissive")
+            fitting.append(table)
+        except pa.ArrowException as error:
+            warnings.warn(
+                f"{path} does not go with the other parts ({error}): its rows are left out, and made again by the "
+                "next sweep",
+                stacklevel=3,
+            )
+    return fitting
+
+
+def _encoded(samples: npt.NDArray[np.float32], rate: int, audio_format: AudioFormat) -> bytes:
+    """A clip as a file. In memory, because libsndfile does not report a disk that fills up at its last write."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=audio_format.upper())
+    return file.getvalue()
