@@ -12,14 +12,26 @@ import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
+from filelock import FileLock
 
-__all__ = ["DATA", "cache_folder", "check_name", "digest", "parse_yaml", "read_yaml", "short", "write_whole"]
+__all__ = [
+    "DATA",
+    "cache_folder",
+    "check_name",
+    "compiling",
+    "digest",
+    "parse_yaml",
+    "read_yaml",
+    "short",
+    "write_whole",
+]
 
 _PACKAGE = Path(__file__).resolve().parent
 DATA = _PACKAGE / "data" if (_PACKAGE / "data").is_dir() else _PACKAGE.parent / "data"
@@ -54,6 +66,17 @@ def _cache_compiled_code() -> None:
 
 
 _cache_compiled_code()
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Let one process at a time compile, or load what is compiled.
+
+    Two that compile the same functions at once, as chapters do on a new machine, write files to numba's cache that
+    do not fit together: whoever loads them calls a function that is not there, and crashes.
+    """
+    with FileLock(cache_folder() / "compiling.lock"):
+        yield
 
 
 def digest(content: bytes) -> str:

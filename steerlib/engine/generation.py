@@ -32,6 +32,7 @@ from steerlib.engine.fit import Shape, largest_batch
 from steerlib.engine.plan import Plan
 from steerlib.engine.sampling import Sampling
 from steerlib.engine.workers import side_by_side
+from steerlib.files import compiling
 from steerlib.model import MusicModel
 from steerlib.steering import Steering
 
@@ -195,7 +196,7 @@ def run_tiles(
         clips = plan.run(tiles[number], tick)
         return tiles[number], clips, measure(clips) if measure else None
 
-    if workers > 1:
+    with compiling():  # before workers start
         plan.load(size)
     yield from side_by_side(run, list(map(len, tiles)), workers=workers, label=label)
 

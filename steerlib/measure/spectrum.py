@@ -9,12 +9,14 @@ see `steerlib.measure.audio`. A silent clip is NaN, but has 0 onsets.
 .. [1] D. Temperley. "Music and Probability." MIT Press, 2007, chapter 6: profiles of the Kostka-Payne corpus.
 """
 
+from functools import cache
 from typing import Any
 
 import librosa
 import numpy as np
 import numpy.typing as npt
 
+from steerlib.files import compiling
 from steerlib.measure.audio import ANALYSIS_RATE, FloatArray, Sound, analysis_audio, silent
 
 __all__ = ["band_level", "mode", "onset_rate", "spectral_centroid"]
@@ -125,7 +127,15 @@ def onset_rate(clips: Sound | FloatArray, *, sample_rate: int | None = None) -> 
     return np.array([0.0 if silent(clip) else len(_onsets(clip)) / seconds for clip in audio])
 
 
+@cache
+def _compile_onsets() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, ANALYSIS_RATE).astype(np.float32)
+    with compiling():
+        librosa.onset.onset_detect(y=noise, sr=ANALYSIS_RATE, hop_length=256)
+
+
 def _onsets(clip: FloatArray) -> npt.NDArray[np.integer[Any]]:
+    _compile_onsets()
     return librosa.onset.onset_detect(y=clip, sr=ANALYSIS_RATE, hop_length=256)
 
 
