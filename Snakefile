@@ -42,11 +42,11 @@ INPUTS = [
     if path.is_file()
 ]
 # What one chapter uses beside these: its own module, if it has one; what somebody has measured or recorded, which
-# it shows; and of the workshop, how the pocket model was judged.
+# it shows; and of the workshop, what a row of the model card is.
 OWN = ["steerlib/chapters/__init__.py", "steerlib/chapters/{chapter}.py"]
 ALSO = {
     "engine": ["data/benchmarks/*"],
-    "pocket_model": ["steerlib/pocket/__init__.py", "steerlib/pocket/evaluate.py"],
+    "pocket_model": ["steerlib/pocket/__init__.py", "steerlib/pocket/card.py"],
     "scorecard": ["data/scores/**/*.json"],
 }
 IN_PLACE = Path.cwd() == ROOT

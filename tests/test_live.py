@@ -778,14 +778,14 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content):
         read_recipe(tmp_path / "clip.json")
 
 
-def test_a_recipe_of_other_weights_or_of_rounded_ones_is_read_with_a_warning(tmp_path, tiny_model):
+def test_a_recipe_of_other_weights_or_of_rounded_ones_is_read_with_a_warning(tmp_path, tiny):
     recipe = {
         "format": "steerlib.clip/1", "weights": "0" * 16, "prompt": "a folk song", "seed": 1, "seconds": 2,
         "guidance_scale": 3, "temperature": 1, "top_k": 250, "do_sample": True, "steering": [],
     }  # fmt: skip
     (tmp_path / "clip.json").write_text(json.dumps(recipe), encoding="utf-8")
     with pytest.warns(UserWarning, match="other weights"):
-        read_recipe(tmp_path / "clip.json", model=tiny_model)
+        read_recipe(tmp_path / "clip.json", model=tiny)
     (tmp_path / "clip.json").write_text(json.dumps(recipe | {"exact": False}), encoding="utf-8")
     with pytest.warns(UserWarning, match="small weights"):
         assert read_recipe(tmp_path / "clip.json").seed == 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,58 +25,12 @@ from steerlib.engine.generation import generate
 from steerlib.evidence.stats import auc
 from steerlib.model import load_model
 from steerlib.pocket import geometry, judges
+from steerlib.pocket.card import Figure
 from steerlib.pocket.second import corpus
 from steerlib.pocket.second.captions import LEADS, STYLES
 from steerlib.prompts import load_attribute
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "data" / "pocket"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure.
-
-    Attributes
-    ----------
-    part, name : str
-        What is judged and by which measure.
-    value, low, high : float
-        Estimate and 95 % interval.
-    n : int
-        Clips (or clip pairs) behind it.
-    wanted : float or None
-        The threshold the project set itself; None for what is reported only.
-    higher : bool
-        Whether larger is better.
-    """
-
-    part: str
-    name: str
-    value: float
-    low: float
-    high: float
-    n: int
-    wanted: float | None
-    higher: bool = True
-
-    @property
-    def reached(self) -> bool:
-        """Whether the estimate meets the threshold; without one, true."""
-        if self.wanted is None:
-            return True
-        return self.value >= self.wanted if self.higher else self.value <= self.wanted
-
-    def row(self) -> dict[str, object]:
-        """The figure as a row of the model card."""
-        return {
-            "part": self.part,
-            "figure": self.name,
-            "value": f"{self.value:.3g}",
-            "95 % interval": f"{self.low:.3g} to {self.high:.3g}",
-            "n": self.n,
-            "wanted": "" if self.wanted is None else f"{'≥' if self.higher else '≤'} {self.wanted:g}",
-            "reached": "" if self.wanted is None else "yes" if self.reached else "no",
-        }
 
 
 def _mean(

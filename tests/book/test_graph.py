@@ -88,7 +88,7 @@ def reached(notebook):
 def test_a_change_to_the_commands_the_workshop_or_a_chapters_module_reruns_no_other_chapter(copy):
     apart = ("cli.py", "__main__.py", "sweeps/plans.py", "pocket/lm.py", "chapters/layer_scan.py")
     assert changed(reruns(copy, *(f"steerlib/{name}" for name in apart))) == {"layer_scan"}
-    assert changed(reruns(copy, "steerlib/pocket/evaluate.py")) == {"pocket_model"}
+    assert changed(reruns(copy, "steerlib/pocket/card.py")) == {"pocket_model"}
 
 
 def test_a_change_to_the_library_reruns_every_chapter_and_all_that_a_chapter_imports_is_its_input(copy):

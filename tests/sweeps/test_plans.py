@@ -38,7 +38,7 @@ def write(tmp_path):
         ({"source_layers": "all", "keep_audio": False}, "unknown settings keep_audio, source_layers"),
         ({"vectors": {}}, "unknown settings vectors"),
         ({"temperature": 0}, "temperature must be a positive number"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be a whole number from 1"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(write, change, message):

@@ -1,0 +1,55 @@
+"""A row of the pocket model's card, as ``data/pocket/evaluation.json`` keeps it.
+
+Apart from `evaluate`, so that the chapter that shows the card does not depend on the workshop.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["Figure"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure.
+
+    Attributes
+    ----------
+    part, name : str
+        What is judged and by which measure.
+    value, low, high : float
+        Estimate and 95 % interval.
+    n : int
+        Clips (or clip pairs) behind it.
+    wanted : float or None
+        The threshold the project set itself; None for what is reported only.
+    higher : bool
+        Whether larger is better.
+    """
+
+    part: str
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    wanted: float | None
+    higher: bool = True
+
+    @property
+    def reached(self) -> bool:
+        """Whether the estimate meets the threshold; without one, true."""
+        if self.wanted is None:
+            return True
+        return self.value >= self.wanted if self.higher else self.value <= self.wanted
+
+    def row(self) -> dict[str, object]:
+        """The figure as a row of the model card."""
+        return {
+            "part": self.part,
+            "figure": self.name,
+            "value": f"{self.value:.3g}",
+            "95 % interval": f"{self.low:.3g} to {self.high:.3g}",
+            "n": self.n,
+            "wanted": "" if self.wanted is None else f"{'≥' if self.higher else '≤'} {self.wanted:g}",
+            "reached": "" if self.wanted is None else "yes" if self.reached else "no",
+        }
