@@ -152,7 +152,7 @@ def frechet_table(
                 "fad": interval.estimate,
                 "fad_low": interval.low,
                 "fad_high": interval.high,
-                "fad_infinity": frechet_infinity(pairs[:, 0], pairs[:, 1]),
+                "fad_infinity": frechet_infinity(pairs[:, 0], pairs[:, 1], paired=True),
                 "n": interval.n,
             }
         )

@@ -49,7 +49,13 @@ def frechet_distance(evaluated: npt.ArrayLike, reference: npt.ArrayLike) -> floa
 
 
 def frechet_infinity(
-    evaluated: npt.ArrayLike, reference: npt.ArrayLike, *, sizes: int = 8, draws: int = 8, seed: int = 0
+    evaluated: npt.ArrayLike,
+    reference: npt.ArrayLike,
+    *,
+    paired: bool = False,
+    sizes: int = 8,
+    draws: int = 8,
+    seed: int = 0,
 ) -> float:
     """Fréchet distance extrapolated to infinitely many samples [2]_.
 
@@ -61,6 +67,9 @@ def frechet_infinity(
     ----------
     evaluated, reference : array_like, shape (rows, D) or (clips, windows, D)
         With three axes whole clips are drawn, since the windows of one clip are no independent samples.
+    paired : bool, default False
+        Row (or clip) i of both sets belongs to the same prompt, so both are cut to the same prompts. Cut to
+        different ones, smaller sets would differ by their prompts too, and the line would be read off too low.
     sizes : int
         How many fractions.
     draws : int
@@ -94,14 +103,19 @@ def frechet_infinity(
         )
     if sizes < 2 or draws < 1:
         raise ValueError(f"need at least 2 sizes and 1 draw, got sizes={sizes} and draws={draws}")
+    if paired and len(x) != len(y):
+        raise ValueError(f"paired sets have one row for each prompt, got {len(x)} and {len(y)}")
     rng = np.random.default_rng(seed)
     inverse = np.linspace(1, 1 / smallest, sizes)
     distances = []
     for fraction in 1 / inverse:
-        parts = [
-            [s[rng.permutation(len(s))[: int(np.ceil(fraction * len(s)))]] for s in (x, y)]
-            for _ in range(draws)
-        ]
+        parts = []
+        for _ in range(draws):
+            first = rng.permutation(len(x))
+            orders = first, first if paired else rng.permutation(len(y))
+            parts.append(
+                [s[order[: int(np.ceil(fraction * len(s)))]] for s, order in zip((x, y), orders, strict=True)]
+            )
         flat = [[s.reshape(-1, dimensions) for s in pair] for pair in parts[: 1 if fraction == 1 else draws]]
         distances.append(np.mean([_frechet(a, b) for a, b in flat]))
     return float(np.polyfit(inverse, distances, 1)[1])

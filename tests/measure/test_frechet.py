@@ -48,6 +48,19 @@ def test_windows_of_a_clip_are_drawn_together(rng):
     assert abs(by_clip) < 0.5 * by_window
 
 
+def test_prompts_that_two_sets_share_do_not_pull_the_extrapolation_below_zero(rng):
+    paired, apart = [], []
+    for repeat in range(20):  # truth 0: 24 prompts, whose share of the variance is 0.8
+        prompts = rng.normal(0, 0.8**0.5, size=(24, 1, 8))
+        x, y = (prompts + rng.normal(0, 0.2**0.5, size=(24, 4, 8)) for _ in range(2))
+        paired.append(measure.frechet_infinity(x, y, paired=True, seed=repeat))
+        apart.append(measure.frechet_infinity(x, y, seed=repeat))
+    assert np.mean(apart) < -0.2
+    assert abs(np.mean(paired)) < 0.1
+    with pytest.raises(ValueError, match="one row for each prompt"):
+        measure.frechet_infinity(x, y[:20], paired=True)
+
+
 def test_fewer_rows_than_dimensions_are_refused(rng):
     with pytest.raises(ValueError, match="8 rows for 8 dimensions"):
         measure.frechet_distance(rng.normal(size=(8, 8)), rng.normal(size=(50, 8)))
