@@ -254,7 +254,7 @@ def test_every_replica_has_a_folder_of_its_own(tmp_path):
 def test_the_text_encoder_learns_words_from_their_neighbours(tmp_path):
     lm.train_text(tmp_path, steps=60, clips=400, batch=16)
     words = [json.loads(line) for line in (tmp_path / "text" / "log.jsonl").read_text().splitlines()]
-    assert words[-1]["loss"] < words[0]["loss"] - 0.4
+    assert words[-1]["loss"] < words[0]["loss"] - 1
     again = T5EncoderModel.from_pretrained(tmp_path / "text")
     assert not hasattr(again, "head") and again.config.num_layers == 2
 

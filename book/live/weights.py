@@ -65,7 +65,7 @@ def describe(model: Path) -> dict[str, Any]:
         "config": read(model / "config.json"),
         "generation": read(model / "generation_config.json"),
         "tokenizer": {key: tokenizer[key] for key in ("normalizer", "post_processor", "padding", "model")},
-        "textLength": min(int(settings["model_max_length"]), 64),  # as steerlib.models.text_length_of
+        "textLength": min(int(settings["model_max_length"]), 64),  # as MusicModel.text_length
         "vocabulary": vocabulary.read_text(encoding="utf-8").split() if vocabulary.is_file() else [],
     }
 

@@ -1,4 +1,4 @@
-// The A/B grid of steerlib.listen; what fetches the clips is listen.load.js. The first cell chosen is A, the second
+// The A/B grid of steerlib.page.players; what fetches the clips is players.load.js. The first cell chosen is A, the second
 // B; each further one takes the place of the one that is not playing. A change of cell, of prompt, or from A to B
 // carries on at the same position in the other clip.
 document.querySelectorAll('[data-grid="{IDENTITY}"]:not([data-ready])').forEach(function (root) {

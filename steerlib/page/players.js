@@ -1,4 +1,4 @@
-// The λ slider of steerlib.listen; what fetches the clips is listen.load.js.
+// The λ slider of steerlib.page.players; what fetches the clips is players.load.js.
 // In the template, data-lm-suppress-shortcuts keeps JupyterLab from taking the arrow keys and the space bar.
 document.querySelectorAll('[data-slider="{IDENTITY}"]:not([data-ready])').forEach(function (root) {
   var one = function (selector) { return root.querySelector(selector); };

@@ -4,7 +4,7 @@ SteerLive.part(function (live) {
   'use strict';
 
   const UNKNOWN_PENALTY = 10; // below the least probable piece, as in the tokenizers library
-  const WORD = /[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu; // as steerlib.models has it
+  const WORD = /[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu; // as steerlib.model has it
 
   live.Tokenizer = class {
     /**
