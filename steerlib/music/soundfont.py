@@ -5,8 +5,11 @@ overrides it (SoundFont 2.04, section 8.1.2, number 58, overridingRootKey). TimG
 piano's A3 (220 Hz) sounds 14 semitones too high, the violin's 10. So a copy of the file is written in which each
 sample's header says what the instrument says.
 
-Format: RIFF; in its ``pdta`` list, ``shdr`` has records of 46 bytes (root key at byte 40), ``inst`` of 22, ``ibag``
-and ``igen`` of 4.
+It also reads up to a few points past the end of a sample whose loop ends there, which is whatever lies in memory: a
+click, and another one in each process. So the copy carries the loop on for some points behind such a sample.
+
+Format: RIFF; in its ``pdta`` list, ``shdr`` has records of 46 bytes (start, end and the loop's start and end at byte
+20, in points of 2 bytes; root key at byte 40), ``inst`` of 22, ``ibag`` and ``igen`` of 4.
 """
 
 import struct
@@ -20,6 +23,7 @@ from steerlib.files import cache_folder, digest, write_whole
 __all__ = ["tuned_soundfont"]
 
 _SAMPLE, _ROOT = 53, 58  # generators
+_BEHIND = 8  # points after a loop; the format has at least 46 empty ones behind each sample
 
 
 @cache
@@ -44,19 +48,21 @@ def tuned_soundfont(source: str | Path | None = None) -> Path:
     return target
 
 
-def _tuned(content: bytes) -> bytes:
+def _tuned(original: bytes) -> bytes:
+    content = bytearray(original)
     begin = content.index(b"pdta") + 4  # TimGM6mb's pdta list is the last of the file
     chunks: dict[bytes, bytearray] = {}
     at = begin
     while at + 8 <= len(content):
         size = struct.unpack_from("<I", content, at + 4)[0]
-        chunks[content[at : at + 4]] = bytearray(content[at + 8 : at + 8 + size])
+        chunks[bytes(content[at : at + 4])] = content[at + 8 : at + 8 + size]
         at += 8 + size + size % 2
     generators, headers = chunks[b"igen"], chunks[b"shdr"]
     bags = [start for start, _ in struct.iter_unpack("<HH", chunks[b"ibag"])]
     firsts = [bag for _, bag in struct.iter_unpack("<20sH", chunks[b"inst"])]
     end, made = headers[-46:], {}  # the last record ends the list
     del headers[-46:]
+    _carry_loops_on(content, headers)
     for first, last in zip(firsts, firsts[1:], strict=False):
         common: dict[int, tuple[int, int]] = {}  # an instrument's first zone, without a sample, holds for all
         for bag in range(first, last):
@@ -83,7 +89,17 @@ def _tuned(content: bytes) -> bytes:
         name + struct.pack("<I", len(chunk)) + bytes(chunk) + b"\0" * (len(chunk) % 2)
         for name, chunk in chunks.items()
     )
-    head = bytearray(content[: begin - 4])
+    head = content[: begin - 4]
     struct.pack_into("<I", head, len(head) - 4, len(pdta))
     struct.pack_into("<I", head, 4, len(head) + len(pdta) - 8)
     return bytes(head) + pdta
+
+
+def _carry_loops_on(content: bytearray, headers: bytearray) -> None:
+    points = memoryview(content)[content.index(b"smpl") + 8 :]
+    for record in range(0, len(headers), 46):
+        _, stop, loop, loop_end = struct.unpack_from("<4I", headers, record + 20)
+        for at in range(stop, loop_end + _BEHIND):
+            same = loop + (at - loop) % (loop_end - loop)
+            points[2 * at : 2 * at + 2] = points[2 * same : 2 * same + 2]
+        struct.pack_into("<I", headers, record + 24, max(stop, loop_end + _BEHIND))
