@@ -249,7 +249,7 @@ def jaccard(
     Returns
     -------
     DataFrame, shape (labels, clusters)
-        Jaccard index, |both| / |either|, between 0 and 1. Column names are "cluster 0" and on.
+        Jaccard index, ``|both| / |either|``, between 0 and 1. Column names are "cluster 0" and on.
     """
     names = _class_names(activations, labels)
     kinds, truth = np.unique(names, return_inverse=True)

@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -10,12 +11,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def launch():
-    spec = importlib.util.spec_from_file_location("launch", ROOT / "book" / "_ext" / "launch.py")
+def extension(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "book" / "_ext" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def launch():
+    return extension("launch")
 
 
 @pytest.fixture
@@ -137,3 +142,69 @@ def test_a_book_with_that_page_and_without_the_model_is_not_built(live, tmp_path
 def test_other_books_and_other_forms_of_it_get_no_engine(live, tmp_path, settings):
     live.copy_engine(application(tmp_path, **settings), None)
     assert not (tmp_path / "pages").exists()
+
+
+GLOSSARY = """# Glossary
+
+```{glossary}
+residual stream
+  What runs through.
+
+beats per minute
+BPM
+  Tempo.
+
+check
+  Part of a claim.
+```
+"""
+
+
+def page_with_terms(tmp_path, text):
+    """The HTML of a page built beside a small glossary."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "glossary.md").write_text(GLOSSARY)
+    (tmp_path / "page.md").write_text(text)
+    (tmp_path / "index.md").write_text("# I\n\n```{toctree}\nbook/glossary\npage\n```\n")
+    (tmp_path / "conf.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
+        "extensions = ['myst_parser', 'terms']\nroot_doc = 'index'\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", str(tmp_path), str(tmp_path / "out")], check=True
+    )
+    return (tmp_path / "out" / "page.html").read_text()
+
+
+def test_the_first_use_of_a_term_links_to_the_glossary_and_later_ones_do_not(tmp_path):
+    html = page_with_terms(
+        tmp_path,
+        "# Of the residual stream\n\nThe `BPM` of Residual streams.\n\nA residual stream has no BPM, BPMs: check.\n",
+    )
+    assert html.count("glossary.html#term-residual-stream") == 1
+    assert ">Residual streams</span></a>" in html  # not the heading's, and the plural too
+    assert html.count("glossary.html#term-BPM") == 1  # not the one in code
+    assert "term-check" not in html  # an everyday word
+
+
+def test_the_reference_knows_which_chapter_uses_a_name(tmp_path):
+    cells = [
+        {"cell_type": "code", "source": ["x = sl.sweep(model)\n"]},
+        {"cell_type": "markdown", "source": "sl.tempo"},
+    ]
+    (tmp_path / "one.ipynb").write_text(json.dumps({"cells": cells}))
+    reference = extension("reference")
+    assert reference.used_in("steerlib.sweep", tmp_path) == ["one"]
+    assert reference.used_in("steerlib.tempo", tmp_path) == []  # only said in words
+
+
+def test_every_module_with_public_names_is_in_the_reference():
+    names = extension("reference").public_modules()
+    assert {"steerlib.steering", "steerlib.evidence.stats"} <= set(names)
+    assert not any("chapters" in name or "pocket" in name for name in names)
+
+
+def test_footnotes_of_docstrings_become_text():
+    lines = ["See [1]_.", "", ".. [1] A paper,", "       its end.", "", "    code"]
+    extension("reference").plain_footnotes(None, "", "", None, None, lines)
+    assert lines == ["See [1].", "", "[1] A paper,", "its end.", "", "    code"]
