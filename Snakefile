@@ -29,7 +29,11 @@ RUN = ROOT / "book" / "run.py"
 JUPYTER_BOOK = Path(sys.executable).parent / "jupyter-book"
 PROSE = [
     path.relative_to(ROOT).as_posix()
-    for path in [ROOT / "_config.yml", ROOT / "_toc.yml", *sorted((ROOT / "book").rglob("*"))]
+    for path in [
+        *(ROOT / "_config.yml", ROOT / "_toc.yml"),
+        *sorted((ROOT / "book").rglob("*")),
+        *sorted((ROOT / "data" / "examples").iterdir()),  # which a page prints
+    ]
     if path.is_file() and "chapters" not in path.parts and "__pycache__" not in path.parts
 ]
 # What every chapter uses: the library but for its commands, its workshop and the modules of single chapters.
@@ -102,7 +106,7 @@ if not IN_PLACE:
         output:
             "{path}",
         wildcard_constraints:
-            path="_config.yml|_toc.yml|book/(?!chapters/).+",
+            path="_config.yml|_toc.yml|book/(?!chapters/).+|data/examples/.+",
         shell:
             "cp {input:q} {output:q}"
 
@@ -142,6 +146,7 @@ rule book:
     input:
         chapters=expand("book/chapters/{chapter}.ipynb", chapter=CHAPTERS),
         prose=PROSE,
+        library=[path.as_posix() for path in sorted((ROOT / "steerlib").rglob("*.py"))],  # the reference prints it
         live=rules.live.input,
     output:
         touch("_build/html/.complete"),

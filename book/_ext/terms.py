@@ -11,13 +11,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
-_NOT_LINKED = {
-    "check",
-    "interval",
-    "layer",
-    "profile",
-    "way",
-}  # everyday words; `{term}` links them where it helps
+_NOT_LINKED = {"check", "interval", "layer", "profile"}  # everyday words; `{term}` links them where it helps
 _PAGES_WITHOUT = ("book/glossary", "book/references", "book/reference/")
 _LEAVE = (
     nodes.title, nodes.literal, nodes.literal_block, nodes.reference, nodes.table, nodes.math, nodes.raw,

@@ -1,4 +1,4 @@
-"""Second judges that no network made: tempo, brightness and loudness by rule, and what two judges say together.
+"""Second judges that no network made: tempo and cutoff by rule, and what two judges say together.
 
 Conventions. One value a clip, NaN for *cannot tell*, by a rule that is stated at the function. Measured at
 `ANALYSIS_RATE`; see `steerlib.measure.audio`.
@@ -93,7 +93,7 @@ def cutoff(clips: Sound | FloatArray, *, sample_rate: int | None = None) -> Floa
     The spectrum in quarter octaves is taken to be the mean of 40 composed clips before their filter, times the
     response of a second-order Butterworth filter, with the lift of treble that `music.corpus.render` gives to bright
     clips; the cutoff with the least squared error in dB is the answer. What plays differs from clip to clip, so single
-    clips are wrong by a fraction of an octave; the chapter *Judges* measures it.
+    clips are wrong by a fraction of an octave.
 
     *Cannot tell* (NaN): silence, or a best fit at either end of the range, 400 to 9000 Hz.
 
