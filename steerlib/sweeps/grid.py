@@ -35,7 +35,7 @@ from steerlib.files import short
 from steerlib.measure.registry import CHECKPOINTS, METRICS, VERSIONS, Metric
 from steerlib.measure.rhythm import checkpoint_path, tempo
 from steerlib.model import MusicModel, check_shape
-from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering
+from steerlib.steering import Branches, Positions, Site, Steering, SteeringVector, Steps, active_steering
 from steerlib.sweeps.store import AudioFormat, Store, row_key
 
 __all__ = ["BASELINE", "Grid", "Strategy", "check", "cost", "shard_of", "sweep", "sweep_cells"]
@@ -43,7 +43,7 @@ __all__ = ["BASELINE", "Grid", "Strategy", "check", "cost", "shard_of", "sweep",
 Strategy = Literal["one_to_all", "all_to_all", "one_to_one"]
 
 _DEFAULT_METRICS = ("bpm", "centroid", "onset_rate")
-_COLUMNS = ["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site"]
+_COLUMNS = ["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site", "positions"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Grid:
     strategy : {"one_to_all", "all_to_all", "one_to_one"}
         The source layer's direction into every block, each block's own, or the source layer's into its own
         block alone (paper A section 3.3).
-    steps, branches, site, preserve_norm
+    steps, branches, site, preserve_norm, positions
         See `Steering`.
     """
 
@@ -73,6 +73,7 @@ class Grid:
     branches: Branches = "both"
     site: Site = "residual"
     preserve_norm: bool = False
+    positions: Positions = "all"
 
     def steerings(self, model: MusicModel) -> list[tuple[str | None, int | None, float, Steering | None]]:
         """(attribute, source layer, multiplier, Steering or None for the baseline) for every setting.
@@ -97,7 +98,7 @@ class Grid:
         if self.strategy == "all_to_all" and self.layers is not None:
             raise ValueError("strategy 'all_to_all' takes each block's own direction: leave layers None")
         settings: dict[str, Any] = {
-            name: getattr(self, name) for name in ("steps", "branches", "site", "preserve_norm")
+            name: getattr(self, name) for name in ("steps", "branches", "site", "preserve_norm", "positions")
         }
         steerings: list[tuple[str | None, int | None, float, Steering | None]] = []
         for attribute, vector in self.vectors.items():
@@ -123,7 +124,8 @@ class Grid:
         ]
         names = ["attribute", "source_layer", "multiplier", "prompt_id", "prompt", "seed", "steering"]
         table = pd.DataFrame(records, columns=names).astype({"attribute": "str", "source_layer": "Int64"})
-        return table.assign(strategy=self.strategy, steps=self.steps, branches=self.branches, site=self.site)
+        where = {name: getattr(self, name) for name in ("strategy", "steps", "branches", "site", "positions")}
+        return table.assign(**where)
 
 
 BASELINE = Grid({}, ())
@@ -175,7 +177,7 @@ def sweep(
     DataFrame
         One row per cell, in the order of grids, vectors, layers, multipliers (ascending), prompts and seeds.
         Columns attribute, strategy, source_layer (Int64, NA for All-to-All), multiplier, steps, branches,
-        site, prompt_id, prompt, seed, one for each metric, clip (path within the store, NA if not kept) and
+        site, positions, prompt_id, prompt, seed, one for each metric, clip (path within the store, NA if not kept) and
         key. Rows of the baseline share their clip and key.
 
     Raises
@@ -438,7 +440,8 @@ def _content(steering: Steering) -> dict[str, Any]:
         "site": steering.site,
         "preserve_norm": steering.preserve_norm,
     }
-    return content if steering.schedule is None else content | {"schedule": steering.schedule}
+    optional = {"schedule": (steering.schedule, None), "positions": (steering.positions, "all")}  # keys of old rows stay
+    return content | {name: value for name, (value, default) in optional.items() if value != default}
 
 
 def _join(cells: pd.DataFrame, stored: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
