@@ -422,7 +422,8 @@ class Steering:
         TypeError
             If the model is not a MusicGen.
         ValueError
-            If the vector does not fit the model, or the model has no such positions; during a pass, if `branches` cannot be told apart.
+            If the vector does not fit the model, or the model has no such positions; during a pass, if `branches`
+            cannot be told apart.
         """
         network = network_of(model)
         stack = decoder_stack(network)

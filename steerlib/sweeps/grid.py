@@ -440,7 +440,8 @@ def _content(steering: Steering) -> dict[str, Any]:
         "site": steering.site,
         "preserve_norm": steering.preserve_norm,
     }
-    optional = {"schedule": (steering.schedule, None), "positions": (steering.positions, "all")}  # keys of old rows stay
+    # left out at their defaults, so that rows made before there were these fields keep their keys
+    optional = {"schedule": (steering.schedule, None), "positions": (steering.positions, "all")}
     return content | {name: value for name, (value, default) in optional.items() if value != default}
 
 

@@ -76,18 +76,18 @@ def test_greedy_tokens_follow_a_melody_as_in_transformers(tiny, make, rng):
         {"preserve_norm": True},
         {"positions": "prefix"},
         {"positions": "audio"},
-        {"positions": "audio", "steps": "first"},
+        {"positions": "audio", "steps": "first", "multiplier": 9.0},  # the start token alone takes a strong push
         {"positions": "prefix", "site": "attention", "preserve_norm": True, "branches": "conditional"},
         {"site": "attention", "preserve_norm": True, "steps": "first", "branches": "conditional"},
     ],
     ids=str,
 )
 def test_steered_greedy_tokens_are_those_of_hooks_in_transformers(tiny, make, vector, settings):
-    plain = make(sampling=GREEDY)
-    with vector.apply(tiny, 0.7, **settings):
+    plain, settings = make(sampling=GREEDY), {"multiplier": 0.7} | settings
+    with vector.apply(tiny, **settings):
         expected = transformers_tokens(tiny)
         inside = make(sampling=GREEDY)
-    row_by_row = make(sampling=GREEDY, steering=Steering(vector, 0.7, **settings))
+    row_by_row = make(sampling=GREEDY, steering=Steering(vector, **settings))
     assert np.array_equal(inside.tokens, expected)
     assert np.array_equal(row_by_row.tokens, expected)
     assert not np.array_equal(expected, plain.tokens)
