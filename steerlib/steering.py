@@ -40,6 +40,7 @@ __all__ = [
     "active_steering",
     "add_direction",
     "check_positions",
+    "kappa",
 ]
 
 Steps = Literal["all", "first"]
@@ -458,6 +459,26 @@ def check_positions(model: Any, positions: Positions) -> None:
             "positions='prefix', but this model reads its prompt through cross-attention: its decoder's sequence has "
             "no prefix. Use a MusicGen-Melody model, or positions='all'"
         )
+
+
+def kappa(steering: Sequence[Steering], norms: Tensor) -> float:
+    """Strength of a push that means the same on every model: κ = Σ over blocks of ‖λΔ‖ / ‖h‖.
+
+    What is added at each block as a share of the residual stream there, summed because the stream keeps what was
+    added. For one steering it grows with the size of λ. In the steps and branches in which it acts, its schedule
+    left aside. Used by every sweep, for its column ``kappa``.
+
+    Parameters
+    ----------
+    steering : sequence of Steering
+        What acts together; none is 0.
+    norms : Tensor, shape (layers,)
+        Length of the stream after each block, from `steerlib.activations.stream_norms`.
+    """
+    if not steering:
+        return 0.0
+    total = torch.stack([each.deltas(len(norms)) for each in steering]).sum(dim=0)
+    return float((total.norm(dim=1) / norms).sum())
 
 
 def add_direction(hidden: Tensor, delta: Tensor, *, preserve_norm: bool = False) -> Tensor:
