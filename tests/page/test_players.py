@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from steerlib.page.players import ab_grid, lambda_slider, player, players, write_mp3
+from steerlib.page.players import ab_grid, lambda_slider, player, players
+from steerlib.page.sound import write_mp3
 from steerlib.page.style import PALETTE
 
 RATE = 16000
