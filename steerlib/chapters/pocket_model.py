@@ -58,7 +58,7 @@ def training_logs() -> dict[str, pd.DataFrame]:
 
 def training_curves(logs: dict[str, pd.DataFrame]) -> None:
     """How the five trainings went."""
-    for ax, (stage, column, title) in zip(figures.panels(2, 4, size=(2.75, 2.2)), _CURVES, strict=True):
+    for ax, (stage, column, title) in zip(figures.panels(4, 2, size=(4.4, 2.4)), _CURVES, strict=True):
         curve = logs[stage].reindex(columns=["step", column]).dropna()
         ax.plot(curve["step"], curve[column], color="#0072B2")
         ax.set(xlabel="step")

@@ -14,24 +14,52 @@ Used by every chapter; the slider goes with paper A's Figure 5, whose horizontal
 """
 
 import html
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from IPython.display import HTML
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from steerlib.files import digest
 from steerlib.page import sound
-from steerlib.page.style import PALETTE, number, pole_colour, signed
+from steerlib.page.style import PALETTE, css, number, pole_colour, signed
 
-__all__ = ["ab_grid", "lambda_slider", "player", "players"]
+__all__ = ["Curve", "ab_grid", "lambda_slider", "player", "players"]
 
-_STYLE, _SLIDER, _SLIDER_SCRIPT, _GRID, _GRID_SCRIPT, _LOAD = (
+_STYLE, _ROW, _SLIDER, _SLIDER_SCRIPT, _CURVES, _GRID, _GRID_SCRIPT, _LOAD = (
     Path(__file__).with_suffix(suffix).read_text(encoding="utf-8").rstrip()
-    for suffix in (".css", ".html", ".js", ".grid.html", ".grid.js", ".load.js")
+    for suffix in (".css", ".row.js", ".html", ".js", ".curves.js", ".grid.html", ".grid.js", ".load.js")
 )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A measure against λ, to be drawn under a slider.
+
+    Parameters
+    ----------
+    name, unit : str
+        What was measured.
+    multipliers : sequence of float
+        The λ of the points: those of the slider.
+    mean, low, high : sequence of float
+        Value at each, and the ends of its 95 % interval. NaN is left out.
+    worse : collection of float
+        The λ at which this measure is shown to be worse than without steering; they are shaded.
+    """
+
+    name: str
+    unit: str
+    multipliers: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    worse: Collection[float] = ()
 
 
 def player(
@@ -40,7 +68,7 @@ def player(
     *,
     label: str,
     equal_loudness: bool = True,
-    spectrogram: bool = False,
+    spectrogram: bool = True,
     folder: str | Path = "audio",
     embed: bool | None = None,
 ) -> HTML:
@@ -56,8 +84,8 @@ def player(
         What is heard: shown above the player and read out by screen readers.
     equal_loudness : bool, default True
         Bring the clip to the book's common loudness.
-    spectrogram : bool, default False
-        Show a mel spectrogram below the player.
+    spectrogram : bool, default True
+        Show a mel spectrogram, in which a press goes to that place in the music.
     folder : path-like, default "audio"
         Where the MP3 goes, relative to the working directory, which is the notebook's folder.
     embed : bool or None, default None
@@ -91,7 +119,7 @@ def players(
     *,
     label: str = "",
     equal_loudness: bool = True,
-    spectrogram: bool = False,
+    spectrogram: bool = True,
     folder: str | Path = "audio",
     embed: bool | None = None,
 ) -> HTML:
@@ -123,18 +151,30 @@ def players(
     sources = sound.sources(sounds, sample_rate, folder=folder, embed=embed)
     pictures = sound.pictures(sounds, sample_rate, folder=folder, embed=embed) if spectrogram else {}
     boxes = []
-    for name in sounds:
-        text = html.escape(name)
-        picture = _image(pictures[name], name, len(sounds[name]) / sample_rate) if spectrogram else ""
+    for name, samples in sounds.items():
+        text, seconds = html.escape(name), len(samples) / sample_rate
+        picture = _image(pictures[name], name, seconds) if spectrogram else ""
         boxes.append(
-            f'<figure class="sl-player"><figcaption>{text}</figcaption>'
+            f'<figure class="sl-player" data-seconds="{seconds:.3f}"><figcaption>'
+            f'<span class="sl-title">{text}</span> <small class="sl-time">{seconds:.1f} s</small></figcaption>'
             f'<audio controls preload="none" src="{sources[name]}" aria-label="{text}"></audio>'
-            f"{picture}</figure>"
+            '<div class="sl-live" hidden><button type="button" class="sl-play" data-lm-suppress-shortcuts="true" '
+            f'aria-label="Play or pause: {text}"></button>'
+            f'<div class="sl-seek" role="slider" tabindex="0" aria-label="Position in: {text}" aria-valuemin="0" '
+            f'aria-valuemax="{seconds:.1f}" aria-valuenow="0" data-lm-suppress-shortcuts="true">{picture}<i></i></div>'
+            "</div></figure>"
         )
     head = f'<p class="sl-label">{html.escape(label)}</p>' if label else ""
     kind = "sl-one" if len(boxes) == 1 else "sl-many"
-    row = f'<div class="sl-row">{"".join(boxes)}</div>'
-    return HTML(f'<div class="sl-listen {kind}"><style>{_STYLE}</style>{head}{row}</div>')
+    guess = (
+        '<p hidden><button type="button" class="sl-guess" aria-pressed="false">Hide the titles</button></p>'
+    )
+    return HTML(
+        f'<div class="sl-listen {kind}" data-players role="group" aria-label="{html.escape(label or "Clips")}">'
+        f'<style>{_STYLE}</style>{head}<div class="sl-row">{"".join(boxes)}</div>'
+        f'{guess if len(boxes) > 1 else ""}<p class="sl-error" role="alert" hidden></p>'
+        f"<script>{_script(_ROW)}</script></div>"
+    )
 
 
 def lambda_slider(
@@ -145,8 +185,9 @@ def lambda_slider(
     readouts: Mapping[str, Sequence[float]] | None = None,
     poles: tuple[str, str] | None = None,
     colours: tuple[str, str] | None = None,
+    curves: Sequence[Curve] = (),
     equal_loudness: bool = True,
-    spectrogram: bool = False,
+    spectrogram: bool = True,
     folder: str | Path = "audio",
     embed: bool | None = None,
 ) -> HTML:
@@ -171,6 +212,8 @@ def lambda_slider(
         Names of the (positive, negative) ends, such as ``("fast", "slow")``.
     colours : tuple of str, optional
         CSS colours of the (positive, negative) ends; by default the book's colours of these poles.
+    curves : sequence of Curve, optional
+        Drawn below the slider, a point under each stop; a press on a point plays its clip.
     equal_loudness, spectrogram, folder, embed
         As in `players`.
 
@@ -181,7 +224,8 @@ def lambda_slider(
     Raises
     ------
     ValueError
-        As `players`; also for a multiplier that is not finite, or a readout without one value for each clip.
+        As `players`; also for a multiplier that is not finite, a readout without one value for each clip, or a
+        curve over other multipliers.
     OSError
         If the folder cannot be written to.
 
@@ -193,6 +237,9 @@ def lambda_slider(
     """
     given = [float(multiplier) for multiplier in clips]
     _check_multipliers(given, "slider")
+    for curve in curves:
+        if sorted(curve.multipliers) != sorted(given):
+            raise ValueError(f"curve {curve.name!r} has the λ {list(curve.multipliers)}, the slider {given}")
     measured = _measured(readouts or {}, len(given))
     sounds = sound.levelled(clips, sample_rate, equal_loudness=equal_loudness)
     sources = sound.sources(sounds, sample_rate, folder=folder, embed=embed)
@@ -206,7 +253,7 @@ def lambda_slider(
         multiplier, key = given[index], keys[index]
         values = measured[index].values()
         spoken = ", ".join([_setting(multiplier, ends), *values])
-        data = {"lambda": signed(multiplier), "values": "|".join(values)}
+        data = {"lambda": signed(multiplier), "values": "|".join(values)} | _length(sounds[key], sample_rate)
         items.append(_item(data, spoken, sources[key], label))
         if spectrogram:
             images.append(_image(pictures[key], f"{label}, {spoken}", len(sounds[key]) / sample_rate))
@@ -215,7 +262,9 @@ def lambda_slider(
     start = min(range(len(multipliers)), key=lambda index: abs(multipliers[index]))
     numbered = _numbered_ticks(len(multipliers), start)
     positive, negative = ends
-    positive_colour, negative_colour = colours or (pole_colour(positive, True), pole_colour(negative, False))
+    positive_colour, negative_colour = colours or map(
+        css, (pole_colour(positive, True), pole_colour(negative, False))
+    )
     parts = {
         "COLOUR_POSITIVE": html.escape(positive_colour),
         "COLOUR_NEGATIVE": html.escape(negative_colour),
@@ -228,8 +277,9 @@ def lambda_slider(
             for index, multiplier in enumerate(multipliers)
         ),
         "PICTURES": "".join(images),
+        "CURVES": _curves(curves),
     }
-    return _widget(_SLIDER, _SLIDER_SCRIPT, label, items, parts)
+    return _widget(_SLIDER, _SLIDER_SCRIPT.replace("{CURVES_SCRIPT}", _CURVES), label, items, parts)
 
 
 def ab_grid(
@@ -313,7 +363,8 @@ def ab_grid(
         colour = PALETTE["baseline"] if multiplier == 0 else pole_colour(pole, multiplier > 0)
         return (
             f'<td role="gridcell"><button type="button" class="sl-cell" data-lm-suppress-shortcuts="true" '
-            f'tabindex="{0 if first else -1}" style="--sl-pole:{colour}"><i></i><small></small><b></b></button></td>'
+            f'tabindex="{0 if first else -1}" style="--sl-pole:{css(colour)}"><i></i><small></small><b></b></button>'
+            "</td>"
         )
 
     def row(attribute: str) -> str:
@@ -366,6 +417,34 @@ def _item(data: Mapping[str, str], spoken: str, source: str, label: str) -> str:
     )
 
 
+def _script(script: str) -> str:
+    return script.replace("{LOAD}", _LOAD)
+
+
+def _length(samples: NDArray[np.float32], sample_rate: int) -> dict[str, str]:
+    return {"seconds": f"{len(samples) / sample_rate:.3f}"}
+
+
+def _curves(curves: Sequence[Curve]) -> str:
+    """What the slider's script draws, in the order of the slider's stops."""
+    if not curves:
+        return ""
+    boxes, drawn = [], []
+    for curve in curves:
+        order = np.argsort(curve.multipliers)
+        values = {
+            name: [None if math.isnan(each[index]) else float(each[index]) for index in order]
+            for name, each in (("mean", curve.mean), ("low", curve.low), ("high", curve.high))
+        }
+        worse = [place for place, index in enumerate(order) if curve.multipliers[index] in curve.worse]
+        drawn.append({"unit": curve.unit, "worse": worse} | values)
+        boxes.append(
+            f'<div class="sl-curve"><p>{html.escape(curve.name)}: <output></output></p><div></div></div>'
+        )
+    data = json.dumps(drawn).replace("<", "\\u003c")
+    return f'<div class="sl-curves"><script type="application/json">{data}</script>{"".join(boxes)}</div>'
+
+
 def _widget(template: str, script: str, label: str, items: Sequence[str], parts: Mapping[str, str]) -> HTML:
     """The template with its script in it and every {NAME} replaced by its part, which is never read again."""
     parts = {
@@ -375,7 +454,7 @@ def _widget(template: str, script: str, label: str, items: Sequence[str], parts:
         "CLIPS": "".join(items),
         **parts,
     }
-    whole = template.replace("{SCRIPT}", script.replace("{LOAD}", _LOAD))
+    whole = template.replace("{SCRIPT}", _script(script))
     return HTML(re.sub(r"\{([A-Z_]+)\}", lambda found: parts[found[1]], whole))
 
 

@@ -139,7 +139,7 @@ def _mp3(samples: NDArray[np.float32], sample_rate: int) -> bytes:
 
 
 def _spectrogram(samples: NDArray[np.float32], sample_rate: int) -> bytes:
-    """Mel spectrogram, 80 dB deep, 64 bands high, as a small PNG without axes."""
+    """Mel spectrogram, 80 dB deep, 64 bands high, as a small WebP without axes."""
     import librosa
     import matplotlib.pyplot as plt
 
@@ -147,7 +147,16 @@ def _spectrogram(samples: NDArray[np.float32], sample_rate: int) -> bytes:
     power = librosa.feature.melspectrogram(y=samples, sr=sample_rate, n_fft=1024, hop_length=hop, n_mels=64)
     decibel = librosa.power_to_db(power, ref=np.max, top_db=80.0)
     buffer = io.BytesIO()
-    plt.imsave(buffer, decibel, origin="lower", cmap="magma", vmin=-80, vmax=0, format="png")
+    plt.imsave(
+        buffer,
+        decibel,
+        origin="lower",
+        cmap="magma",
+        vmin=-80,
+        vmax=0,
+        format="webp",
+        pil_kwargs={"quality": 80},
+    )
     return buffer.getvalue()
 
 
@@ -180,10 +189,10 @@ def pictures(
 ) -> dict[K, str]:
     if _embeds(embed):
         drawn = {key: _spectrogram(sound, sample_rate) for key, sound in sounds.items()}
-        return {key: _data_uri(picture, "image/png") for key, picture in drawn.items()}
+        return {key: _data_uri(picture, "image/webp") for key, picture in drawn.items()}
     pictures = {}
     for key, sound in sounds.items():
-        path = Path(folder) / f"{_digest(sound, sample_rate)}.png"
+        path = Path(folder) / f"{_digest(sound, sample_rate)}.webp"
         _write_once(path, partial(_spectrogram, sound, sample_rate))
         pictures[key] = html.escape(path.as_posix())
     return pictures
