@@ -85,8 +85,8 @@ def say(model: str, card: Mapping[str, Any], scores: str) -> HTML:
     found = [
         f"Of the {len(asked)} thresholds that the project set itself, {len(reached)} are reached by the whole "
         "interval.",
-        f"Where the prompt names a style or a lead instrument, the judge hears that style in {100 * style.value:.0f} % of "
-        f"the clips and that instrument in {100 * lead.value:.0f} %.",
+        "Where the prompt names a style or a lead instrument, the judge hears that style in "
+        f"{100 * style.value:.0f} % of the clips and that instrument in {100 * lead.value:.0f} %.",
     ]
     against = (
         "The judges learned from the same kind of music as the model. And a given tune is followed only weakly: the "
