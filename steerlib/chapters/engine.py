@@ -167,16 +167,17 @@ def _report(name: str, *, silent: bool = False) -> dict[str, Any] | None:
 def say(model: str, scores: str, ratio: float, *, alone: Clips, crowd: Clips, theirs: Any, ours: Any) -> HTML:
     """The chapter's bottom line, from what this page has just run and from the committed benchmark."""
     same = "the same tokens" if np.array_equal(alone.tokens[0], crowd.tokens[0]) else "other tokens"
+    apart = largest_difference(theirs, ours)
     found = [
-        f"A steered clip has {same} alone and in a crowd of {len(crowd.tokens)} other settings, and differs from "
-        f"transformers with hooks by at most {largest_difference(theirs, ours):.0e} of full scale.",
-        f"In this run the engine was {ratio:.1f} times as fast.",
+        f"A steered clip has {same} alone and among {len(crowd.tokens)} settings, and differs from transformers with "
+        f"hooks by {f'at most {apart:.0e} of full scale' if apart else 'nothing at all'}.",
+        f"On this page the engine took 1/{ratio:.2g} of the time of transformers' generate.",
     ]
     if report := _report("engine", silent=True):
         sizes = {
             name.split()[0]: point["ratio"] for name, point in report.items() if name.endswith("settings")
         }
-        told = listed([f"{value:.1f} times with {name} settings" for name, value in sizes.items()])
-        found.append(f"The benchmark at the size of a sweep has {told}.")
+        told = listed([f"{value:.1f} times as fast ({name} settings)" for name, value in sizes.items()])
+        found.append(f"At the size of a sweep, in the committed benchmark, it is {told}.")
     against = "A ratio of times depends on the machine, on the size of the model and on what else is running."
     return bottom_line("engine", found, against, model=model, folder=scores)
