@@ -1,6 +1,6 @@
 """Sounds, figures and tables of the chapter *How the pocket model was made* (``notebooks/pocket_model.ipynb``)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,7 +16,6 @@ from steerlib.music import corpus
 from steerlib.page import figures
 from steerlib.page.bottom_line import bottom_line
 from steerlib.page.players import players
-from steerlib.pocket.card import Figure
 
 __all__ = ["Piece", "listen", "minutes", "say", "training_curves", "training_logs", "truths"]
 
@@ -75,10 +74,10 @@ def minutes(logs: dict[str, pd.DataFrame]) -> None:
     print(f"minutes of training on two cores: {shown}")
 
 
-def say(model: str, card: Mapping[str, Any], scores: str) -> HTML:
-    """The chapter's bottom line, from the model card."""
-    figures = {(each["part"], each["name"]): Figure(**each) for each in card["figures"]}
-    asked = [figure for figure in figures.values() if figure.wanted is not None]
+def say(model: str, card: Sequence[Any], scores: str) -> HTML:
+    """The chapter's bottom line, from the figures of the model card (`steerlib.pocket.card.Figure`)."""
+    figures = {(figure.part, figure.name): figure for figure in card}
+    asked = [figure for figure in card if figure.wanted is not None]
     reached = [figure for figure in asked if figure.reached == "yes"]
     style, lead = (figures["model, named in the prompt", f"{what} recognised"] for what in ("style", "lead"))
     tune = figures["model, given a tune", "chroma correlation with it"]
