@@ -164,10 +164,13 @@ def _report(name: str, *, silent: bool = False) -> dict[str, Any] | None:
     return None
 
 
-def say(model: str, scores: str, ratio: float, *, alone: Clips, crowd: Clips, theirs: Any, ours: Any) -> HTML:
+def say(
+    model: str, scores: str, ratio: float, *, tokens: tuple[Clips, Clips], audio: tuple[Any, Any]
+) -> HTML:
     """The chapter's bottom line, from what this page has just run and from the committed benchmark."""
+    alone, crowd = tokens
     same = "the same tokens" if np.array_equal(alone.tokens[0], crowd.tokens[0]) else "other tokens"
-    apart = largest_difference(theirs, ours)
+    apart = largest_difference(*audio)
     found = [
         f"A steered clip has {same} alone and among {len(crowd.tokens)} settings, and differs from transformers with "
         f"hooks by {f'at most {apart:.0e} of full scale' if apart else 'nothing at all'}.",
