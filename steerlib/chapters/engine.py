@@ -174,7 +174,7 @@ def say(
     found = [
         f"A steered clip has {same} alone and among {len(crowd.tokens)} settings, and differs from transformers with "
         f"hooks by {f'at most {apart:.0e} of full scale' if apart else 'nothing at all'}.",
-        f"On this page the engine took 1/{ratio:.2g} of the time of transformers' generate.",
+        f"On this page the engine was {ratio:.2g} times as fast as transformers' own generate.",
     ]
     if report := _report("engine", silent=True):
         sizes = {
