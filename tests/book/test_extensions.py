@@ -189,6 +189,33 @@ def test_the_first_use_of_a_term_links_to_the_glossary_and_later_ones_do_not(tmp
     assert "term-check" not in html  # an everyday word
 
 
+def test_a_page_repeats_what_chapters_found_and_says_which_have_not_run(tmp_path):
+    (tmp_path / "book" / "chapters").mkdir(parents=True)
+    (tmp_path / "results" / "scorecard").mkdir(parents=True)
+    for name in ("held_out", "probes"):
+        (tmp_path / "book" / "chapters" / f"{name}.md").write_text(
+            f"---\norphan:\n---\n# The chapter {name}\n"
+        )
+    (tmp_path / "results" / "scorecard" / "bottom_line.held_out.md").write_text(
+        "**Bottom line, on `pocket`.** It holds.\n\n**What speaks against it.** Little.\n"
+    )
+    (tmp_path / "index.md").write_text(
+        "# I\n\n```{bottom-lines} held_out probes\n```\n\n```{bottom-lines} held_out\n:without-doubt:\n```\n"
+    )
+    (tmp_path / "conf.py").write_text(
+        f"import sys\nsys.path[:0] = [{str(ROOT / 'book' / '_ext')!r}, {str(ROOT)!r}]\n"
+        "extensions = ['myst_parser', 'bottom_lines']\nroot_doc = 'index'\nexclude_patterns = ['results']\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", str(tmp_path), str(tmp_path / "out")], check=True
+    )
+    html = (tmp_path / "out" / "index.html").read_text()
+    assert html.count('href="book/chapters/held_out.html"') == 2
+    assert html.count("It holds.") == 2
+    assert html.count("Little.") == 1
+    assert html.count("This chapter has not run here.") == 1
+
+
 def test_the_reference_knows_which_chapter_uses_a_name(tmp_path):
     cells = [
         {"cell_type": "code", "source": ["x = sl.sweep(model)\n"]},
