@@ -17,7 +17,7 @@ from steerlib.engine.decode import Begin, Stage, decode, likelihood, prefix_pass
 from steerlib.engine.sampling import Sampling, choose, noise_keys
 from steerlib.engine.weights import Weights
 from steerlib.model import MusicModel, check_shape
-from steerlib.steering import Branches, Positions, Steering, active_steering, check_positions
+from steerlib.steering import Positions, Steering, active_steering, check_positions
 
 __all__ = ["Plan"]
 
@@ -235,7 +235,7 @@ class Plan:
         )
 
 
-def _of_branch(steering: tuple[Steering, ...], branch: Branches) -> tuple[Steering, ...]:
+def _of_branch(steering: tuple[Steering, ...], branch: str) -> tuple[Steering, ...]:
     return tuple(each for each in steering if each.branches in ("both", branch))
 
 
