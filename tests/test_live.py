@@ -28,7 +28,7 @@ from steerlib.engine import decode
 from steerlib.engine.generation import Run
 from steerlib.engine.recipe import read_recipe
 from steerlib.model import POCKET, load_model
-from steerlib.page import players
+from steerlib.page import sound
 from steerlib.steering import Steering, SteeringVector
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -321,7 +321,7 @@ def test_the_page_measures_as_the_library_does(engine, pocket):
     own = [
         sl.spectral_centroid(clip)[0],
         measure.onset_rate(clip)[0],
-        players._loudness(clip.audio[0], 16000),
+        sound._loudness(clip.audio[0], 16000),
     ]
     assert measured == pytest.approx(own, rel=1e-3)
 
@@ -383,6 +383,7 @@ BAD_STEERING = {
     "no blocks": ("{vector: 'tempo', layers: []}", "at least one"),
     "λ that is no number": ("{vector: 'tempo', multiplier: Infinity}", "λ must be a finite number"),
     "an empty schedule": ("{vector: 'tempo', schedule: []}", "a finite factor for each frame"),
+    "a place that the page cannot tell": ("{vector: 'tempo', positions: 'prefix'}", "positions must be one of all"),
     "no such place": ("{vector: 'tempo', site: 'head'}", "site must be one of residual, attention"),
     "another model's vector": ("{vector: {directions: new Float32Array(8)}}", "does not fit the model"),
     "a branch that is not there": ("{vector: 'tempo', branches: 'unconditional'}", "no unconditional branch"),
