@@ -9,15 +9,17 @@ import numpy.typing as npt
 import pandas as pd
 import seaborn as sns  # type: ignore[import-untyped]
 import torch
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 
 from steerlib.activations import Activations
 from steerlib.evidence import scorecard
 from steerlib.evidence.stats import Interval, check_columns
-from steerlib.page import figures
+from steerlib.page import explorables, figures
 from steerlib.page.style import pole_colour
 from steerlib.readout.analysis import Blocks, similarity_blocks
 from steerlib.steering import SteeringVector
@@ -29,11 +31,52 @@ __all__ = [
     "draw_activation_kde",
     "draw_cosine_matrix",
     "draw_separation_by_layer",
+    "drag",
+    "film",
     "lengths",
     "paper_layer",
     "separation",
     "tell",
 ]
+
+
+def drag(activations: Activations, layer: int, pairs: int = 6) -> HTML:
+    """The first pairs of prompts, where they lie on the two principal components of all prompts, to be dragged."""
+    positive, names = _sides(activations)
+    points = PCA(n_components=2).fit_transform(activations.values[:, layer].numpy().astype(float))
+    rows = [*np.flatnonzero(positive)[:pairs], *np.flatnonzero(np.logical_not(positive))[:pairs]]
+    return explorables.drag(
+        points[rows], [positive[row] for row in rows], [activations.prompts[row] for row in rows], names
+    )
+
+
+def film(activations: Activations, separated: pd.DataFrame, start: int) -> HTML:
+    """All prompts on two principal components, layer after layer; each layer is turned to match the one before."""
+    positive, names = _sides(activations)
+    layers: dict[int, npt.NDArray[np.float64]] = {}
+    said, before = {}, None
+    for layer in range(activations.values.shape[1]):
+        pca = PCA(n_components=2)
+        points = pca.fit_transform(activations.values[:, layer].numpy().astype(float))
+        if before is not None:
+            points = points @ orthogonal_procrustes(points, before)[0]
+        layers[layer] = before = points
+        row = separated.loc[separated["layer"] == layer].iloc[0]
+        said[layer] = (
+            f"{100 * pca.explained_variance_ratio_.sum():.0f} % of the variance lies in this plane; a linear "
+            f"classifier tells the poles apart with an AUC of {row.auc:.2f} [{row.auc_low:.2f}, {row.auc_high:.2f}]"
+        )
+    return explorables.film(layers, positive, activations.prompts, names, said, start=start)
+
+
+def _sides(activations: Activations) -> tuple[list[bool], tuple[str, str]]:
+    """Which prompts are of the positive pole, and the names of both poles."""
+    if activations.labels is None or activations.attribute is None:
+        raise ValueError("these activations have no poles: extract them from an Attribute, not from a list")
+    return activations.labels.bool().tolist(), (
+        activations.attribute.positive,
+        activations.attribute.negative,
+    )
 
 
 def clouds(activations: Activations, layers: Sequence[int]) -> None:
