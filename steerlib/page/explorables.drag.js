@@ -5,14 +5,14 @@ document.querySelectorAll('[data-x="drag"]:not([data-ready])').forEach(function 
   var data = JSON.parse(one('script[type="application/json"]').textContent), stage = one('.sl-stage'), range = one('input');
   var points = data.points.map(function (point) { return {x: point[0], y: point[1], high: point[2], text: point[3]}; });
   var all = points.map(function (point) { return [point.x, point.y]; });
-  var span = Math.max.apply(null, all.map(function (p) { return Math.max(Math.abs(p[0]), Math.abs(p[1])); })) * 1.35;
+  var reach = [0, 1].map(function (axis) { return Math.max.apply(null, all.map(function (place) { return Math.abs(place[axis]); })) || 1; });
   var svg = draw('svg', {role: 'group', 'aria-label': 'Prompts as points in a plane; drag a point, or move it with the arrow keys'});
   stage.append(svg);
-  var wide = 0, high = 0, handles = [];
+  var wide = 0, high = 0, scale = 1, handles = [];
   one('.sl-live').hidden = false;
 
-  function x(value) { return wide / 2 + value / span * high / 2; }
-  function y(value) { return high / 2 - value / span * high / 2; }
+  function x(value) { return wide / 2 + value * scale; }
+  function y(value) { return high / 2 - value * scale; }
   function mean(side) {
     var own = points.filter(function (point) { return point.high === side; });
     return [0, 1].map(function (axis) {
@@ -23,6 +23,7 @@ document.querySelectorAll('[data-x="drag"]:not([data-ready])').forEach(function 
     wide = stage.clientWidth;
     if (!wide) return;
     high = Math.min(420, Math.max(280, wide * 0.62));
+    scale = 0.75 * Math.min(wide / 2 / reach[0], high / 2 / reach[1]);
     svg.setAttribute('width', wide);
     svg.setAttribute('height', high);
     show();
@@ -35,19 +36,20 @@ document.querySelectorAll('[data-x="drag"]:not([data-ready])').forEach(function 
     handle.append(draw('title', {}, point.text));
     var held = false;
     function move(dx, dy) {
-      point.x = Math.max(-span * wide / high, Math.min(span * wide / high, point.x + dx));
-      point.y = Math.max(-span, Math.min(span, point.y + dy));
+      var edge = [(wide / 2 - 12) / scale, (high / 2 - 12) / scale];
+      point.x = Math.max(-edge[0], Math.min(edge[0], point.x + dx));
+      point.y = Math.max(-edge[1], Math.min(edge[1], point.y + dy));
       show();
     }
     handle.addEventListener('pointerdown', function (event) { held = true; handle.setPointerCapture(event.pointerId); event.preventDefault(); handle.focus(); });
     handle.addEventListener('pointermove', function (event) {
       if (!held) return;
-      var place = svg.getBoundingClientRect(), unit = span / (high / 2);
-      move((event.clientX - place.left - wide / 2) * unit - point.x, (high / 2 - event.clientY + place.top) * unit - point.y);
+      var place = svg.getBoundingClientRect();
+      move((event.clientX - place.left - wide / 2) / scale - point.x, (high / 2 - event.clientY + place.top) / scale - point.y);
     });
     ['pointerup', 'pointercancel'].forEach(function (name) { handle.addEventListener(name, function () { held = false; }); });
     handle.addEventListener('keydown', function (event) {
-      var step = span / 20, by = {ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step]}[event.key];
+      var step = 12 / scale, by = {ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step]}[event.key];
       if (!by) return;
       event.preventDefault();
       move(by[0], by[1]);

@@ -145,7 +145,7 @@ def anatomy(parts: Mapping[str, tuple[str, str]], tokens: ArrayLike, entries: in
     -------
     IPython.display.HTML
     """
-    buttons = '<i aria-hidden="true">→</i>'.join(
+    buttons = "".join(
         f'<button type="button" class="sl-part" aria-pressed="false"><strong>{html.escape(name)}</strong>'
         f"<small>{html.escape(short)}</small></button>"
         for name, (short, _) in parts.items()
