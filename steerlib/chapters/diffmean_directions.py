@@ -1,5 +1,6 @@
 """Figures, tables and checks of the chapter *DiffMean directions* (``notebooks/diffmean_directions.ipynb``)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,7 +82,7 @@ def _sides(activations: Activations) -> tuple[list[bool], tuple[str, str]]:
 
 def clouds(activations: Activations, layers: Sequence[int]) -> None:
     """Prompts on the two principal components of their activations, a panel a layer (paper A, figure 2)."""
-    for ax, layer in zip(figures.panels(1, len(layers), size=(3.4, 3.2)), layers, strict=True):
+    for ax, layer in zip(figures.panels(1, len(layers), size=(3.0, 3.0)), layers, strict=True):
         draw_activation_kde(activations, layer, ax)
     plt.show()
 
@@ -228,13 +229,15 @@ def draw_cosine_matrix(matrix: npt.ArrayLike, ax: Axes, *, blocks: Blocks | None
     blocks : Blocks, optional
         Outlined, from `steerlib.readout.analysis.similarity_blocks`.
     """
-    image = ax.imshow(np.asarray(matrix, dtype=float), cmap="RdBu_r", vmin=-1, vmax=1)
+    cosines = np.asarray(matrix, dtype=float)
+    least = max(-1.0, math.floor(10 * cosines.min()) / 10)  # a scale from -1 would show one colour
+    image = ax.imshow(cosines, cmap="cividis", vmin=least, vmax=1)
     bar = ax.figure.colorbar(image, ax=ax, label="cosine similarity", shrink=0.85)
     bar.outline.set_visible(False)
     for first, last in blocks.bounds if blocks else ():
         size = last - first + 1
         ax.add_patch(
-            Rectangle((first - 0.5, first - 0.5), size, size, fill=False, edgecolor="black", linewidth=2)
+            Rectangle((first - 0.5, first - 0.5), size, size, fill=False, edgecolor="white", linewidth=2)
         )
     ax.set(xlabel="layer", ylabel="layer")
     for axis in (ax.xaxis, ax.yaxis):
