@@ -42,9 +42,14 @@ __all__ = [
 
 
 def drag(activations: Activations, layer: int, pairs: int = 6) -> HTML:
-    """The first pairs of prompts, where they lie on the two principal components of all prompts, to be dragged."""
+    """The first pairs of prompts, to be dragged: across is along Δ of all prompts, upwards what varies most besides."""
     positive, names = _sides(activations)
-    points = PCA(n_components=2).fit_transform(activations.values[:, layer].numpy().astype(float))
+    values = activations.values[:, layer].numpy().astype(float)
+    values -= values.mean(axis=0)
+    delta = values[np.array(positive)].mean(axis=0) - values[np.logical_not(positive)].mean(axis=0)
+    across = values @ (delta / np.linalg.norm(delta))
+    rest = values - np.outer(across, delta / np.linalg.norm(delta))
+    points = np.column_stack([across, PCA(n_components=1).fit_transform(rest)])
     rows = [*np.flatnonzero(positive)[:pairs], *np.flatnonzero(np.logical_not(positive))[:pairs]]
     return explorables.drag(
         points[rows], [positive[row] for row in rows], [activations.prompts[row] for row in rows], names

@@ -205,7 +205,7 @@ def test_a_page_opens_without_errors_fits_every_screen_and_stays_on_the_machine(
 WITH_FIGURES = [page for page in PAGES if "sl-figure" in (BOOK / page).read_text(encoding="utf-8")]
 SMALL = """() => [...document.querySelectorAll('.sl-figure text, .sl-listen svg text')].filter(text => {
   if (!text.textContent.trim() || !text.getClientRects().length) return false;
-  return parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a < 9.95;
+  return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b) < 9.95;
 }).map(text => text.textContent.trim())"""
 
 
