@@ -30,6 +30,7 @@ test: $(DONE)
 # The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sharded sweeps that are killed midway.
 test-slow: $(DONE)
 	$(BIN)/pytest -m slow -s
+	$(BIN)/pytest tests/robustness/test_properties.py --hypothesis-profile thorough
 
 # What the notebooks of a profile would cost, by running them on noise.
 rehearse: $(DONE)
