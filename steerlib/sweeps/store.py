@@ -186,7 +186,8 @@ class Store:
                             path.unlink(missing_ok=True)
                         path.with_suffix(".lock").unlink(missing_ok=True)
                     except Timeout:
-                        free -= set(json.loads(path.read_text(encoding="utf-8")))
+                        with suppress(FileNotFoundError):  # its owner is just giving it up
+                            free -= set(json.loads(path.read_text(encoding="utf-8")))
                 if free:
                     held.enter_context(FileLock(own.with_suffix(".lock")))
                     held.callback(own.unlink, missing_ok=True)
