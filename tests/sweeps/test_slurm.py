@@ -54,7 +54,6 @@ SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 SlurmdParameters=config_overrides
-TaskProlog={folder}/prolog
 MinJobAge=86400
 ReturnToService=2
 KillWait=5
@@ -86,11 +85,13 @@ def slurm(tmp_path, monkeypatch):
     text = CONFIGURATION.format(folder=folder, host=host, ports=free_ports(2), user=getuser())
     (folder / "slurm.conf").write_text(text, encoding="utf-8")
     monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-    # the plugin takes it out of a job's environment; where it is /etc/slurm/slurm.conf nobody misses it
-    (folder / "prolog").write_text(
-        f"#!/bin/sh\necho export SLURM_CONF={folder}/slurm.conf\n", encoding="utf-8"
-    )
-    (folder / "prolog").chmod(0o755)
+    # Snakemake takes that out of a job's environment; where the file is /etc/slurm/slurm.conf nobody misses it.
+    (folder / "bin").mkdir()
+    for name in ("srun", *NEEDED[3:]):
+        client = f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which(name)} "$@"\n'
+        (folder / "bin" / name).write_text(client, encoding="utf-8")
+        (folder / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
     names = ("key", "socket", "pid", "log", "seed")
     munge = [f"--{name}{'-file' if name not in ('socket',) else ''}={folder}/munge.{name}" for name in names]
     commands = [["munged", "--foreground", "--force", *munge], ["slurmctld", "-D"], ["slurmd", "-D"]]
