@@ -23,13 +23,14 @@ from steerlib.activations import Activations, extract_activations
 from steerlib.directions import diff_mean
 from steerlib.engine.generation import Run
 from steerlib.engine.sampling import Sampling
-from steerlib.evidence import choices, scorecard, stats
-from steerlib.evidence.scorecard import Check, Verdict
+from steerlib.evidence import choices, claims, scorecard, stats
+from steerlib.evidence.scorecard import Check, Measured, Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
 from steerlib.model import MusicModel
 from steerlib.page import players
+from steerlib.page.bottom_line import bottom_line
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
@@ -202,10 +203,31 @@ class Study:
             **options,
         )
 
-    def verdict(self, claim: str, checks: Sequence[Check], *, note: str = "") -> Verdict:
-        """Judge a claim by checks, and record the verdict; see `evidence.scorecard.record`."""
-        return scorecard.record(
-            claim, checks, model=self.model.name, folder=self.scores, notebook=self.chapter, note=note
+    def verdict(
+        self, claim: str, measured: Mapping[str, Measured] | Measured | Sequence[Check], **options: Any
+    ) -> Verdict:
+        """Judge a claim by its primary check, and record the verdict; options are those of `evidence.scorecard.record`.
+
+        Checks alone, without the primary one, are shown and not recorded.
+        """
+        if not isinstance(measured, Mapping | Measured):
+            return Verdict(
+                claims.primary(claim), self.model.name, {}, tuple(measured), options.get("note", "")
+            )
+        options |= {"model": self.model.name, "folder": self.scores, "notebook": self.chapter}
+        return scorecard.record(claim, measured, **options)
+
+    def bottom_line(self, found: Sequence[str], against: str, *, hear: pd.DataFrame | None = None) -> HTML:
+        """What this run found, for the box below the chapter's question; see `page.bottom_line.bottom_line`.
+
+        `hear` has the row of the clip that shows it, or the rows of two to compare.
+        """
+        player = None
+        if hear is not None:
+            labels = [f"λ = {value:g}" for value in hear["multiplier"]]
+            player = self.players(hear, labels, label=str(hear["prompt"].iloc[0]))
+        return bottom_line(
+            self.chapter, found, against, model=self.model.name, folder=self.scores, hear=player
         )
 
 
