@@ -119,7 +119,7 @@ def curves(
     heard: Mapping[str, Heard], sounds: Mapping[str, AudioSet], *, starts: int, seed: int
 ) -> dict[str, pd.DataFrame]:
     """Draw the agreement of clusters and labels against the layer, a panel for each concept; return the decoder's."""
-    tables = {}
+    tables: dict[str, pd.DataFrame] = {}
     axes = _panels(len(heard), (3.2, 2.7))
     for ax, (concept, listeners) in zip(axes, heard.items(), strict=False):
         labels = sounds[concept].table["label"]

@@ -7,7 +7,7 @@ sharp rise of a curve (figure 7) by eye. The functions here put a number and a s
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ __all__ = [
     "subset_agreement",
 ]
 
-Labels = Sequence[Any] | npt.NDArray[Any] | pd.Series
+Labels: TypeAlias = "Sequence[Any] | npt.NDArray[Any] | pd.Series[Any]"
 
 _NO_STRUCTURE = 0.25  # Kaufman and Rousseeuw (1990): a silhouette up to 0.25 shows no substantial structure
 
