@@ -30,7 +30,16 @@ from torch import Tensor, nn
 from steerlib.files import write_whole
 from steerlib.model import check_shape, decoder_stack, model_id, network_of
 
-__all__ = ["Branches", "Site", "Steering", "SteeringVector", "Steps", "active_steering", "add_direction"]
+__all__ = [
+    "Branches",
+    "Site",
+    "Steering",
+    "SteeringVector",
+    "Steps",
+    "active_steering",
+    "add_direction",
+    "kappa",
+]
 
 Steps = Literal["all", "first"]
 Branches = Literal["both", "conditional", "unconditional"]
@@ -429,6 +438,26 @@ def active_steering(model: Any) -> tuple[Steering, ...]:
     For decoders that do not run the model's own blocks, and therefore not their hooks.
     """
     return tuple(current.steering for current in reversed(_ACTIVE.get(network_of(model), [])))
+
+
+def kappa(steering: Sequence[Steering], norms: Tensor) -> float:
+    """Strength of a push that means the same on every model: κ = Σ over blocks of ‖λΔ‖ / ‖h‖.
+
+    What is added at each block as a share of the residual stream there, summed because the stream keeps what was
+    added. For one steering it grows with the size of λ. In the steps and branches in which it acts, its schedule
+    left aside. Used by every sweep, for its column ``kappa``.
+
+    Parameters
+    ----------
+    steering : sequence of Steering
+        What acts together; none is 0.
+    norms : Tensor, shape (layers,)
+        Length of the stream after each block, from `steerlib.activations.stream_norms`.
+    """
+    if not steering:
+        return 0.0
+    total = torch.stack([each.deltas(len(norms)) for each in steering]).sum(dim=0)
+    return float((total.norm(dim=1) / norms).sum())
 
 
 def add_direction(hidden: Tensor, delta: Tensor, *, preserve_norm: bool = False) -> Tensor:

@@ -30,6 +30,7 @@ from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
 from steerlib.model import MusicModel
 from steerlib.page import players
+from steerlib.page.bottom_line import bottom_line
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
@@ -224,6 +225,19 @@ class Study:
             folder=self.scores,
             notebook=self.chapter,
             note=note,
+        )
+
+    def bottom_line(self, found: Sequence[str], against: str, *, hear: pd.DataFrame | None = None) -> HTML:
+        """What this run found, for the box below the chapter's question; see `page.bottom_line.bottom_line`.
+
+        `hear` has the row of the clip that shows it, or the rows of two to compare.
+        """
+        player = None
+        if hear is not None:
+            labels = [f"λ = {value:g}" for value in hear["multiplier"]]
+            player = self.players(hear, labels, label=str(hear["prompt"].iloc[0]))
+        return bottom_line(
+            self.chapter, found, against, model=self.model.name, folder=self.scores, hear=player
         )
 
 

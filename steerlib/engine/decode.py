@@ -13,7 +13,7 @@ from steerlib.engine.sampling import Sampling, choose
 from steerlib.engine.weights import Matrix, Weights
 from steerlib.steering import Site, Steering, add_direction
 
-__all__ = ["Begin", "Stage", "decode", "prefix_pass", "stages_of"]
+__all__ = ["Begin", "Stage", "decode", "likelihood", "prefix_pass", "stages_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Begin:
     """What a lane starts from."""
 
     cached: Tensor  # keys and values (layers, 2, positions, hidden)
-    last: Tensor  # state from which the first frame is predicted (hidden,)
+    states: Tensor  # final states of the positions (positions, hidden); from the last the first frame is predicted
     cross: list[tuple[Tensor, Tensor]]  # keys and values of each block for its cross-attention
     mask: Tensor | None  # of the text (text,), with cross-attention only
 
@@ -95,7 +95,8 @@ def prefix_pass(
 
     def attend_text(k: int, states: Tensor) -> Tensor:
         assert mask is not None
-        return cross_attend(weights, k, states, cross[k][0][None], cross[k][1][None], mask[None])
+        key, value = (each.expand(count, *each.shape) for each in cross[k])
+        return cross_attend(weights, k, states, key, value, mask.expand(count, -1))
 
     def steer(site: Site, k: int, states: Tensor) -> Tensor:
         for stage in stages:
@@ -104,7 +105,21 @@ def prefix_pass(
         return states
 
     states = run_blocks(weights, states, attend, attend_text, steer, Matrix.__call__)
-    return Begin(torch.stack(cached), states[-1], cross, mask)
+    return Begin(torch.stack(cached), states, cross, mask)
+
+
+def likelihood(weights: Weights, tokens: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
+    """Mean negative log-likelihood, nats, of the tokens (codebooks, frames) of one clip, each told those before it.
+
+    `read` makes states (positions, hidden) of what the decoder is fed, (positions, codebooks).
+    """
+    codebooks, frames = tokens.shape
+    told = tokens.new_full((codebooks, weights.positions(frames)), weights.start_token)
+    for k in range(codebooks):
+        told[k, k + 1 : k + 1 + frames] = tokens[k]
+    scores = weights.heads(read(told[:, :-1].T)).float().unflatten(1, (codebooks, -1)).log_softmax(-1)
+    own = [scores[k : k + frames, k].gather(1, tokens[k, :, None]) for k in range(codebooks)]
+    return -torch.cat(own).mean()
 
 
 def cross_attend(
@@ -143,7 +158,7 @@ def decode(
     masks = (
         torch.stack([start.mask for start in starts if start.mask is not None]) if text else torch.empty(0)
     )
-    last = torch.stack([start.last for start in starts])
+    last = torch.stack([start.states[-1] for start in starts])
     tokens = torch.full((count, weights.codebooks, steps), weights.start_token, device=device)
     delays = torch.arange(weights.codebooks, device=device)
     stages: list[Stage] = []

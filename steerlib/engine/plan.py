@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from steerlib.engine.attention import KeyValues
 from steerlib.engine.clips import Clips, Row
-from steerlib.engine.decode import Begin, Stage, decode, prefix_pass, stages_of
+from steerlib.engine.decode import Begin, Stage, decode, likelihood, prefix_pass, stages_of
 from steerlib.engine.sampling import Sampling, choose, noise_keys
 from steerlib.engine.weights import Weights
 from steerlib.model import MusicModel, check_shape
@@ -33,8 +33,10 @@ class Plan:
         rows: Sequence[Row],
         seconds: float,
         sampling: Sampling,
+        *,
+        likelihood: bool = False,
     ) -> None:
-        self.model, self.rows, self.sampling = model, rows, sampling
+        self.model, self.rows, self.sampling, self.likelihood = model, rows, sampling, likelihood
         self.device, self.codec = model.device, model.network.audio_encoder
         self.branches = 2 if sampling.guidance_scale > 1 else 1
         self.frames = model.frames(seconds)
@@ -50,6 +52,7 @@ class Plan:
             for row, prompt in enumerate(prompts)
         }
         self.text = cache(self._text)  # of a prompt, or of None: the null prompt
+        self.heard = cache(partial(self._read_melody, stages=[]))  # of a melody, unsteered
         self.buffers: list[npt.NDArray[np.float32]] = []  # memory of tiles that are done, for those to come
 
     @cached_property
@@ -119,14 +122,31 @@ class Plan:
             return nothing
         return prefix_pass(weights, self._melody(melody), nothing, stages).cached
 
-    def _read_text(self, prompt: str | None, melody: Tensor, stages: list[Stage]) -> Begin:
-        """What a lane starts from that has read a melody, a prompt or the null one, and the start token."""
+    def _read_text(
+        self, prompt: str | None, melody: Tensor, stages: list[Stage], tokens: Tensor | None = None
+    ) -> Begin:
+        """What a lane has read of a melody, a prompt or the null one, and tokens: by default the start token alone."""
         weights = self.weights
         text, mask = self.text(prompt)
-        start = torch.full((1, weights.codebooks), weights.start_token, device=self.device)
+        if tokens is None:
+            tokens = torch.full((1, weights.codebooks), weights.start_token, device=self.device)
         if not self.model.is_prefix:
-            return prefix_pass(weights, weights.embed(start), melody, stages, (text, mask))
-        return prefix_pass(weights, torch.cat([text, weights.embed(start)]), melody, stages)
+            return prefix_pass(weights, weights.embed(tokens), melody, stages, (text, mask))
+        return prefix_pass(weights, torch.cat([text, weights.embed(tokens)]), melody, stages)
+
+    @torch.inference_mode()
+    def nll(self, index: int, tokens: Tensor) -> float:
+        """Mean negative log-likelihood (nats) of tokens (codebooks, frames) under the unsteered model.
+
+        One pass over all positions, told the row's prompt and melody. Without guidance, as in training.
+        """
+        row = self.rows[index]
+        melody = self.heard(row.melody)
+
+        def read(told: Tensor) -> Tensor:
+            return self._read_text(row.prompt, melody, [], told).states[-len(told) :]
+
+        return float(likelihood(self.weights, tokens, read))
 
     @torch.inference_mode()
     def load(self, clips: int) -> None:
@@ -198,6 +218,7 @@ class Plan:
             tokens.cpu().numpy().astype(np.int16),
             tuple(row.prompt for row in rows),
             tuple(row.seed for row in rows),
+            np.array(list(map(self.nll, indices, tokens))) if self.likelihood else None,
         )
 
 

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from steerlib.engine.generation import Run, generate
+from steerlib.activations import stream_norms
+from steerlib.engine.generation import Run, generate, nll
 from steerlib.engine.sampling import Sampling
 from steerlib.measure import spectral_centroid
-from steerlib.steering import Steering, SteeringVector
+from steerlib.steering import Steering, SteeringVector, kappa
 from steerlib.sweeps import grid as module
 from steerlib.sweeps.grid import BASELINE, Grid, cost, sweep
 from steerlib.sweeps.store import Store, merge
@@ -24,8 +25,8 @@ from steerlib.sweeps.store import Store, merge
 QUIET = Run(progress=False)
 PROMPTS = ["a fast rock song", "slow jazz"]
 COLUMNS = [
-    *["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site"],
-    *["prompt_id", "prompt", "seed", "centroid", "clip", "key"],
+    *["attribute", "strategy", "source_layer", "multiplier", "kappa", "steps", "branches", "site"],
+    *["prompt_id", "prompt", "seed", "centroid", "nll", "clip", "key"],
 ]
 
 
@@ -103,6 +104,17 @@ def test_rows_are_the_clips_that_generate_makes(run, tiny, tmp_path):
     audio, _ = soundfile.read(tmp_path / "store" / row["clip"])
     assert np.allclose(audio, clip.audio[0].clip(-1, 1), atol=2**-15)
     assert row["centroid"] == spectral_centroid(clip)[0]
+
+
+def test_each_row_has_its_likelihood_and_the_strength_of_its_push(run, tiny):
+    table = run()
+    rows = table[(table["attribute"] == "timbre") & (table["multiplier"] == -0.5)]
+    steering = Steering(tiny_vectors()["timbre"], -0.5, source_layer=1)
+    clips = generate(tiny, PROMPTS, seconds=0.2, steering=steering, run=QUIET)
+    assert np.allclose(rows["nll"], nll(tiny, clips), rtol=1e-6)
+    assert np.allclose(rows["kappa"], kappa((steering,), stream_norms(tiny)))
+    assert (table.loc[table["multiplier"] == 0, "kappa"] == 0).all()
+    assert same(run(), table)
 
 
 @pytest.mark.parametrize(

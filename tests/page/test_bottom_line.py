@@ -1,0 +1,50 @@
+import pytest
+
+from steerlib.evidence.stats import Interval
+from steerlib.page.bottom_line import bottom_line, bottom_lines, listed, measured
+
+FOUND = ["Tempo rises by +30 BPM [+20, +40]."]
+AGAINST = "A random push does the same, if less than <half> of it."
+
+
+def test_the_box_says_what_was_found_on_which_model_and_what_speaks_against_it(tmp_path):
+    box = bottom_line("layer_scan", FOUND, AGAINST, model="pocket", folder=tmp_path / "scores").data
+    assert "<strong>Bottom line, on <code>pocket</code>.</strong> Tempo rises" in box
+    assert "less than &lt;half&gt; of it." in box
+    assert box.count("<p>") == 2
+
+
+def test_the_words_are_kept_for_the_front_page_in_the_order_asked_for(tmp_path):
+    for chapter in ("held_out", "layer_scan"):
+        bottom_line(chapter, [f"{chapter} found it."], AGAINST, model="pocket", folder=tmp_path)
+    assert list(bottom_lines(tmp_path)) == ["held_out", "layer_scan"]
+    kept = bottom_lines(tmp_path, ["layer_scan", "probes", "held_out"])
+    assert list(kept) == ["layer_scan", "held_out"]
+    assert kept["held_out"].startswith("**Bottom line, on `pocket`.** held_out found it.")
+    assert bottom_lines(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([], "0 findings"),
+        (["One."] * 4, "4 findings"),
+        (["no full stop"], "whole sentence"),
+        (["It is nan BPM."], "NaN"),
+    ],
+)
+def test_what_is_no_sentence_is_refused(found, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        bottom_line("layer_scan", found, AGAINST, model="pocket", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_have_their_interval_a_real_minus_and_a_word_for_what_is_missing():
+    assert measured(Interval(-0.0312, -0.05, 0.01, 9)) == "−0.0312 [−0.05, +0.01]"
+    assert measured(Interval(0.184, 0.1, 0.2, 24), share=True, sign=False) == "18.4 % [10, 20]"
+    assert measured(Interval(1.0, float("nan"), float("nan"), 2), "Hz") == "+1 Hz [–, –]"
+
+
+def test_words_are_listed_as_a_sentence_does():
+    assert listed(["tempo"]) == "tempo"
+    assert listed(["tempo", "timbre", "mode"]) == "tempo, timbre and mode"
