@@ -36,7 +36,7 @@ __all__ = [
     "subset_agreement",
 ]
 
-Labels: TypeAlias = "Sequence[Any] | npt.NDArray[Any] | pd.Series[Any]"
+Labels: TypeAlias = Sequence[Any] | npt.NDArray[Any] | pd.Series
 
 _NO_STRUCTURE = 0.25  # Kaufman and Rousseeuw (1990): a silhouette up to 0.25 shows no substantial structure
 
