@@ -215,14 +215,20 @@ def allowed(chosen: pd.DataFrame, main: Setting) -> dict[str, float]:
 
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:
-    """Share of fused clips in each arm, with Student's interval over prompts, and the mean scores."""
-    rows = []
+    """Share of fused clips in each arm, with Student's interval over prompts, the mean scores, and what pushes cost.
+
+    The cost (``nll``) is in nats a token, beyond the same prompt unsteered.
+    """
+    rows, key = [], ["pair", "prompt_id"]
+    plain = table[table["arm"] == "not steered"].drop_duplicates(key).set_index(key)["nll"]
     for arm, part in table.groupby("arm", sort=False):
-        clips = part.drop_duplicates(["pair", "prompt_id", "draw"])
+        clips = part.drop_duplicates([*key, "draw"])
         share = _share(clips)
+        cost = clips["nll"] - clips.join(plain.rename("before"), on=key)["before"]
         rows.append({
             "name": arm, "n": share.n, "effect": share.estimate, "low": share.low, "high": share.high,
             **{f"{end} score": clips[f"{end} score"].mean() for end in _ENDS},
+            "nll": cost.mean() if clips["multiplier"].any() else np.nan,
         })  # fmt: skip
     return pd.DataFrame(rows)
 

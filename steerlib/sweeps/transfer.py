@@ -227,8 +227,8 @@ def strongest(table: pd.DataFrame, *, by: Sequence[str], budget: float) -> pd.Da
     """The strongest push that quality can afford, for each setting: the rule where paper B states none.
 
     Quality is the negative log-likelihood of a clip's tokens under the unsteered model (`engine.generation.nll`), less
-    that of the unsteered clip of the same prompt and seed. A strength is allowed if the upper 95 % limit of the mean
-    over prompts is within the budget, and that of all smaller strengths. No judge takes part, so that what is tested
+    that of the unsteered clip of the same prompt and seed. A strength is allowed if the mean over the clips of the
+    search is within the budget, and that of all smaller strengths. No judge takes part, so that what is tested
     afterwards is not what was chosen by. Search on other prompts than those that are reported.
     Chapters: *Genre fusion*, *Timbre transfer*, *Probes*.
 
@@ -267,7 +267,7 @@ def strongest(table: pd.DataFrame, *, by: Sequence[str], budget: float) -> pd.Da
             for strength, clips in excess.groupby("multiplier", sort=True)
         }
         allowed = [
-            strength for strength in found if all(found[s].high <= budget for s in found if s <= strength)
+            strength for strength in found if all(found[s].estimate <= budget for s in found if s <= strength)
         ]
         chosen = max(allowed, default=float("nan"))
         rows.append(

@@ -26,7 +26,8 @@ def clips(rng, arm, source, target, other=0.0, *, draws=(0,)):
                 fused = min(scores["source score"], scores["target score"]) >= chapter.FUSED
                 rows.append({
                     "arm": arm, "setting": "mse, residual, all", "pair": pair, "prompt_id": prompt, "draw": draw,
-                    "multiplier": 0.0 if arm == "not steered" else 0.02, "fused": fused, **scores,
+                    "multiplier": 0.0 if arm == "not steered" else 0.02, "fused": fused,
+                    "nll": 4.0 + 0.1 * (arm == "steered"), **scores,
                 })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -60,6 +61,7 @@ def test_clips_that_are_wholly_one_genre_or_the_other_are_not_fused_whatever_the
     table = chapter.shares(arms(rng, drawn)).set_index("name")
     assert table["effect"]["steered"] == 0 and table["target score"]["steered"] > 0.1
     assert table["n"]["not steered"] == len(PAIRS) * PROMPTS
+    assert table["nll"]["steered"] == pytest.approx(0.1)
 
 
 def test_fusion_is_not_testable_with_a_judge_that_hears_one_genre_of_two_at_once(rng, study):
