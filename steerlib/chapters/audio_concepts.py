@@ -120,7 +120,7 @@ def curves(
 ) -> dict[str, pd.DataFrame]:
     """Draw the agreement of clusters and labels against the layer, a panel for each concept; return the decoder's."""
     tables: dict[str, pd.DataFrame] = {}
-    axes = _panels(len(heard), (3.2, 2.7))
+    axes = _panels(len(heard), (3.2, 2.7), sharey=True)
     for ax, (concept, listeners) in zip(axes, heard.items(), strict=False):
         labels = sounds[concept].table["label"]
         for name, colour in ((DECODER, "#0072B2"), ("untrained decoder", "#999999")):
@@ -133,7 +133,8 @@ def curves(
             flat = analysis.partition(listeners[name], labels, 0, starts=starts, seed=seed)
             ax.axhline(analysis.rand_index(labels, flat), color="#D55E00", linestyle=style, label=name)
         ax.set_title(f"{concept} ({labels.nunique()})")
-    figures.legend(axes[0])
+    names = axes[0].get_legend_handles_labels()
+    axes[0].figure.legend(*names, loc="outside upper left", ncols=2, fontsize="small")
     plt.show()
     return tables
 
@@ -326,9 +327,9 @@ def _agreement(
     return agreement, chosen
 
 
-def _panels(count: int, size: tuple[float, float]) -> list[Axes]:
+def _panels(count: int, size: tuple[float, float], **options: Any) -> list[Axes]:
     columns = min(3, count)
-    return figures.panels(-(-count // columns), columns, size=size)
+    return figures.panels(-(-count // columns), columns, size=size, **options)
 
 
 def draw_agreement_by_layer(table: pd.DataFrame, ax: Axes, *, label: str, colour: str = "#0072B2") -> None:
@@ -349,7 +350,7 @@ def draw_agreement_by_layer(table: pd.DataFrame, ax: Axes, *, label: str, colour
     )
     ax.plot(table["layer"], table["ari"], color=colour, label=label)
     ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
-    ax.set(xlabel="layer", ylabel="adjusted Rand index", ylim=(-0.1, 1.02))
+    ax.set(xlabel="layer", ylabel="adjusted Rand index", ylim=(-0.1, None))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

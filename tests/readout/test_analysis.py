@@ -193,6 +193,18 @@ def test_clips_of_one_group_are_left_out_together(clouds):
     assert alone["ari_high"] != together["ari_high"]
 
 
+def test_the_interval_of_the_agreement_covers_what_other_clips_would_give(rng):
+    centres, labels = rng.normal(size=(4, 6)), np.repeat(np.arange(4), 15)
+    found = []
+    for seed in range(60):
+        values = torch.tensor(1.4 * centres[labels] + rng.normal(size=(60, 6)), dtype=torch.float32)
+        heard = Activations(values[:, None], None, tuple(map(str, range(60))))
+        found.append(clusters(heard, labels, starts=3, seed=seed).iloc[0])
+    expected = np.mean([each["ari"] for each in found])
+    assert 0.2 < expected < 0.8
+    assert np.mean([each["ari_low"] <= expected <= each["ari_high"] for each in found]) > 0.88
+
+
 def test_the_rand_index_is_that_of_scikit_learn(rng):
     for kinds in (2, 5, 20):
         one, other = rng.integers(kinds, size=(2, 60))
