@@ -253,7 +253,9 @@ def draw(
     effects: pd.DataFrame, quantity: str = "change of CLAP's score", *, limit: float | None = None
 ) -> None:
     """Draw a table of `by_pair`, `by_setting` or `shares`; a limit as a dotted line."""
-    [ax] = figures.panels(1, size=(6.5, 0.5 * effects["name"].nunique() + 1.2))
+    [ax] = figures.panels(
+        1, size=(6.5, (0.5 if "kind" in effects else 0.35) * effects["name"].nunique() + 1.2)
+    )
     figures.score_effects(effects, ax, quantity=quantity)
     if limit is not None:
         ax.axvline(limit, color="#999999", linestyle=":", linewidth=1.2)
@@ -265,8 +267,8 @@ def draw_clips(table: pd.DataFrame, arms: Sequence[str]) -> None:
     axes = figures.panels(1, len(arms), size=(2.6, 2.7), sharey=True)
     for ax, arm in zip(axes, arms, strict=True):
         part = table[table["arm"] == arm].drop_duplicates(["pair", "prompt_id", "draw"])
-        ax.fill_between(
-            [FUSED, 1], FUSED, [1 - FUSED, 0], where=[True, True], color="#009E73", alpha=0.15, linewidth=0
+        ax.fill(
+            [FUSED, FUSED, 1 - FUSED], [FUSED, 1 - FUSED, FUSED], color="#009E73", alpha=0.15, linewidth=0
         )
         ax.plot(part["source score"], part["target score"], "o", color="#0072B2", markersize=4, alpha=0.5)
         ax.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="source genre's score")
