@@ -120,6 +120,7 @@ def curves(
 ) -> dict[str, pd.DataFrame]:
     """Draw the agreement of clusters and labels against the layer, a panel for each concept; return the decoder's."""
     tables: dict[str, pd.DataFrame] = {}
+    top = 0.0
     axes = _panels(len(heard), (3.2, 2.7), sharey=True)
     for ax, (concept, listeners) in zip(axes, heard.items(), strict=False):
         labels = sounds[concept].table["label"]
@@ -129,10 +130,13 @@ def curves(
             )
             draw_agreement_by_layer(table, ax, label=name, colour=colour)
             tables.setdefault(concept, table)
+            top = max(top, float(table["ari_high"].max()))
         for name, style in (("codec", "--"), ("mel spectrum", ":")):
             flat = analysis.partition(listeners[name], labels, 0, starts=starts, seed=seed)
             ax.axhline(analysis.rand_index(labels, flat), color="#D55E00", linestyle=style, label=name)
         ax.set_title(f"{concept} ({labels.nunique()})")
+        ax.label_outer()
+    axes[0].set_ylim(-0.1, min(1.02, 1.05 * top))
     names = axes[0].get_legend_handles_labels()
     axes[0].figure.legend(*names, loc="outside upper left", ncols=2, fontsize="small")
     plt.show()
@@ -350,7 +354,7 @@ def draw_agreement_by_layer(table: pd.DataFrame, ax: Axes, *, label: str, colour
     )
     ax.plot(table["layer"], table["ari"], color=colour, label=label)
     ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
-    ax.set(xlabel="layer", ylabel="adjusted Rand index", ylim=(-0.1, None))
+    ax.set(xlabel="layer", ylabel="adjusted Rand index")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

@@ -340,10 +340,8 @@ def verdict_b4(study: Study, arms: pd.DataFrame) -> Verdict:
 
 
 def _share(clips: pd.DataFrame) -> Interval:
-    """Share of fused clips, with Student's interval over prompts, cut to [0, 1]."""
-    found = stats.mean_interval(clips["fused"].astype(float), clusters=clips["prompt_id"])
-    low, high = np.clip([found.low, found.high], 0, 1)
-    return Interval(found.estimate, float(low), float(high), found.n, found.dropped, found.df)
+    """Share of fused clips, with its interval over prompts."""
+    return stats.share_interval(clips["fused"], clusters=clips["prompt_id"])
 
 
 def _strength(table: pd.DataFrame) -> float:

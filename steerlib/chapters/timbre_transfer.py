@@ -20,7 +20,6 @@ from steerlib.activations import Activations
 from steerlib.engine.generation import Run
 from steerlib.evidence import scorecard, stats
 from steerlib.evidence.scorecard import Check, Measured, Verdict
-from steerlib.evidence.stats import Interval
 from steerlib.measure import chroma_correlation
 from steerlib.measure.audio import resample
 from steerlib.music import corpus, datasets
@@ -305,7 +304,7 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for direction, clips in _compared(table).groupby("direction", sort=False):
-        both = _share(clips)
+        both = stats.share_interval(clips["both"], clusters=clips["tune"])
         rows.append({
             "name": direction, "n": both.n, "rises": clips["rises"].mean(), "kept": clips["kept"].mean(),
             "effect": both.estimate, "low": both.low, "high": both.high,
@@ -315,7 +314,7 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
 
 def draw_shares(table: pd.DataFrame) -> None:
     """Draw a table of `shares`; dotted: half of the clips, the limit of the claim."""
-    [ax] = figures.panels(1, size=(6.5, 0.4 * len(table) + 1.2))
+    [ax] = figures.panels(1, size=(6.5, 0.35 * len(table) + 1.2))
     figures.score_effects(table, ax, quantity="share of clips with the instrument and the tune")
     ax.axvline(0.5, color="#999999", linestyle=":", linewidth=1.2)
     plt.show()
@@ -338,8 +337,9 @@ def verdict(study: Study, table: pd.DataFrame, again: pd.DataFrame) -> Verdict:
     control = stats.control_range(drawn, symmetric=False)
     plain = table[table["multiplier"] == 0].drop_duplicates("tune").set_index("tune")["chroma"]
     other = again.set_index("tune")["chroma"]
-    testable = stats.mean_interval(_keeps(other, plain.loc[other.index]).astype(float))
-    parts = {kind: _share(clips[clips["direction"] == kind]) for kind in kinds}
+    testable = stats.share_interval(_keeps(other, plain.loc[other.index]))
+    of = {kind: clips[clips["direction"] == kind] for kind in kinds}
+    parts = {kind: stats.share_interval(rows["both"], clusters=rows["tune"]) for kind, rows in of.items()}
     also = [
         Check(f"{target}, direction of {direction}: {what}", stats.mean_interval(rows[column]), above=limit)
         for (direction, target), rows in clips[clips["direction"].isin(kinds)].groupby(
@@ -395,9 +395,3 @@ def _compared(table: pd.DataFrame) -> pd.DataFrame:
     kept = _keeps(clips["chroma"], clips["chroma before"])
     both = ((rise >= RISE) & kept).astype(float)
     return clips.assign(rise=rise, rises=rise >= RISE, kept=kept, both=both)
-
-
-def _share(clips: pd.DataFrame) -> Interval:
-    """Share of clips with instrument and tune, with Student's interval over tunes, cut to [0, 1]."""
-    found = stats.mean_interval(clips["both"], clusters=clips["tune"])
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))

@@ -28,7 +28,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from steerlib.activations import Activations
 from steerlib.directions import diff_mean
-from steerlib.evidence.stats import Interval, mean_interval
+from steerlib.evidence.stats import Interval, mean_interval, share_interval
 from steerlib.steering import SteeringVector
 
 __all__ = [
@@ -233,9 +233,8 @@ class Nested:
 
     @property
     def accuracy(self) -> Interval:
-        """Share of clips, with Student's interval over tracks, cut to [0, 1]."""
-        found = mean_interval(self.right.astype(float), clusters=self.units)
-        return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+        """Share of clips, with its interval over tracks."""
+        return share_interval(self.right, clusters=self.units)
 
 
 def nested_accuracy(
