@@ -172,7 +172,7 @@ def coverage() -> pd.DataFrame:
         f"{report['sets']} simulated data sets of each kind; an interval of 95 % should cover in about 95 of 100"
     )
     return pd.DataFrame(
-        {"kind of interval": table["kind"], "covers in … of 100": 100 * table["covered"]}
+        {"kind of interval": table["kind"], "covers in … of 100": (100 * table["covered"]).round(1)}
     ).set_index("kind of interval")
 
 
