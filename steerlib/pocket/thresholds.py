@@ -54,7 +54,7 @@ def fix(path: Path = known.FILE, *, clips: int = 32, reference: int = 96) -> dic
     """
     ahead = list(corpus.stream(range(_FIRST + 1000, _FIRST + 1000 + reference)))
     sounds = np.stack([audio for _, audio in ahead])
-    values = known.features(sounds, sample_rate=corpus.SAMPLE_RATE)
+    values = known.features(sounds, sample_rate=corpus.SAMPLE_RATE).astype(float)
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     relation = 0.95 * np.corrcoef(values.T) + 0.05 * np.eye(
         values.shape[1]
@@ -103,6 +103,7 @@ def fix(path: Path = known.FILE, *, clips: int = 32, reference: int = 96) -> dic
             for name in cases
         ],
     }
-    write_whole(path, json.dumps(found_all, indent=1).encode() + b"\n")
+    lines = ",\n".join(f' "{name}": {json.dumps(value)}' for name, value in found_all.items())
+    write_whole(path, f"{{\n{lines}\n}}\n".encode())
     known.learned.cache_clear()
     return found_all

@@ -106,7 +106,9 @@ def test_every_local_reference_of_a_page_resolves(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_with_its_pictures_is_light(page):
-    pictures = [address for address in References(page).loads if address.endswith((".png", ".svg", ".jpg", ".webp"))]
+    pictures = [
+        address for address in References(page).loads if address.endswith((".png", ".svg", ".jpg", ".webp"))
+    ]
     sizes = [
         (BOOK / page).parent.joinpath(unquote(urlsplit(address).path)).stat().st_size
         for address in set(pictures)
