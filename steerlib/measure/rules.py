@@ -34,8 +34,8 @@ def pulse(clips: Sound | FloatArray, *, sample_rate: int | None = None, steady: 
     It finds the pulse and does not know which of its levels is the beat, so compare it up to octaves
     (`octave_distance`).
 
-    *Cannot tell* (NaN): silence, no onset, or halves of the clip that differ from the whole by more than `steady` up
-    to octaves.
+    *Cannot tell* (NaN): silence, no onset, nothing that comes again, or halves of the clip that differ from the whole
+    by more than `steady` up to octaves.
 
     Parameters
     ----------
@@ -78,6 +78,8 @@ def _comb(strength: FloatArray) -> float:
     within = lags < 0.75 * size
     sums = np.where(within, np.interp(lags, np.arange(size), correlation), 0).sum(axis=1)
     scores = np.where(within.any(axis=1), sums / np.maximum(within.sum(axis=1), 1), -np.inf)
+    if not scores.max() > 0:  # nothing comes again
+        return float("nan")
     # Every third beat of an even pulse fits as well as every beat: the fastest of those that fit alike is the pulse.
     return float(_TEMPI[np.flatnonzero(scores >= _ALIKE * scores.max())[-1]])
 

@@ -38,6 +38,10 @@ def test_the_comb_cannot_tell_of_silence_or_of_two_tempi(rng):
     assert np.isnan(rules.pulse(audio, sample_rate=RATE)).all()
 
 
+def test_the_comb_cannot_tell_the_pulse_of_a_single_click():
+    assert np.isnan(rules.pulse(clicks([1.0], seconds=3)[None], sample_rate=RATE, steady=np.inf))
+
+
 def test_the_fitted_cutoff_orders_composed_clips_and_follows_a_filter(composed):
     truths, audio = composed
     found = rules.cutoff(audio, sample_rate=RATE)
