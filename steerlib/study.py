@@ -23,8 +23,8 @@ from steerlib.activations import Activations, extract_activations
 from steerlib.directions import diff_mean
 from steerlib.engine.generation import Run
 from steerlib.engine.sampling import Sampling
-from steerlib.evidence import choices, scorecard, stats
-from steerlib.evidence.scorecard import Check, Verdict
+from steerlib.evidence import choices, claims, scorecard, stats
+from steerlib.evidence.scorecard import Check, Measured, Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
@@ -203,10 +203,28 @@ class Study:
             **options,
         )
 
-    def verdict(self, claim: str, checks: Sequence[Check], *, note: str = "") -> Verdict:
-        """Judge a claim by checks, and record the verdict; see `evidence.scorecard.record`."""
+    def verdict(
+        self,
+        claim: str,
+        measured: "Mapping[str, Measured] | Measured | Sequence[Check]",
+        *,
+        also: Sequence[Check] = (),
+        note: str = "",
+    ) -> Verdict:
+        """Judge a claim by its primary check, and record the verdict; see `evidence.scorecard.record`.
+
+        Checks alone, without the primary one, are shown and not recorded.
+        """
+        if not isinstance(measured, Mapping | Measured):
+            return Verdict(claims.primary(claim), self.model.name, {}, tuple(measured), note)
         return scorecard.record(
-            claim, checks, model=self.model.name, folder=self.scores, notebook=self.chapter, note=note
+            claim,
+            measured,
+            also=also,
+            model=self.model.name,
+            folder=self.scores,
+            notebook=self.chapter,
+            note=note,
         )
 
     def bottom_line(self, found: Sequence[str], against: str, *, hear: pd.DataFrame | None = None) -> HTML:

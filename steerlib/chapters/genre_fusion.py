@@ -120,7 +120,7 @@ def by_setting(table: pd.DataFrame, seed: int) -> pd.DataFrame:
         clips = steered.merge(plain, on=["pair", "prompt_id", "seed"], suffixes=("", " before"))
         for end, kind in _ENDS.items():
             after, before = clips[f"{end} score"], clips[f"{end} score before"]
-            change = stats.paired_interval(after, before, seed=seed)
+            change = stats.paired_interval(after, before)
             rows.append({
                 "name": setting, "kind": kind, "n": change.n, "baseline": before.mean(), "steered": after.mean(),
                 "effect": change.estimate, "low": change.low, "high": change.high,

@@ -68,13 +68,13 @@ def separation(activations: Activations, *, folds: int = 5, seed: int = 0) -> pd
     folds : int
         Cross-validation folds.
     seed : int
-        Seeds the folds and the bootstrap.
+        Seeds the folds.
 
     Returns
     -------
     DataFrame
         One row a layer: ``layer``, ``silhouette`` (-1 to 1), ``silhouette_low``, ``silhouette_high``, ``auc``
-        (0.5 is chance), ``auc_low``, ``auc_high``; 95 % bootstrap intervals, over pairs and over prompts,
+        (0.5 is chance), ``auc_low``, ``auc_high``; 95 % intervals over pairs,
         which hold the clusters and the classifiers fixed.
 
     Raises
@@ -95,9 +95,9 @@ def separation(activations: Activations, *, folds: int = 5, seed: int = 0) -> pd
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     rows = []
     for layer, values in enumerate(activations.values.numpy().transpose(1, 0, 2)):
-        silhouette = mean_interval(silhouette_samples(values, labels), clusters=pairs, seed=seed)
+        silhouette = mean_interval(silhouette_samples(values, labels), clusters=pairs)
         scores = cross_val_predict(classifier, values, labels, cv=splits, method="decision_function")
-        area = auc(scores[labels], scores[~labels], seed=seed)
+        area = auc(scores[labels], scores[~labels], clusters=(pairs[labels], pairs[~labels]))
         rows.append(
             {
                 "layer": layer,

@@ -183,7 +183,7 @@ def probe_accuracy(
                 one_hot = truth[train, None] == np.arange(len(classes))
                 weights, biases = _fit(values[train, layer], one_hot, loss, penalty)
                 guess[test] = (values[test, layer] @ weights.T + biases).argmax(axis=1)
-            right = mean_interval(guess == truth, clusters=units, resamples=500, seed=seed)
+            right = mean_interval(guess == truth, clusters=units)
             records.append(
                 {
                     "layer": layer,
