@@ -20,7 +20,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from steerlib.activations import Activations, extract_activations
-from steerlib.directions import diff_mean
+from steerlib.directions import controls, diff_mean
 from steerlib.engine.generation import Run
 from steerlib.engine.sampling import Sampling
 from steerlib.evidence import choices, claims, scorecard, stats
@@ -109,18 +109,44 @@ class Study:
         """The DiffMean vector of each attribute."""
         return {name: diff_mean(each) for name, each in self.activations.items()}
 
-    def take_layers(self, path: str | Path, fallback: int) -> None:
-        """Take the source layers that an earlier chapter chose into `layers`, and say where they come from."""
-        self.layers = {name: int(value) for name, value in self._take("source layer", path, fallback).items()}
+    def take_layers(self, path: str | Path, by_hand: int) -> None:
+        """Take the source layers that an earlier chapter chose into `layers`; `by_hand` if `path` is empty.
 
-    def take_sizes(self, path: str | Path, fallback: float) -> None:
-        """Take the sizes of λ that an earlier chapter chose into `sizes`, and say where they come from."""
-        self.sizes = self._take("size of λ", path, fallback)
+        An attribute for which its rule allows none is left out of the study, which is said. If that is all of them,
+        the claims of the chapter are recorded as not measured, and the notebook ends there.
+        """
+        self.layers = {name: int(value) for name, value in self._take("source layer", path, by_hand).items()}
 
-    def _take(self, what: str, path: str | Path, fallback: float) -> dict[str, float]:
-        choice = choices.load(path, list(self.attributes), model=self.model.name, fallback=fallback)
-        print(what, dict(choice.values), "-", choice.source)
-        return dict(choice.values)
+    def take_sizes(self, path: str | Path, by_hand: float) -> None:
+        """Take the sizes of λ that an earlier chapter chose into `sizes`; see `take_layers`."""
+        self.sizes = self._take("size of λ", path, by_hand)
+
+    def _take(self, what: str, path: str | Path, by_hand: float) -> dict[str, float]:
+        if not str(path):
+            print(f"{what} {by_hand:g}, set by hand")
+            return dict.fromkeys(self.attributes, by_hand)
+        choice = choices.load(path, list(self.attributes), model=self.model.name)
+        allowed = {name: value for name, value in choice.values.items() if value is not None}
+        print(what, allowed, "-", choice.source)
+        barred = [name for name in self.attributes if name not in allowed]
+        if barred:
+            words = f"No {what} is allowed for {', '.join(barred)}, so that nothing is steered by it here."
+            print(words)
+            self.attributes = {name: each for name, each in self.attributes.items() if name in allowed}
+            self.layers = {name: layer for name, layer in self.layers.items() if name in allowed}
+        if not self.attributes:
+            self._end(words)
+        return allowed
+
+    def _end(self, words: str) -> None:
+        """Record that nothing was measured for the claims of this chapter, and end the notebook."""
+        nothing = Interval(np.nan, np.nan, np.nan, 0)
+        unknown = Measured(nothing, control=nothing, testable=nothing)
+        for claim, check in claims.claims().set_index("claim")["check"].items():
+            if check and check.get("chapter") == self.chapter:
+                parts = check.get("parts") or [""]
+                print(self.verdict(str(claim), dict.fromkeys(parts, unknown), note=words))
+        raise SystemExit
 
     def choose(
         self, what: str, file: str, values: Mapping[str, float | None], rule: str = choices.RULE
@@ -155,15 +181,41 @@ class Study:
         """Steer every prompt in every way of one grid or of several, in one batch; see `steerlib.sweep`."""
         return Trial(self, self._sweep(grid, self.seed, metrics))
 
+    def controls(
+        self,
+        *,
+        draws: int,
+        prompts: int,
+        multipliers: Mapping[str, Sequence[float]] | None = None,
+        metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
+    ) -> "Trial":
+        """Steer the first so many prompts along directions that should not steer: see `directions.controls`.
+
+        As `sweep`: from `layers`, at ± `sizes` or other multipliers. The column ``setting`` has the attribute that
+        each is a control of, ``attribute`` the name of the direction.
+        """
+        grids = {}
+        for name in self.attributes:
+            along = controls(self.activations, name, draws=draws, seed=self.seed)
+            factors = (self.poles() if multipliers is None else multipliers)[name]
+            grids[name] = Grid(along, factors, [self.layers[name]])
+        return Trial(self, self._sweep(grids, self.seed, metrics, self.prompts[:prompts]))
+
     @cached_property
     def reference(self) -> pd.DataFrame:
         """Unsteered clips of the same prompts with other random numbers: what distances are taken to."""
         return self._sweep(BASELINE, self.seed + 1, ("bpm", "centroid", "onset_rate"))
 
-    def _sweep(self, grid: Grid | Mapping[str, Grid], seed: int, metrics: Sequence[str]) -> pd.DataFrame:
+    def _sweep(
+        self,
+        grid: Grid | Mapping[str, Grid],
+        seed: int,
+        metrics: Sequence[str],
+        prompts: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
         return sweep(
             self.model,
-            self.prompts,
+            self.prompts if prompts is None else prompts,
             grid,
             store=self.store,
             seconds=self.seconds,
@@ -317,16 +369,62 @@ class Trial:
         return pd.concat([self.effects(name) for name in self.parts], ignore_index=True)
 
     def shifts(
-        self, name: str, by: Sequence[str] = ("attribute",), metric: str | None = None
+        self,
+        name: str,
+        by: Sequence[str] = ("attribute",),
+        metric: str | None = None,
+        *,
+        octaves: bool = False,
     ) -> pd.DataFrame:
         """Half the distance between the poles of an attribute, by prompt and `by`; see `evidence.stats.shifts`."""
-        return stats.shifts(self.parts[name], value=metric or self.study.attributes[name].metric, by=by)
+        value = metric or self.study.attributes[name].metric
+        return stats.shifts(self.parts[name], value=value, by=by, octaves=octaves)
 
-    def distances(self, *, window: float) -> "Distances":
+    def control_shifts(self, name: str, *, octaves: bool) -> pd.Series:
+        """Of `Study.controls`: the mean shift of an attribute's measure along each direction, by its name."""
+        rows, metric = self.table[self.table["setting"] == name], self.study.attributes[name].metric
+        found = stats.shifts(rows, value=metric, by=["attribute"], octaves=octaves)
+        return found.groupby("attribute", sort=False)["shift"].mean()
+
+    def distances(self, *, window: float, embedding: str = "clap") -> "Distances":
         """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""
         rows = pd.concat([self.table, self.study.reference])
-        embeddings = distance.embed_clips(rows, self.study.store, window=window, clap=self.study.clap)
+        embeddings = distance.embed_clips(
+            rows, self.study.store, window=window, clap=self.study.clap, embedding=embedding
+        )
         return Distances(self.table, self.study.reference, embeddings)
+
+    def quality(self, distances: "Mapping[str, Distances]") -> pd.DataFrame:
+        """What each multiplier costs beyond the unsteered clips: what a budget is drawn from.
+
+        Parameters
+        ----------
+        distances : mapping of str to Distances
+            By the name of their embedding.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``attribute``, ``multiplier``, ``kappa``, ``nll`` (nats per token) and, by embedding, the Fréchet
+            distance as a share of the variance of unsteered clips; of each ``_low`` and ``_high``, 95 %.
+        """
+        rows = []
+        for name, part in self.parts.items():
+            plain = part[part["multiplier"] == 0]
+            likelihood = self.effects(name, "nll").set_index("multiplier")
+            for multiplier, steered in part[part["multiplier"] != 0].groupby("multiplier"):
+                found = {"nll": stats.effect_of(likelihood.loc[multiplier])}
+                for embedding, each in distances.items():
+                    found[embedding] = each.of(steered, versus=plain, relative=True)
+                row = {"attribute": name, "multiplier": multiplier, "kappa": steered["kappa"].mean()}
+                for measure, interval in found.items():
+                    row |= {
+                        measure: interval.estimate,
+                        f"{measure}_low": interval.low,
+                        f"{measure}_high": interval.high,
+                    }
+                rows.append(row)
+        return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,9 +447,13 @@ class Distances:
         """The distance of each setting, with its interval; see `measure.distance.frechet_table`."""
         return distance.frechet_table(self.rows, self.reference, self.embeddings)
 
-    def of(self, rows: pd.DataFrame, *, versus: pd.DataFrame | None = None) -> Interval:
+    def of(
+        self, rows: pd.DataFrame, *, versus: pd.DataFrame | None = None, relative: bool = False
+    ) -> Interval:
         """The distance of the rows of one setting, or by how much it exceeds that of another."""
-        return distance.frechet_setting(rows, self.reference, self.embeddings, versus=versus)
+        return distance.frechet_setting(
+            rows, self.reference, self.embeddings, versus=versus, relative=relative
+        )
 
     def bend(self, pole: Pole) -> Interval:
         """By how much steeper the distance rises over the upper half of the multipliers than over the lower."""

@@ -61,7 +61,7 @@ def mel_statistics(
     """Mean and standard deviation of the level in 16 mel bands, in consecutive windows of each clip.
 
     An embedding for `frechet_distance` that nobody trained, least of all on labels: it hears what a classifier of
-    styles may overlook, such as noise. Frames of 1024 samples, hop 512; levels below -80 dB of full scale count as that.
+    styles may overlook, such as noise. Frames of 1024 samples, hop 512; no level is below -80 dB of full scale.
 
     Parameters
     ----------
