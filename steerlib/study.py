@@ -35,7 +35,7 @@ from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
 
-__all__ = ["Distances", "Pole", "Study", "Trial"]
+__all__ = ["Distances", "Pole", "Study", "Trial", "of_random"]
 
 
 class Study:
@@ -176,10 +176,14 @@ class Study:
         return self.compare(grid, metrics=metrics)
 
     def compare(
-        self, grid: Grid | Mapping[str, Grid], *, metrics: Sequence[str] = ("bpm", "centroid", "onset_rate")
+        self,
+        grid: Grid | Mapping[str, Grid],
+        *,
+        prompts: int | None = None,
+        metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
     ) -> "Trial":
-        """Steer every prompt in every way of one grid or of several, in one batch; see `steerlib.sweep`."""
-        return Trial(self, self._sweep(grid, self.seed, metrics))
+        """Steer every prompt, or the first so many, in every way of one grid or several; see `steerlib.sweep`."""
+        return Trial(self, self._sweep(grid, self.seed, metrics, self.prompts[:prompts]))
 
     def controls(
         self,
@@ -200,6 +204,24 @@ class Study:
             factors = (self.poles() if multipliers is None else multipliers)[name]
             grids[name] = Grid(along, factors, [self.layers[name]])
         return Trial(self, self._sweep(grids, self.seed, metrics, self.prompts[:prompts]))
+
+    def words(
+        self, pairs: int, *, metrics: Sequence[str] = ("bpm", "centroid", "onset_rate")
+    ) -> "dict[str, pd.Series]":
+        """How far the words of an attribute move its measure: the yardstick of steering.
+
+        Unsteered clips of the first so many pairs of its own prompts: half the difference of a pair, in octaves where
+        the measure has any.
+        """
+        found = {}
+        for name, attribute in self.attributes.items():
+            sides = (attribute.positive_prompts[:pairs], attribute.negative_prompts[:pairs])
+            table = self._sweep(BASELINE, self.seed, metrics, [*sides[0], *sides[1]])
+            value = table.set_index("prompt")[attribute.metric]
+            value = value.map(np.log2) if attribute.metric in stats.OCTAVES else value
+            positive, negative = (value.loc[list(side)].to_numpy() for side in sides)
+            found[name] = pd.Series((positive - negative) / 2)
+        return found
 
     @cached_property
     def reference(self) -> pd.DataFrame:
@@ -380,11 +402,45 @@ class Trial:
         value = metric or self.study.attributes[name].metric
         return stats.shifts(self.parts[name], value=value, by=by, octaves=octaves)
 
-    def control_shifts(self, name: str, *, octaves: bool) -> pd.Series:
-        """Of `Study.controls`: the mean shift of an attribute's measure along each direction, by its name."""
-        rows, metric = self.table[self.table["setting"] == name], self.study.attributes[name].metric
-        found = stats.shifts(rows, value=metric, by=["attribute"], octaves=octaves)
-        return found.groupby("attribute", sort=False)["shift"].mean()
+    def beside(self, controls: "Trial", words: "Mapping[str, pd.Series] | None" = None) -> pd.DataFrame:
+        """The shift of each attribute beside that along directions that should not steer, and that of its words.
+
+        Parameters
+        ----------
+        controls : Trial
+            From `Study.controls`.
+        words : mapping of str to Series, optional
+            From `Study.words`.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``attribute``, ``along``, ``kind`` ("own", "random", "other" or "words"), ``n`` (prompts), ``shift``
+            with ``low`` and ``high`` (half the difference of the poles, in ``unit``: octaves where the measure has
+            any), ``right`` and ``wrong`` (shares of the prompts that move as intended, and the other way), ``of_words``
+            (share of the words' shift).
+        """
+        rows = []
+        for name, attribute in self.study.attributes.items():
+            octaves = attribute.metric in stats.OCTAVES
+            own = self.shifts(name, octaves=octaves)["shift"]
+            along = {name: ("own", own)}
+            part = controls.table[controls.table["setting"] == name]
+            found = stats.shifts(part, value=attribute.metric, by=["attribute"], octaves=octaves)
+            for direction, each in found.groupby("attribute", sort=False)["shift"]:
+                along[str(direction)] = ("random" if str(direction).startswith("random") else "other", each)
+            if words is not None:
+                along["its own words"] = ("words", words[name])
+            whole = words[name].mean() if words is not None else np.nan
+            for direction, (kind, shift) in along.items():
+                mean = stats.mean_interval(shift)
+                rows.append({
+                    "attribute": name, "along": direction, "kind": kind, "n": mean.n, "shift": mean.estimate,
+                    "low": mean.low, "high": mean.high, "unit": "octaves" if octaves else attribute.unit,
+                    "right": (shift.dropna() > 0).mean(), "wrong": (shift.dropna() < 0).mean(),
+                    "of_words": mean.estimate / whole,
+                })  # fmt: skip
+        return pd.DataFrame(rows)
 
     def distances(self, *, window: float, embedding: str = "clap") -> "Distances":
         """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""
@@ -425,6 +481,11 @@ class Trial:
                     }
                 rows.append(row)
         return pd.DataFrame(rows)
+
+
+def of_random(beside: pd.DataFrame, name: str) -> Interval:
+    """Where the shifts of an attribute along random directions lie, of the table of `Trial.beside`."""
+    return stats.control_range(beside.query("attribute == @name and kind == 'random'")["shift"])
 
 
 @dataclass(frozen=True, eq=False)

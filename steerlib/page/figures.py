@@ -123,7 +123,14 @@ def kappa_axis(ax: Axes, table: pd.DataFrame) -> None:
     steered = table[table["multiplier"] != 0]
     factor = float((steered["kappa"] / steered["multiplier"].abs()).median())
     if np.isfinite(factor) and factor > 0:
-        below = ax.secondary_xaxis(-0.3, functions=(lambda size: size * factor, lambda kappa: kappa / factor))
+
+        def forward(size: Any) -> Any:
+            return size * factor
+
+        def backward(kappa: Any) -> Any:
+            return kappa / factor
+
+        below = ax.secondary_xaxis(-0.3, functions=(forward, backward))
         below.set_xlabel("κ, sum over blocks of what is added as a share of the stream")
 
 
