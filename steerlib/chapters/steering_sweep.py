@@ -109,10 +109,11 @@ def strongest(trial: Trial) -> None:
 def distance_curves(study: Study, distances: Distances) -> None:
     """The Fréchet distance against λ, a panel for each attribute (paper A, figure 7)."""
     for ax, (name, attribute) in zip(
-        figures.panels(len(study.attributes), size=(6.5, 3.6)), study.attributes.items(), strict=True
+        figures.panels(len(study.attributes), size=(6.5, 4.2)), study.attributes.items(), strict=True
     ):
         rows = distances.table[distances.table["attribute"] == name]
-        draw_fad_curve(rows, ax, attribute=attribute)
+        pushes = distances.rows.groupby(["attribute", "multiplier"])["kappa"].mean().reset_index()
+        draw_fad_curve(rows.merge(pushes), ax, attribute=attribute)
     plt.show()
 
 
@@ -154,7 +155,7 @@ def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) ->
                     linewidth=0,
                 )
                 ax.plot(size, part[measure], color=colour, marker="o", markersize=4, label=f"toward {pole}")
-            ax.set(xscale="log", xlabel="size of the multiplier |λ|", ylabel=labels[measure])
+            ax.set(xlabel="size of the multiplier |λ|", ylabel=labels[measure])
             figures.kappa_axis(ax, rows)
             figures.legend(ax)
     plt.show()
@@ -256,7 +257,8 @@ def findings(
             stats.shifts(ends, value=metric, by=["attribute"], octaves=octaves)["shift"]
         )
         allowed.append(f"±{size:g} for {name}")
-        found.append(f"{name} shifts by {measured(shift, unit)}, half the way between its poles")
+        if np.isfinite(shift.low):
+            found.append(f"{name} shifts by {measured(shift, unit)}, half the way between its poles")
     sentences = [
         f"With at most {margins['nll']:g} nats per token and {margins['clap']:g} of the variance to lose, the "
         f"largest λ is {listed(allowed)}."
@@ -349,4 +351,6 @@ def draw_fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> No
             )
         figures.mark_knee(ax, part["size"], part["fad"], colour)
     ax.set(xlabel="size of the multiplier |λ|", ylabel="Fréchet audio distance (embedding units²)")
+    if "kappa" in table:
+        figures.kappa_axis(ax, table)
     figures.legend(ax)

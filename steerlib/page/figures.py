@@ -131,7 +131,7 @@ def kappa_axis(ax: Axes, table: pd.DataFrame) -> None:
             return kappa / factor
 
         below = ax.secondary_xaxis(-0.3, functions=(forward, backward))
-        below.set_xlabel("κ, sum over blocks of what is added as a share of the stream")
+        below.set_xlabel("strength κ")
 
 
 def mark_knee(ax: Axes, x: npt.ArrayLike, y: npt.ArrayLike, colour: str) -> None:
