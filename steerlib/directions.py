@@ -163,11 +163,19 @@ def random_direction(
     )
 
 
-def shuffled_direction(activations: Activations, *, seed: int) -> SteeringVector:
-    """DiffMean after the poles of half of the pairs were swapped, made as long as that of the right poles.
+def shuffled_direction(activations: Activations, *, seed: int, pairs: int | None = None) -> SteeringVector:
+    """DiffMean after the poles of half of the pairs were swapped, made as long as that of all right poles.
 
     What the recipe finds in the same prompts where there is nothing to be found. Chapters: *Steering sweep*, *Held
-    out*.
+    out*, *How many prompts*.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of an attribute.
+    seed : int
+    pairs : int, optional
+        So many pairs, drawn at random; all by default.
 
     Raises
     ------
@@ -179,10 +187,10 @@ def shuffled_direction(activations: Activations, *, seed: int) -> SteeringVector
         raise ValueError(
             "poles are shuffled in pairs: extract the activations of an Attribute with two pairs or more"
         )
-    differences = activations.values[labels] - activations.values[~labels]
+    order = np.random.default_rng(seed).permutation(len(labels) // 2)[:pairs]
+    differences = (activations.values[labels] - activations.values[~labels])[order]
     signs = torch.ones(len(differences))
-    swapped = np.random.default_rng(seed).permutation(len(differences))[: len(differences) // 2]
-    signs[swapped] = -1
+    signs[: len(differences) // 2] = -1
     mixed = (differences * signs[:, None, None]).mean(dim=0)
     return _as_long_as(diff_mean(activations), mixed, method="DiffMean of shuffled poles", seed=seed)
 

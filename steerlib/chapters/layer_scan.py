@@ -15,7 +15,6 @@ from steerlib.page import figures
 from steerlib.page.bottom_line import listed
 from steerlib.page.style import PALETTE, signed
 from steerlib.prompts import Attribute
-from steerlib.steering import SteeringVector
 from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import Grid
 
@@ -27,7 +26,6 @@ __all__ = [
     "findings",
     "inject",
     "injection_curves",
-    "neighbours",
     "of_random",
     "players",
     "shift",
@@ -82,12 +80,6 @@ def split(layers: Sequence[int], depth: int) -> tuple[list[int], list[int]]:
     if not (middle and rest):
         raise ValueError(f"scan layers inside and outside of {list(stretch)}, not only {list(layers)}")
     return middle, rest
-
-
-def neighbours(vector: SteeringVector) -> Interval:
-    """Mean cosine of the directions of neighbouring layers: near 1, all layers have one direction."""
-    cosines = vector.cosine_similarity().numpy()
-    return stats.mean_interval(cosines.diagonal(offset=1))
 
 
 def inject(study: Study, layers: Sequence[int], multiplier: float, *, prompts: int) -> Trial:

@@ -26,9 +26,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from steerlib.activations import Activations
-from steerlib.evidence.stats import auc, mean_interval
+from steerlib.evidence.stats import Interval, auc, mean_interval
 
-__all__ = ["Blocks", "clusters", "jaccard", "knee", "separation", "similarity_blocks", "subset_agreement"]
+__all__ = [
+    "Blocks",
+    "clusters",
+    "jaccard",
+    "knee",
+    "neighbour_cosine",
+    "separation",
+    "similarity_blocks",
+    "subset_agreement",
+]
 
 _NO_STRUCTURE = 0.25  # Kaufman and Rousseeuw (1990): a silhouette up to 0.25 shows no substantial structure
 
@@ -110,6 +119,20 @@ def separation(activations: Activations, *, folds: int = 5, seed: int = 0) -> pd
             }
         )
     return pd.DataFrame(rows)
+
+
+def neighbour_cosine(matrix: npt.ArrayLike) -> Interval:
+    """Mean cosine of the directions of neighbouring layers: near 1, all layers share one direction.
+
+    Then a scan of layers compares a direction with itself, and says nothing about where in the network it acts.
+    Chapters: *DiffMean directions*, *Layer scan*.
+
+    Parameters
+    ----------
+    matrix : array_like, shape (layers, layers)
+        As for `similarity_blocks`.
+    """
+    return mean_interval(np.asarray(matrix, dtype=float).diagonal(offset=1))
 
 
 def similarity_blocks(matrix: npt.ArrayLike, *, max_blocks: int = 8) -> Blocks:
