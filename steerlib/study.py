@@ -278,28 +278,18 @@ class Study:
         )
 
     def verdict(
-        self,
-        claim: str,
-        measured: "Mapping[str, Measured] | Measured | Sequence[Check]",
-        *,
-        also: Sequence[Check] = (),
-        note: str = "",
+        self, claim: str, measured: Mapping[str, Measured] | Measured | Sequence[Check], **options: Any
     ) -> Verdict:
-        """Judge a claim by its primary check, and record the verdict; see `evidence.scorecard.record`.
+        """Judge a claim by its primary check, and record the verdict; options are those of `evidence.scorecard.record`.
 
         Checks alone, without the primary one, are shown and not recorded.
         """
         if not isinstance(measured, Mapping | Measured):
-            return Verdict(claims.primary(claim), self.model.name, {}, tuple(measured), note)
-        return scorecard.record(
-            claim,
-            measured,
-            also=also,
-            model=self.model.name,
-            folder=self.scores,
-            notebook=self.chapter,
-            note=note,
-        )
+            return Verdict(
+                claims.primary(claim), self.model.name, {}, tuple(measured), options.get("note", "")
+            )
+        options |= {"model": self.model.name, "folder": self.scores, "notebook": self.chapter}
+        return scorecard.record(claim, measured, **options)
 
     def bottom_line(self, found: Sequence[str], against: str, *, hear: pd.DataFrame | None = None) -> HTML:
         """What this run found, for the box below the chapter's question; see `page.bottom_line.bottom_line`.

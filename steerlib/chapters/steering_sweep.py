@@ -55,7 +55,7 @@ def curves(trial: Trial) -> None:
         for name, each in trial.study.attributes.items()
     }
     columns = max(map(len, measures.values()))
-    axes = iter(figures.panels(len(measures), columns, size=(3.6, 3.8)))
+    axes = iter(figures.panels(len(measures), columns, size=(3.0, 3.5)))
     for name, metrics in measures.items():
         for metric in metrics:
             draw_multiplier_curve(
@@ -136,7 +136,7 @@ def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) ->
         "clap": "excess Fréchet distance, CLAP\n(share of variance)",
         "mel": "excess Fréchet distance, mel bands\n(share of variance)",
     }
-    axes = iter(figures.panels(len(study.attributes), len(margins), size=(3.6, 3.6)))
+    axes = iter(figures.panels(len(study.attributes), len(margins), size=(3.0, 3.5)))
     for name, attribute in study.attributes.items():
         rows = quality[quality["attribute"] == name]
         for measure, margin in margins.items():
