@@ -1,6 +1,7 @@
 """Figures and tables of the chapter *Other attributes* (``notebooks/other_attributes.ipynb``)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -97,8 +98,8 @@ def effects(trial: Trial, metrics: Sequence[str]) -> pd.DataFrame:
 def in_spreads(row: "pd.Series[Any]") -> Interval:
     """A shift of `effects` in standard deviations of unsteered clips."""
     shift, spread = row["shift"], row["spread"]
-    limits = (each / spread for each in (shift.estimate, shift.low, shift.high))
-    return Interval(*limits, shift.n, shift.dropped, shift.df)
+    estimate, low, high = (each / spread for each in (shift.estimate, shift.low, shift.high))
+    return replace(shift, estimate=estimate, low=low, high=high)
 
 
 def of_random(
