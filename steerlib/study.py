@@ -20,14 +20,14 @@ import pandas as pd
 from IPython.display import HTML
 
 from steerlib.activations import Activations, extract_activations
-from steerlib.directions import controls, diff_mean
+from steerlib.directions import diff_mean
 from steerlib.engine.generation import Run
 from steerlib.engine.sampling import Sampling
 from steerlib.evidence import choices, claims, scorecard, stats
 from steerlib.evidence.scorecard import Check, Measured, Verdict
-from steerlib.evidence.stats import Interval
 from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
+from steerlib.measure.distance import Distances
 from steerlib.model import MusicModel
 from steerlib.page import players
 from steerlib.page.bottom_line import bottom_line
@@ -35,7 +35,7 @@ from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
 
-__all__ = ["Distances", "Pole", "Study", "Trial", "of_random"]
+__all__ = ["Pole", "Study", "Trial"]
 
 
 class Study:
@@ -113,7 +113,7 @@ class Study:
         """Take the source layers that an earlier chapter chose into `layers`; `by_hand` if `path` is empty.
 
         An attribute for which its rule allows none is left out of the study, which is said. If that is all of them,
-        the claims of the chapter are recorded as not measured, and the notebook ends there.
+        the claims of the chapter are recorded as open, and the notebook ends there.
         """
         self.layers = {name: int(value) for name, value in self._take("source layer", path, by_hand).items()}
 
@@ -122,31 +122,14 @@ class Study:
         self.sizes = self._take("size of λ", path, by_hand)
 
     def _take(self, what: str, path: str | Path, by_hand: float) -> dict[str, float]:
-        if not str(path):
-            print(f"{what} {by_hand:g}, set by hand")
-            return dict.fromkeys(self.attributes, by_hand)
-        choice = choices.load(path, list(self.attributes), model=self.model.name)
-        allowed = {name: value for name, value in choice.values.items() if value is not None}
-        print(what, allowed, "-", choice.source)
-        barred = [name for name in self.attributes if name not in allowed]
-        if barred:
-            words = f"No {what} is allowed for {', '.join(barred)}, so that nothing is steered by it here."
-            print(words)
-            self.attributes = {name: each for name, each in self.attributes.items() if name in allowed}
-            self.layers = {name: layer for name, layer in self.layers.items() if name in allowed}
+        choice = choices.take(path, list(self.attributes), what=what, model=self.model.name, by_hand=by_hand)
+        print(choice)
+        self.attributes = {name: self.attributes[name] for name in choice.allowed}
+        self.layers = {name: layer for name, layer in self.layers.items() if name in choice.allowed}
         if not self.attributes:
-            self._end(words)
-        return allowed
-
-    def _end(self, words: str) -> None:
-        """Record that nothing was measured for the claims of this chapter, and end the notebook."""
-        nothing = Interval(np.nan, np.nan, np.nan, 0)
-        unknown = Measured(nothing, control=nothing, testable=nothing)
-        for claim, check in claims.claims().set_index("claim")["check"].items():
-            if check and check.get("chapter") == self.chapter:
-                parts = check.get("parts") or [""]
-                print(self.verdict(str(claim), dict.fromkeys(parts, unknown), note=words))
-        raise SystemExit
+            scorecard.record_open(self.chapter, model=self.model.name, folder=self.scores, note=str(choice))
+            raise SystemExit
+        return choice.allowed
 
     def choose(
         self, what: str, file: str, values: Mapping[str, float | None], rule: str = choices.RULE
@@ -183,45 +166,7 @@ class Study:
         metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
     ) -> "Trial":
         """Steer every prompt, or the first so many, in every way of one grid or several; see `steerlib.sweep`."""
-        return Trial(self, self._sweep(grid, self.seed, metrics, self.prompts[:prompts]))
-
-    def controls(
-        self,
-        *,
-        draws: int,
-        prompts: int,
-        multipliers: Mapping[str, Sequence[float]] | None = None,
-        metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
-    ) -> "Trial":
-        """Steer the first so many prompts along directions that should not steer: see `directions.controls`.
-
-        As `sweep`: from `layers`, at ± `sizes` or other multipliers. The column ``setting`` has the attribute that
-        each is a control of, ``attribute`` the name of the direction.
-        """
-        grids = {}
-        for name in self.attributes:
-            along = controls(self.activations, name, draws=draws, seed=self.seed)
-            factors = (self.poles() if multipliers is None else multipliers)[name]
-            grids[name] = Grid(along, factors, [self.layers[name]])
-        return Trial(self, self._sweep(grids, self.seed, metrics, self.prompts[:prompts]))
-
-    def words(
-        self, pairs: int, *, metrics: Sequence[str] = ("bpm", "centroid", "onset_rate")
-    ) -> "dict[str, pd.Series]":
-        """How far the words of an attribute move its measure: the yardstick of steering.
-
-        Unsteered clips of the first so many pairs of its own prompts: half the difference of a pair, in octaves where
-        the measure has any.
-        """
-        found = {}
-        for name, attribute in self.attributes.items():
-            sides = (attribute.positive_prompts[:pairs], attribute.negative_prompts[:pairs])
-            table = self._sweep(BASELINE, self.seed, metrics, [*sides[0], *sides[1]])
-            value = table.set_index("prompt")[attribute.metric]
-            value = value.map(np.log2) if attribute.metric in stats.OCTAVES else value
-            positive, negative = (value.loc[list(side)].to_numpy() for side in sides)
-            found[name] = pd.Series((positive - negative) / 2)
-        return found
+        return Trial(self, self._sweep(grid, self.seed, metrics, prompts))
 
     @cached_property
     def reference(self) -> pd.DataFrame:
@@ -229,15 +174,11 @@ class Study:
         return self._sweep(BASELINE, self.seed + 1, ("bpm", "centroid", "onset_rate"))
 
     def _sweep(
-        self,
-        grid: Grid | Mapping[str, Grid],
-        seed: int,
-        metrics: Sequence[str],
-        prompts: Sequence[str] | None = None,
+        self, grid: Grid | Mapping[str, Grid], seed: int, metrics: Sequence[str], prompts: int | None = None
     ) -> pd.DataFrame:
         return sweep(
             self.model,
-            self.prompts if prompts is None else prompts,
+            self.prompts[:prompts],
             grid,
             store=self.store,
             seconds=self.seconds,
@@ -392,120 +333,10 @@ class Trial:
         value = metric or self.study.attributes[name].metric
         return stats.shifts(self.parts[name], value=value, by=by, octaves=octaves)
 
-    def beside(self, controls: "Trial", words: "Mapping[str, pd.Series] | None" = None) -> pd.DataFrame:
-        """The shift of each attribute beside that along directions that should not steer, and that of its words.
-
-        Parameters
-        ----------
-        controls : Trial
-            From `Study.controls`.
-        words : mapping of str to Series, optional
-            From `Study.words`.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``attribute``, ``along``, ``kind`` ("own", "random", "other" or "words"), ``n`` (prompts), ``shift``
-            with ``low`` and ``high`` (half the difference of the poles, in ``unit``: octaves where the measure has
-            any), ``right`` and ``wrong`` (shares of the prompts that move as intended, and the other way), ``of_words``
-            (share of the words' shift).
-        """
-        rows = []
-        for name, attribute in self.study.attributes.items():
-            octaves = attribute.metric in stats.OCTAVES
-            own = self.shifts(name, octaves=octaves)["shift"]
-            along = {name: ("own", own)}
-            part = controls.table[controls.table["setting"] == name]
-            found = stats.shifts(part, value=attribute.metric, by=["attribute"], octaves=octaves)
-            for direction, each in found.groupby("attribute", sort=False)["shift"]:
-                along[str(direction)] = ("random" if str(direction).startswith("random") else "other", each)
-            if words is not None:
-                along["its own words"] = ("words", words[name])
-            whole = words[name].mean() if words is not None else np.nan
-            for direction, (kind, shift) in along.items():
-                mean = stats.mean_interval(shift)
-                rows.append({
-                    "attribute": name, "along": direction, "kind": kind, "n": mean.n, "shift": mean.estimate,
-                    "low": mean.low, "high": mean.high, "unit": "octaves" if octaves else attribute.unit,
-                    "right": (shift.dropna() > 0).mean(), "wrong": (shift.dropna() < 0).mean(),
-                    "of_words": mean.estimate / whole,
-                })  # fmt: skip
-        return pd.DataFrame(rows)
-
-    def distances(self, *, window: float, embedding: str = "clap") -> "Distances":
+    def distances(self, *, window: float, embedding: str = "clap") -> Distances:
         """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""
         rows = pd.concat([self.table, self.study.reference])
         embeddings = distance.embed_clips(
             rows, self.study.store, window=window, clap=self.study.clap, embedding=embedding
         )
         return Distances(self.table, self.study.reference, embeddings)
-
-    def quality(self, distances: "Mapping[str, Distances]") -> pd.DataFrame:
-        """What each multiplier costs beyond the unsteered clips: what a budget is drawn from.
-
-        Parameters
-        ----------
-        distances : mapping of str to Distances
-            By the name of their embedding.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``attribute``, ``multiplier``, ``kappa``, ``nll`` (nats per token) and, by embedding, the Fréchet
-            distance as a share of the variance of unsteered clips; of each ``_low`` and ``_high``, 95 %.
-        """
-        rows = []
-        for name, part in self.parts.items():
-            plain = part[part["multiplier"] == 0]
-            likelihood = self.effects(name, "nll").set_index("multiplier")
-            for multiplier, steered in part[part["multiplier"] != 0].groupby("multiplier"):
-                found = {"nll": stats.effect_of(likelihood.loc[multiplier])}
-                for embedding, each in distances.items():
-                    found[embedding] = each.of(steered, versus=plain, relative=True)
-                row = {"attribute": name, "multiplier": multiplier, "kappa": steered["kappa"].mean()}
-                for measure, interval in found.items():
-                    row |= {
-                        measure: interval.estimate,
-                        f"{measure}_low": interval.low,
-                        f"{measure}_high": interval.high,
-                    }
-                rows.append(row)
-        return pd.DataFrame(rows)
-
-
-def of_random(beside: pd.DataFrame, name: str) -> Interval:
-    """Where the shifts of an attribute along random directions lie, of the table of `Trial.beside`."""
-    return stats.control_range(beside.query("attribute == @name and kind == 'random'")["shift"])
-
-
-@dataclass(frozen=True, eq=False)
-class Distances:
-    """Fréchet distances of the settings of a sweep to its reference; see `measure.distance`.
-
-    Attributes
-    ----------
-    rows, reference : DataFrame
-    embeddings : mapping of str to ndarray, shape (windows, D)
-        By the key of a row.
-    """
-
-    rows: pd.DataFrame
-    reference: pd.DataFrame
-    embeddings: Mapping[str, npt.NDArray[Any]]
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """The distance of each setting, with its interval; see `measure.distance.frechet_table`."""
-        return distance.frechet_table(self.rows, self.reference, self.embeddings)
-
-    def of(
-        self, rows: pd.DataFrame, *, versus: pd.DataFrame | None = None, relative: bool = False
-    ) -> Interval:
-        """The distance of the rows of one setting, or by how much it exceeds that of another."""
-        return distance.frechet_setting(
-            rows, self.reference, self.embeddings, versus=versus, relative=relative
-        )
-
-    def bend(self, pole: Pole) -> Interval:
-        """By how much steeper the distance rises over the upper half of the multipliers than over the lower."""
-        return distance.frechet_bend(pole.rows, self.reference, self.embeddings)

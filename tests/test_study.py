@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from steerlib.evidence import choices, scorecard
-from steerlib.study import Study, Trial, of_random
+from steerlib.study import Study, Trial
+from steerlib.yardsticks import beside, of_random
 
 
 @pytest.fixture
@@ -26,7 +27,11 @@ def test_a_choice_is_taken_and_one_set_by_hand_is_called_that(study, tmp_path, c
     study.take_sizes(saved(study, tmp_path, {"tempo": 0.02, "timbre": 0.01}), by_hand=0.5)
     assert study.layers == {"tempo": 2, "timbre": 2} and study.sizes == {"tempo": 0.02, "timbre": 0.01}
     said = capsys.readouterr().out
-    assert "source layer 2, set by hand" in said and "a rule" in said and "0.5" not in said
+    assert (
+        "source layer: 2 for tempo, 2 for timbre. Set by hand." in said
+        and "a rule" in said
+        and "0.5" not in said
+    )
 
 
 def test_a_named_choice_that_is_not_there_is_an_error_and_no_fallback(study, tmp_path):
@@ -70,7 +75,7 @@ def test_an_effect_stands_beside_its_controls_and_words(study):
     controls = Trial(study, pd.concat([
         clips(0.1, "tempo", "random 1"), clips(-0.1, "tempo", "random 2"), clips(0.05, "tempo", "shuffled poles"),
     ]))  # fmt: skip
-    table = own.beside(controls, {"tempo": pd.Series([0.5, 0.7])}).set_index("along")
+    table = beside(own, controls, {"tempo": pd.Series([0.5, 0.7])}).set_index("along")
     assert table["kind"].tolist() == ["own", "random", "random", "other", "words"]
     assert table.loc["tempo", "shift"] == pytest.approx(0.4 * 6 / 8)  # one of eight goes the wrong way
     assert table.loc["tempo", "right"] == 7 / 8 and table.loc["tempo", "wrong"] == 1 / 8

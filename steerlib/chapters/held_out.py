@@ -16,11 +16,12 @@ from steerlib.evidence import choices, scorecard, stats
 from steerlib.evidence.scorecard import Check, Measured
 from steerlib.evidence.stats import Interval
 from steerlib.measure import band_level
+from steerlib.measure.distance import Distances
 from steerlib.page import style
 from steerlib.page.bottom_line import listed, measured
 from steerlib.page.players import players as listen
 from steerlib.prompts import Attribute
-from steerlib.study import Distances, Study, Trial
+from steerlib.study import Study, Trial
 
 __all__ = [
     "balance",

@@ -9,14 +9,16 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from myst_nb import glue
 
+from steerlib import yardsticks
 from steerlib.evidence import choices, stats
 from steerlib.evidence.stats import Interval, check_columns
+from steerlib.measure.distance import Distances
 from steerlib.page import figures
 from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import PALETTE
 from steerlib.prompts import Attribute
 from steerlib.readout.analysis import knee
-from steerlib.study import Distances, Study, Trial
+from steerlib.study import Study, Trial
 
 __all__ = [
     "budget",
@@ -219,7 +221,7 @@ def controls(trial: Trial, best: Mapping[str, float | None], *, draws: int, prom
             factors[name] = [-inside[-1], -half[-1], half[-1], inside[-1]]
     rows = []
     if factors:
-        made = study.controls(draws=draws, prompts=prompts, multipliers=factors).table
+        made = yardsticks.controls(study, draws=draws, prompts=prompts, multipliers=factors).table
         own = trial.table[trial.table["prompt_id"] < prompts].assign(setting=lambda each: each["attribute"])
         for (name, direction), part in pd.concat([own, made]).groupby(["setting", "attribute"], sort=False):
             if name not in factors:

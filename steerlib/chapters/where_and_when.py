@@ -13,10 +13,11 @@ from steerlib.directions import random_direction
 from steerlib.evidence import stats
 from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
+from steerlib.measure.distance import Distances
 from steerlib.page import figures, style
 from steerlib.page.style import INK, PALETTE
 from steerlib.steering import Branches, Steps
-from steerlib.study import Distances, Study, Trial
+from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import Grid, Strategy
 
 __all__ = [

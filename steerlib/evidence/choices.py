@@ -25,7 +25,18 @@ import pandas as pd
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.files import write_whole
 
-__all__ = ["RULE", "Choice", "best", "intended", "load", "same_depth", "save", "strongest", "worst_pole"]
+__all__ = [
+    "RULE",
+    "Choice",
+    "best",
+    "intended",
+    "load",
+    "same_depth",
+    "save",
+    "strongest",
+    "take",
+    "worst_pole",
+]
 
 RULE = "the setting whose worse pole has the highest lower 95 % limit of the relative change in the intended direction"
 """The rule in words, for the page."""
@@ -39,14 +50,32 @@ class Choice:
 
     Attributes
     ----------
+    what : str
+        What was chosen: "source layer".
     values : mapping of str to number or None
-        Source layer or multiplier by attribute; None where the rule allows nothing.
+        By attribute; None where the rule allows nothing.
     source : str
         For the page: the file and its rule.
     """
 
+    what: str
     values: Mapping[str, float | None]
     source: str
+
+    @property
+    def allowed(self) -> dict[str, float]:
+        """The values that there are."""
+        return {name: value for name, value in self.values.items() if value is not None}
+
+    def __str__(self) -> str:
+        barred = [name for name in self.values if name not in self.allowed]
+        words = ", ".join(f"{value:g} for {name}" for name, value in self.allowed.items())
+        none = (
+            f"No {self.what} is allowed for {', '.join(barred)}, which is left out from here on."
+            if barred
+            else ""
+        )
+        return " ".join(filter(None, [f"{self.what}: {words}." if words else "", none, f"{self.source}."]))
 
 
 def intended(row: "pd.Series[Any]", *, relative: bool = False) -> Interval:
@@ -239,7 +268,14 @@ def load(path: str | Path, attributes: Sequence[str], *, model: str) -> Choice:
         raise ValueError(
             f"{path} has no {what} for {', '.join(rest)}, only for {', '.join(values)}: {instead}"
         )
-    return Choice(found, f"{what} from {path}: {rule}")
+    return Choice(what, found, f"From {path}, by the rule: {rule}")
+
+
+def take(path: str | Path, attributes: Sequence[str], *, what: str, model: str, by_hand: float) -> Choice:
+    """`load`, or the value set by hand for all attributes if no file is named."""
+    if str(path):
+        return load(path, attributes, model=model)
+    return Choice(what, dict.fromkeys(attributes, by_hand), "Set by hand")
 
 
 def same_depth(first: int, last: int, *, of: int, to: int) -> tuple[int, ...]:

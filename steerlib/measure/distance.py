@@ -11,6 +11,8 @@ Intervals are jackknifed over clips: a clip and its reference of the same prompt
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from steerlib.measure.spectrum import mel_statistics
 __all__ = [
     "check_bend",
     "EMBEDDINGS",
+    "Distances",
     "check_windows",
     "embed_clips",
     "frechet_bend",
@@ -285,6 +288,37 @@ def frechet_setting(
         return found / float(many[:, 0].reshape(-1, many.shape[-1]).var(axis=0).sum()) if relative else found
 
     return jackknife_interval(distance, samples, blocks=min(10, len(samples)))
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """Fréchet distances of the settings of a sweep to its reference.
+
+    Attributes
+    ----------
+    rows, reference : DataFrame
+    embeddings : mapping of str to ndarray, shape (windows, D)
+        By the key of a row.
+    """
+
+    rows: pd.DataFrame
+    reference: pd.DataFrame
+    embeddings: Mapping[str, FloatArray]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The distance of each setting, with its interval; see `measure.frechet_table`."""
+        return frechet_table(self.rows, self.reference, self.embeddings)
+
+    def of(
+        self, rows: pd.DataFrame, *, versus: pd.DataFrame | None = None, relative: bool = False
+    ) -> Interval:
+        """The distance of the rows of one setting, or by how much it exceeds that of another."""
+        return frechet_setting(rows, self.reference, self.embeddings, versus=versus, relative=relative)
+
+    def bend(self, rows: pd.DataFrame) -> Interval:
+        """By how much steeper the distance rises over the upper half of the multipliers than over the lower."""
+        return frechet_bend(rows, self.reference, self.embeddings)
 
 
 def _stack(part: pd.DataFrame, embeddings: Mapping[str, FloatArray]) -> FloatArray:
