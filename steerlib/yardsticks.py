@@ -30,8 +30,8 @@ def controls(
 ) -> Trial:
     """Steer the first so many prompts along directions that should not steer: see `steerlib.directions.controls`.
 
-    As `Study.sweep`: from `layers`, at ± `sizes` or the multipliers of each attribute. The column ``setting`` has the attribute that
-    each is a control of, ``attribute`` the name of the direction.
+    As `Study.sweep`: from `layers`, at ± `sizes` or the multipliers of each attribute. The column ``setting`` has the
+    attribute that each is a control of, ``attribute`` the name of the direction.
     """
     grids = {}
     for name, factors in (study.poles() if multipliers is None else multipliers).items():
