@@ -12,7 +12,7 @@ from transformers import AutoModel, T5Config, T5EncoderModel
 from steerlib import measure
 from steerlib.music import captions, corpus
 from steerlib.music.codec import SpectralCodec, SpectralCodecConfig
-from steerlib.pocket import evaluate, judges, lm
+from steerlib.pocket import evaluate, judges, lm, training
 from steerlib.pocket.training import fit
 
 TINY = SpectralCodecConfig(
@@ -339,3 +339,11 @@ def test_a_figure_is_reached_by_its_whole_interval_and_open_where_only_a_part_me
 def test_a_separation_of_nothing_is_not_a_number_and_not_reached():
     figure = evaluate._auc("model", "AUC", np.array([np.nan]), np.array([1.0]), 0.9)
     assert np.isnan(figure.value) and figure.n == 1 and figure.reached == "no"
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_products_are_rounded_to_bfloat16_only_where_that_is_faster(monkeypatch, pays):
+    monkeypatch.setattr(training, "bfloat16_pays", lambda: pays)
+    with training.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if pays else torch.float32)
