@@ -193,17 +193,15 @@ def padded(states: Tensor, rows: int) -> Tensor:
     return states if len(states) == rows else F.pad(states, (0, 0, 0, rows - len(states)))
 
 
-def stages_of(
-    lanes: list[tuple[str, tuple[Steering, ...]]], steps: set[str], weights: Weights
-) -> list[Stage]:
-    """What is added to each lane, a (branch, steerings) each, in the passes that `steps` names.
+def stages_of(lanes: list[tuple[Steering, ...]], weights: Weights) -> list[Stage]:
+    """What is added to each lane, or to each position of one lane, by the steerings that act there.
 
     The k-th stage of a site holds the k-th edit of every lane there; successive edits of a lane are summed
     unless one keeps the norm. A lane without a k-th edit adds zero, which leaves it as it is, bit for bit.
     """
     stages: list[Stage] = []
     for site in get_args(Site):
-        chains = [chain_of(steering, branch, site, steps, weights.depth) for branch, steering in lanes]
+        chains = [chain_of(steering, site, weights.depth) for steering in lanes]
         for place in range(max(map(len, chains))):
             delta = torch.zeros(weights.depth, len(lanes), weights.hidden)
             keep_norm = torch.zeros(len(lanes), 1, dtype=torch.bool)
@@ -215,13 +213,11 @@ def stages_of(
     return stages
 
 
-def chain_of(
-    steering: tuple[Steering, ...], branch: str, site: str, steps: set[str], depth: int
-) -> list[tuple[Tensor, bool]]:
+def chain_of(steering: tuple[Steering, ...], site: Site, depth: int) -> list[tuple[Tensor, bool]]:
     """One lane's edits at one site: (deltas (layers, hidden), whether to keep the norm)."""
     chain: list[tuple[Tensor, bool]] = []
     for each in steering:
-        if each.site != site or each.steps not in steps or each.branches not in ("both", branch):
+        if each.site != site:
             continue
         delta = each.deltas(depth)
         if not delta.any():
