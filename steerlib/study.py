@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, display
 
 from steerlib.activations import Activations, extract_activations
 from steerlib.directions import diff_mean
@@ -128,6 +128,8 @@ class Study:
         self.layers = {name: layer for name, layer in self.layers.items() if name in choice.allowed}
         if not self.attributes:
             scorecard.record_open(self.chapter, model=self.model.name, folder=self.scores, note=str(choice))
+            words = f"Nothing is measured here, because no {what} is allowed for any attribute."
+            display(self.bottom_line([words], "More prompts, or other values tried, might allow one."))
             raise SystemExit
         return choice.allowed
 

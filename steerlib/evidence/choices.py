@@ -71,7 +71,7 @@ class Choice:
         barred = [name for name in self.values if name not in self.allowed]
         words = ", ".join(f"{value:g} for {name}" for name, value in self.allowed.items())
         none = (
-            f"No {self.what} is allowed for {', '.join(barred)}, which is left out from here on."
+            f"No {self.what} is allowed for {', '.join(barred)}: left out from here on."
             if barred
             else ""
         )
