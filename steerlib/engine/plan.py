@@ -19,7 +19,7 @@ from steerlib.engine.weights import Weights
 from steerlib.model import MusicModel, check_shape
 from steerlib.steering import Positions, Steering, active_steering, check_positions
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "acting"]
 
 _OWN_HOOKS = ("steerlib.steering", "transformers.utils.output_capturing")  # the second acts on request only
 
@@ -45,7 +45,7 @@ class Plan:
         self._check_model()
         self._check_rows()
 
-        prompts = list(dict.fromkeys(row.prompt for row in rows))
+        prompts = list(dict.fromkeys(each for row in rows for each in (row.prompt, *(row.patch or ())[:1])))
         encoded = model.encode(prompts)
         self.encoded = {
             prompt: (encoded["input_ids"][row, None], encoded["attention_mask"][row, None])
@@ -107,7 +107,7 @@ class Plan:
             return torch.zeros(mask.shape[1], self.weights.hidden).to(self.weights.embeddings), mask[0]
         return self.model.read_text(ids, mask).to(self.model.dtype)[0], mask[0]
 
-    def _melody(self, melody: Tensor | None) -> Tensor:
+    def melody(self, melody: Tensor | None) -> Tensor:
         """States (chroma_length, hidden) that the decoder reads of a melody, or of the null chroma."""
         config = self.model.config
         if melody is None:
@@ -121,7 +121,7 @@ class Plan:
         nothing = weights.embeddings.new_empty(weights.depth, 2, 0, weights.hidden)
         if not self.model.is_prefix:
             return nothing
-        return prefix_pass(weights, self._melody(melody), nothing, stages_of([steering], weights)).cached
+        return prefix_pass(weights, self.melody(melody), nothing, stages_of([steering], weights)).cached
 
     def _read_text(
         self,
@@ -130,6 +130,7 @@ class Plan:
         steering: tuple[Steering, ...] = (),
         steering_audio: tuple[Steering, ...] = (),
         tokens: Tensor | None = None,
+        patch: tuple[str, frozenset[int]] | None = None,
     ) -> Begin:
         """What a lane has read of a melody, a prompt or the null one, and tokens: by default the start token alone.
 
@@ -143,7 +144,10 @@ class Plan:
             stages = stages_of([steering_audio], weights)
             return prefix_pass(weights, weights.embed(tokens), melody, stages, (text, mask))
         stages = stages_of([steering] * len(text) + [steering_audio] * len(tokens), weights)
-        return prefix_pass(weights, torch.cat([text, weights.embed(tokens)]), melody, stages)
+        other = None
+        if patch is not None:
+            other = self._read_text(patch[0], melody, steering, steering_audio).cached, patch[1]
+        return prefix_pass(weights, torch.cat([text, weights.embed(tokens)]), melody, stages, other=other)
 
     @torch.inference_mode()
     def nll(self, index: int, tokens: Tensor) -> float:
@@ -185,15 +189,17 @@ class Plan:
         begins: dict[Any, Begin] = {}
         group, prompt = [], []  # each lane's place among them
         for row, steering in lanes:
-            of_prefix = _acting(steering, "prefix", 0)
+            of_prefix = acting(steering, "prefix", 0)
             in_prefix = tuple(id(each) for each in steering if each.positions != "audio")
             same_melody = (id(row.melody if row else None), in_prefix)
-            same_prompt = (row.prompt if row else None, same_melody, tuple(map(id, steering)))
+            patch = row.patch if row else None
+            same_prompt = (row.prompt if row else None, patch, same_melody, tuple(map(id, steering)))
             if same_prompt not in begins:
                 if same_melody not in melodies:
                     melodies[same_melody] = self._read_melody(row.melody if row else None, of_prefix)
+                of_start = acting(steering, "audio", 0)
                 begins[same_prompt] = self._read_text(
-                    same_prompt[0], melodies[same_melody], of_prefix, _acting(steering, "audio", 0)
+                    same_prompt[0], melodies[same_melody], of_prefix, of_start, patch=patch
                 )
             group.append(list(melodies).index(same_melody))
             prompt.append(list(begins).index(same_prompt))
@@ -209,7 +215,7 @@ class Plan:
 
         def stages_at(frame: int) -> list[Stage]:
             later = [tuple(each for each in steering if each.steps == "all") for _, steering in lanes]
-            return stages_of([_acting(each, "audio", frame) for each in later], weights)
+            return stages_of([acting(each, "audio", frame) for each in later], weights)
 
         scheduled = any(each.schedule is not None for _, steering in lanes for each in steering)
         constant = stages_at(0)
@@ -239,6 +245,6 @@ def _of_branch(steering: tuple[Steering, ...], branch: str) -> tuple[Steering, .
     return tuple(each for each in steering if each.branches in ("both", branch))
 
 
-def _acting(steering: tuple[Steering, ...], positions: Positions, frame: int) -> tuple[Steering, ...]:
+def acting(steering: tuple[Steering, ...], positions: Positions, frame: int) -> tuple[Steering, ...]:
     """What acts at some positions in the step that writes a frame."""
     return tuple(each.at(frame) for each in steering if each.positions in ("all", positions))
