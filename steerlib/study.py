@@ -30,7 +30,7 @@ from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
 from steerlib.model import MusicModel
 from steerlib.page import players
-from steerlib.page.bottom_line import bottom_line
+from steerlib.page.bottom_line import bottom_line, of_verdicts
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
@@ -92,6 +92,7 @@ class Study:
         self.store, self.scores = Path(store), Path(scores)
         self.layers: dict[str, int] = {}
         self.sizes: dict[str, float] = {}
+        self.verdicts: list[Verdict] = []
 
     def __repr__(self) -> str:
         return (
@@ -215,17 +216,23 @@ class Study:
                 claims.primary(claim), self.model.name, {}, tuple(measured), options.get("note", "")
             )
         options |= {"model": self.model.name, "folder": self.scores, "notebook": self.chapter}
-        return scorecard.record(claim, measured, **options)
+        self.verdicts.append(scorecard.record(claim, measured, **options))
+        return self.verdicts[-1]
 
-    def bottom_line(self, found: Sequence[str], against: str, *, hear: pd.DataFrame | None = None) -> HTML:
+    def bottom_line(
+        self, found: Sequence[str] = (), against: str = "", *, hear: pd.DataFrame | None = None
+    ) -> HTML:
         """What this run found, for the box below the chapter's question; see `page.bottom_line.bottom_line`.
 
-        `hear` has the row of the clip that shows it, or the rows of two to compare.
+        Without words of the chapter's own, those of its verdicts (`page.bottom_line.of_verdicts`). `hear` has the row
+        of the clip that shows it, or the rows of two to compare.
         """
         player = None
         if hear is not None:
             labels = [f"λ = {value:g}" for value in hear["multiplier"]]
             player = self.players(hear, labels, label=str(hear["prompt"].iloc[0]))
+        if not found:
+            found, against = of_verdicts(self.verdicts)
         return bottom_line(
             self.chapter, found, against, model=self.model.name, folder=self.scores, hear=player
         )

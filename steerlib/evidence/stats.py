@@ -27,6 +27,7 @@ __all__ = [
     "jackknife_interval",
     "mean_interval",
     "paired_interval",
+    "share_interval",
     "shifts",
     "sign_flip_interval",
     "summarise",
@@ -195,6 +196,32 @@ def sign_flip_interval(
     beyond = int((1 - level) / 2 * (len(typical) + 1) + 1e-9)  # of as many + 1 gaps, equally likely each
     low, high = (typical[beyond - 1], typical[-beyond]) if beyond else (-np.inf, np.inf)
     return Interval(float(means.mean()), float(low), float(high), n, dropped, df=max(count - 1, 1))
+
+
+def share_interval(hits: npt.ArrayLike, *, clusters: npt.ArrayLike | None = None) -> Interval:
+    """Share of clips of which something is true, with an interval of 95 % over clips (or clusters of them).
+
+    Student's interval over the clusters' shares, cut to [0, 1]. Where all clusters have one share, which has no spread
+    to go by, Clopper and Pearson's for as many clips as there are clusters: nothing seen in eight prompts is not never.
+
+    Parameters
+    ----------
+    hits : array_like of bool, shape (N,)
+    clusters : array_like, shape (N,), optional
+        See `paired_interval`.
+
+    Examples
+    --------
+    >>> print(share_interval([False] * 8))
+    0 [0, 0.3694] (n = 8)
+    """
+    hits = _flat(hits, "hits")
+    found = mean_interval(hits, clusters=clusters)
+    if found.n and (found.low == found.high or np.isnan(found.low)):
+        count = found.n if clusters is None else len(np.unique(np.asarray(clusters)[~np.isnan(hits)]))
+        exact = stats.binomtest(round(found.estimate * count), count).proportion_ci(0.95)
+        found = replace(found, low=min(exact.low, found.estimate), high=max(exact.high, found.estimate))
+    return replace(found, low=max(0.0, float(found.low)), high=min(1.0, float(found.high)))
 
 
 def control_range(estimates: npt.ArrayLike, *, symmetric: bool = True, level: float = 0.95) -> Interval:

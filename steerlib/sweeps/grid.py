@@ -245,7 +245,9 @@ def check(
 ) -> None:
     """Raise what `sweep` with these parameters would raise before its first clip; random vectors will do."""
     cells = _cells(model, prompts, grid, seeds)
-    _Work(model, cells, store, seconds, sampling, metrics, beats, keep, run).check()
+    work = _Work(model, cells, store, seconds, sampling, metrics, beats, keep, run)
+    if work.rows:
+        work.check()
 
 
 def sweep_cells(

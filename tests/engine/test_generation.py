@@ -237,7 +237,9 @@ def test_nested_contexts_add_to_a_rows_own_steering(tiny, make, vector):
 def test_a_schedule_is_a_factor_for_each_frame_and_its_last_one_goes_on(make, vector):
     constant = make(steering=Steering(vector, 1.0)).tokens
     for schedule in [(1.0,), (0.5,) * 10]:
-        assert np.array_equal(make(steering=Steering(vector, 1 / schedule[0], schedule=schedule)).tokens, constant)
+        assert np.array_equal(
+            make(steering=Steering(vector, 1 / schedule[0], schedule=schedule)).tokens, constant
+        )
     late = make(steering=Steering(vector, 1.0, schedule=(0.0,) * 5 + (1.0,))).tokens
     plain = make().tokens
     assert np.array_equal(late[:, 0, :5], plain[:, 0, :5]), "nothing acts before its frame"

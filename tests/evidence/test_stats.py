@@ -14,6 +14,7 @@ from steerlib.evidence.stats import (
     jackknife_interval,
     mean_interval,
     paired_interval,
+    share_interval,
     shifts,
     sign_flip_interval,
     summarise,
@@ -357,3 +358,15 @@ def test_a_pole_that_cannot_be_measured_gives_no_shift(rng):
 def test_settings_without_one_clip_at_either_pole_are_refused(rng, effects, by, message):
     with pytest.raises(ValueError, match=message):
         shifts(sweep_table(effects, rng=rng), value="bpm", by=by)
+
+
+def test_a_share_without_spread_has_an_interval_and_none_leaves_zero_to_one(rng):
+    never, always = share_interval([False] * 8), share_interval([True] * 8)
+    assert (never.estimate, never.low) == (0, 0) and never.high == pytest.approx(0.3694, abs=1e-3)
+    assert (always.estimate, always.high) == (1, 1) and always.low == pytest.approx(1 - 0.3694, abs=1e-3)
+    clusters = np.repeat(np.arange(4), 6)
+    wide = share_interval([False] * 24, clusters=clusters)
+    assert wide.high > never.high and wide.n == 24
+    mixed = share_interval(rng.random(24) < 0.9, clusters=clusters)
+    assert 0 <= mixed.low < mixed.estimate < mixed.high <= 1
+    assert share_interval([True]).low < 0.1
