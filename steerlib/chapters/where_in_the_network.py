@@ -286,9 +286,9 @@ def written_figure(study: Study, written: Mapping[str, pd.DataFrame]) -> None:
         ax.axhline(0, color=style.PALETTE["baseline"], linewidth=1)
         unit = style.METRIC_LABELS.get(attribute.metric, attribute.metric).split(" (")[0]
         ax.set(
-            title=f"{name}, {table['pair'].nunique()} pairs",
+            title=f"{unit}, {table['pair'].nunique()} pairs",
             xlabel=f"blocks after this one read “{attribute.positive}”",
-            ylabel=f"{unit}, octaves above “{attribute.negative}”",
+            ylabel=f"octaves above “{attribute.negative}”",
         )
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     plt.show()
