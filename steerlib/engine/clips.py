@@ -85,9 +85,12 @@ class Row:
     steering : tuple of Steering
         Acting one after the other; none by default.
     melody : Tensor, shape (frames, num_chroma), optional
+    patch : tuple of str and of blocks, optional
+        Another prompt, and the blocks in which the audio reads that one; see `engine.patching`.
     """
 
     prompt: str
     seed: int = 0
     steering: tuple[Steering, ...] = ()
     melody: Tensor | None = None
+    patch: tuple[str, frozenset[int]] | None = None

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from IPython.display import HTML
 
+from steerlib.evidence.scorecard import Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.files import write_whole
 from steerlib.page.style import number
 
-__all__ = ["bottom_line", "bottom_lines", "listed", "measured"]
+__all__ = ["bottom_line", "bottom_lines", "listed", "measured", "of_verdicts"]
 
 _NAME = "bottom_line.{chapter}.md"
 
@@ -120,6 +121,62 @@ def measured(interval: Interval, unit: str = "", *, sign: bool = True, share: bo
         for value in (interval.estimate, interval.low, interval.high)
     )
     return f"{estimate}{f' {unit}' if unit else ''} [{low}, {high}]"
+
+
+def of_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:
+    """What the verdicts of a chapter found, and what speaks against it, in sentences.
+
+    Parameters
+    ----------
+    verdicts : sequence of Verdict
+        At least one. From the third on they share a sentence's place.
+
+    Returns
+    -------
+    found : list of str
+        At most three sentences, each with what was claimed, what was measured and the verdict.
+    against : str
+        How far the controls get.
+    """
+    told = [_told(verdict) for verdict in verdicts]
+    found = told if len(told) <= 3 else [*told[:2], " ".join(told[2:])]
+    reached = [
+        f"{_of(part)}{number(each.control.high)} {verdict.check.limit(part).unit}".strip()
+        for verdict in verdicts[:1]
+        for part, each in verdict.parts.items()
+        if each.control is not None
+    ]
+    count = max((each.interval.n for verdict in verdicts for each in verdict.parts.values()), default=0)
+    control = verdicts[0].check.control
+    reach = f"The control ({control}) reaches up to {listed(reached)}. " if reached else ""
+    return (
+        found,
+        f"{reach}This is one model and one seed, with at most {count} prompts or clips behind a number.",
+    )
+
+
+def _told(verdict: Verdict) -> str:
+    check = verdict.check
+    parts = [
+        f"{_of(part)}{measured(each.interval, check.limit(part).unit, sign=False)}"
+        for part, each in verdict.parts.items()
+    ]
+    claim = f"\N{LEFT DOUBLE QUOTATION MARK}{check.text.rstrip('.')}\N{RIGHT DOUBLE QUOTATION MARK} ({check.claim})"
+    if verdict.verdict == "not testable" and check.needs:
+        needed = [
+            f"{_of(part)}{number(each.testable.estimate)}"
+            for part, each in verdict.parts.items()
+            if each.testable
+        ]
+        return (
+            f"{claim} cannot be tested on this model: the {check.needs[0]} is {listed(needed)}, and the test needs "
+            f"{check.needs[1]}."
+        )
+    return f"{claim} is **{verdict.verdict}**: {check.quantity} {listed(parts)}; claimed {check.limit('')}."
+
+
+def _of(part: str) -> str:
+    return f"{part} " if part else ""
 
 
 def listed(words: Sequence[str]) -> str:

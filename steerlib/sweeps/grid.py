@@ -36,7 +36,16 @@ from steerlib.files import short
 from steerlib.measure.registry import CHECKPOINTS, METRICS, VERSIONS, Metric
 from steerlib.measure.rhythm import checkpoint_path, sure_tempo, tempo
 from steerlib.model import MusicModel, check_shape
-from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering, kappa
+from steerlib.steering import (
+    Branches,
+    Positions,
+    Site,
+    Steering,
+    SteeringVector,
+    Steps,
+    active_steering,
+    kappa,
+)
 from steerlib.sweeps.store import AudioFormat, Store, row_key
 
 __all__ = ["BASELINE", "Grid", "Strategy", "check", "cost", "shard_of", "sweep", "sweep_cells"]
@@ -44,7 +53,10 @@ __all__ = ["BASELINE", "Grid", "Strategy", "check", "cost", "shard_of", "sweep",
 Strategy = Literal["one_to_all", "all_to_all", "one_to_one"]
 
 _DEFAULT_METRICS = ("bpm", "centroid", "onset_rate")
-_COLUMNS = ["attribute", "strategy", "source_layer", "multiplier", "kappa", "steps", "branches", "site"]
+_COLUMNS = [
+    *("attribute", "strategy", "source_layer", "multiplier", "kappa"),
+    *("steps", "branches", "site", "positions"),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +74,7 @@ class Grid:
     strategy : {"one_to_all", "all_to_all", "one_to_one"}
         The source layer's direction into every block, each block's own, or the source layer's into its own
         block alone (paper A section 3.3).
-    steps, branches, site, preserve_norm
+    steps, branches, site, preserve_norm, positions
         See `Steering`.
     """
 
@@ -74,6 +86,7 @@ class Grid:
     branches: Branches = "both"
     site: Site = "residual"
     preserve_norm: bool = False
+    positions: Positions = "all"
 
     def steerings(self, model: MusicModel) -> list[tuple[str | None, int | None, float, Steering | None]]:
         """(attribute, source layer, multiplier, Steering or None for the baseline) for every setting.
@@ -98,7 +111,7 @@ class Grid:
         if self.strategy == "all_to_all" and self.layers is not None:
             raise ValueError("strategy 'all_to_all' takes each block's own direction: leave layers None")
         settings: dict[str, Any] = {
-            name: getattr(self, name) for name in ("steps", "branches", "site", "preserve_norm")
+            name: getattr(self, name) for name in ("steps", "branches", "site", "preserve_norm", "positions")
         }
         steerings: list[tuple[str | None, int | None, float, Steering | None]] = []
         for attribute, vector in self.vectors.items():
@@ -124,7 +137,8 @@ class Grid:
         ]
         names = ["attribute", "source_layer", "multiplier", "prompt_id", "prompt", "seed", "steering"]
         table = pd.DataFrame(records, columns=names).astype({"attribute": "str", "source_layer": "Int64"})
-        return table.assign(strategy=self.strategy, steps=self.steps, branches=self.branches, site=self.site)
+        where = {name: getattr(self, name) for name in ("strategy", "steps", "branches", "site", "positions")}
+        return table.assign(**where)
 
 
 BASELINE = Grid({}, ())
@@ -176,8 +190,8 @@ def sweep(
     DataFrame
         One row per cell, in the order of grids, vectors, layers, multipliers (ascending), prompts and seeds.
         Columns attribute, strategy, source_layer (Int64, NA for All-to-All), multiplier, kappa
-        (`steerlib.steering.kappa`), steps, branches, site, prompt_id, prompt, seed, one for each metric, nll (nats
-        per token, see `steerlib.engine.generation.nll`), clip (path within the store, NA if not kept) and key.
+        (`steerlib.steering.kappa`), steps, branches, site, positions, prompt_id, prompt, seed, one for each metric, nll
+        (nats per token, see `steerlib.engine.generation.nll`), clip (path within the store, NA if not kept) and key.
         Rows of the baseline share their clip and key.
 
     Raises
@@ -231,7 +245,9 @@ def check(
 ) -> None:
     """Raise what `sweep` with these parameters would raise before its first clip; random vectors will do."""
     cells = _cells(model, prompts, grid, seeds)
-    _Work(model, cells, store, seconds, sampling, metrics, beats, keep, run).check()
+    work = _Work(model, cells, store, seconds, sampling, metrics, beats, keep, run)
+    if work.rows:
+        work.check()
 
 
 def sweep_cells(
@@ -374,8 +390,7 @@ class _Work:
         seconds, keep = self.cost["seconds"], self.cost["audio_format"]
 
         def measure(clips: Clips) -> dict[str, list[float]]:  # one by one: each depends on its own clip alone
-            assert clips.nll is not None
-            found = {"nll": clips.nll.tolist()}
+            found = {} if clips.nll is None else {"nll": clips.nll.tolist()}
             for name, metric in self.metrics.items():
                 found[name] = [float(metric(clip)[0]) for clip in clips]
             return found
@@ -446,7 +461,9 @@ def _content(steering: Steering) -> dict[str, Any]:
         "site": steering.site,
         "preserve_norm": steering.preserve_norm,
     }
-    return content if steering.schedule is None else content | {"schedule": steering.schedule}
+    # left out at their defaults, so that rows made before there were these fields keep their keys
+    optional = {"schedule": (steering.schedule, None), "positions": (steering.positions, "all")}
+    return content | {name: value for name, (value, default) in optional.items() if value != default}
 
 
 def _join(

@@ -25,7 +25,8 @@ from steerlib.sweeps.store import Store, merge
 QUIET = Run(progress=False)
 PROMPTS = ["a fast rock song", "slow jazz"]
 COLUMNS = [
-    *["attribute", "strategy", "source_layer", "multiplier", "kappa", "steps", "branches", "site"],
+    *["attribute", "strategy", "source_layer", "multiplier", "kappa"],
+    *["steps", "branches", "site", "positions"],
     *["prompt_id", "prompt", "seed", "centroid", "nll", "clip", "key"],
 ]
 
@@ -264,6 +265,15 @@ def test_changed_weights_make_every_row_again(run, made, tiny):
     assert made == [10, 10]
 
 
+def test_positions_make_other_clips_and_all_positions_keep_the_keys_that_rows_have(run):
+    keys = {each: run(grid=tiny_grid(positions=each))["key"].tolist() for each in ("all", "prefix", "audio")}
+    assert run()["key"].tolist() == keys["all"]
+    assert len({key for each in keys.values() for key in each}) == 3 * 8 + 2, "the baselines are the same"
+    assert module._content(Steering(tiny_vectors()["tempo"])).keys() == {
+        *("deltas", "steps", "branches", "site", "preserve_norm")
+    }
+
+
 def test_a_sweep_that_broke_off_goes_on_to_the_same_table(run, made, monkeypatch):
     whole = run("whole")
     metric = module.METRICS["centroid"]
@@ -355,6 +365,7 @@ def test_shards_merge_into_the_unsharded_sweep(run, made, tmp_path):
         ({"grid": tiny_grid(strategy="all_to_all")}, "leave layers None"),
         ({"grid": tiny_grid(strategy="some")}, "strategy must be one of"),
         ({"grid": tiny_grid(steps="last")}, "steps must be one of"),
+        ({"grid": tiny_grid(positions="text")}, "positions must be one of"),
         ({"metrics": ["loudness"]}, "unknown metrics 'loudness'"),
         (
             {"grid": tiny_grid({"tempo": SteeringVector(np.ones((4, 32)))})},
