@@ -56,6 +56,7 @@ __all__ = [
     "paper",
     "read",
     "record",
+    "record_open",
 ]
 
 NOT_RUN = "not run here"
@@ -368,6 +369,16 @@ def record(
     file = Path(folder) / f"{claim}.{_slug(model)}.json"
     _write(file, content)
     return verdict
+
+
+def record_open(chapter: str, *, model: str, folder: str | Path, note: str) -> None:
+    """Record the claims of a chapter that could measure nothing, such as for want of an allowed λ, and print them."""
+    nothing = Interval(math.nan, math.nan, math.nan, 0)
+    unknown = Measured(nothing, control=nothing, testable=nothing)
+    for claim, check in claims().set_index("claim")["check"].items():
+        if check and check.get("chapter") == chapter:
+            parts = dict.fromkeys(check.get("parts") or [""], unknown)
+            print(record(str(claim), parts, model=model, folder=folder, notebook=chapter, note=note))
 
 
 def read(folder: str | Path | Sequence[str | Path], *, models: Sequence[str] = ()) -> pd.DataFrame:

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 __all__ = [
+    "OCTAVES",
     "Interval",
     "auc",
     "check_columns",
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
+
+OCTAVES = ("bpm", "centroid", "onset_rate")
+"""Measures whose effects multiply: an octave is twice as much."""
 
 
 @dataclass(frozen=True)
@@ -483,10 +487,12 @@ def summarise(
     Returns
     -------
     DataFrame
-        Columns `by`, ``metric`` (the name in `value`), then ``n`` and ``dropped`` (pairs), ``baseline``,
-        ``mean`` and ``std`` (of the pairs, unit of `value`), ``effect``, ``low``, ``high`` (mean difference,
-        same unit), ``relative``, ``relative_low`` and ``relative_high`` (fractions). Multiplier 0 has no
-        rows: it is the baseline.
+        Columns `by`, ``kappa`` if the table has it, ``metric`` (the name in `value`), then ``n`` and ``dropped``
+        (pairs), ``baseline``, ``mean`` and ``std`` (of the pairs, unit of `value`), ``effect``, ``low``, ``high``
+        (mean difference, same unit), ``relative``, ``relative_low`` and ``relative_high`` (fractions), ``octaves``,
+        ``octaves_low`` and ``octaves_high`` (mean of the logarithms' difference; NaN for what has no octaves, see
+        `OCTAVES`), ``right`` and ``wrong`` (shares of the pairs that move to the side of their multiplier's sign, and
+        to the other). Multiplier 0 has no rows: it is the baseline.
 
     Raises
     ------
@@ -522,8 +528,14 @@ def summarise(
         effect, relative = (
             paired_interval(*pairs.T, relative=r, clusters=part[cluster], level=level) for r in (False, True)
         )
+        doublings = _octaves(pairs) if value in OCTAVES else np.full_like(pairs, np.nan)
+        octaves = paired_interval(*doublings.T, clusters=part[cluster], level=level)
+        moved = (pairs[:, 0] - pairs[:, 1]) * np.sign(part["multiplier"].to_numpy())
+        moved = moved[~np.isnan(moved)]
+        push = {"kappa": part["kappa"].mean()} if "kappa" in part else {}
         rows.append(
             dict(zip(by, group, strict=True))
+            | push
             | {
                 "metric": value,
                 "n": effect.n,
@@ -537,6 +549,11 @@ def summarise(
                 "relative": relative.estimate,
                 "relative_low": relative.low,
                 "relative_high": relative.high,
+                "octaves": octaves.estimate,
+                "octaves_low": octaves.low,
+                "octaves_high": octaves.high,
+                "right": float((moved > 0).mean()) if len(whole) else np.nan,
+                "wrong": float((moved < 0).mean()) if len(whole) else np.nan,
             }
         )
     return pd.DataFrame(rows).astype({name: steered[name].dtype for name in by})
@@ -547,7 +564,7 @@ def effect_of(row: "pd.Series[Any]") -> Interval:
     return Interval(row["effect"], row["low"], row["high"], int(row["n"]), int(row.get("dropped", 0)))
 
 
-def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFrame:
+def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str], octaves: bool = False) -> pd.DataFrame:
     """How far each prompt is moved along an attribute: half the way from its negative to its positive clip.
 
     Half of ``value(+λ) - value(-λ)``, for every prompt and seed. What steering does in *both* directions
@@ -562,6 +579,8 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFram
         Column that was measured.
     by : sequence of str
         Columns that make a setting; within it each prompt and seed has one clip on either side of 0.
+    octaves : bool
+        Of the logarithm of what was measured, to base 2; 0 has none and counts as not measurable.
 
     Returns
     -------
@@ -583,6 +602,8 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFram
     key = [*by, "prompt_id", "seed"]
     check_columns(table, [*key, "multiplier", value])
     steered = table[table["multiplier"] != 0]
+    if octaves:
+        steered = steered.assign(**{value: _octaves(steered[value].to_numpy(dtype=float))})
     sides = []
     for name, part in (
         ("positive", steered[steered["multiplier"] > 0]),
@@ -605,6 +626,10 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFram
     shift = (pairs["positive"] - pairs["negative"]) / 2
     columns = [*key, "metric", "shift"]
     return pairs.assign(metric=value, shift=shift)[columns].sort_values(key, ignore_index=True)
+
+
+def _octaves(values: FloatArray) -> FloatArray:
+    return np.log2(np.where(values > 0, values, np.nan))
 
 
 def check_columns(table: pd.DataFrame, columns: Iterable[str], *, what: str = "the table") -> None:
