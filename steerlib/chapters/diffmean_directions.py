@@ -1,5 +1,6 @@
 """Figures, tables and checks of the chapter *DiffMean directions* (``notebooks/diffmean_directions.ipynb``)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,15 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 import seaborn as sns  # type: ignore[import-untyped]
 import torch
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 
 from steerlib.activations import Activations
 from steerlib.evidence import scorecard
 from steerlib.evidence.stats import Interval, check_columns
-from steerlib.page import figures
+from steerlib.page import explorables, figures
 from steerlib.page.style import pole_colour
 from steerlib.readout.analysis import Blocks, similarity_blocks
 from steerlib.steering import SteeringVector
@@ -29,6 +32,8 @@ __all__ = [
     "draw_activation_kde",
     "draw_cosine_matrix",
     "draw_separation_by_layer",
+    "drag",
+    "film",
     "lengths",
     "paper_layer",
     "separation",
@@ -36,9 +41,53 @@ __all__ = [
 ]
 
 
+def drag(activations: Activations, layer: int, pairs: int = 6) -> HTML:
+    """The first pairs of prompts, to be dragged: across is along Δ of all prompts, upwards what varies most besides."""
+    positive, names = _sides(activations)
+    values = activations.values[:, layer].numpy().astype(float)
+    values -= values.mean(axis=0)
+    delta = values[np.array(positive)].mean(axis=0) - values[np.logical_not(positive)].mean(axis=0)
+    across = values @ (delta / np.linalg.norm(delta))
+    rest = values - np.outer(across, delta / np.linalg.norm(delta))
+    points = np.column_stack([across, PCA(n_components=1).fit_transform(rest)])
+    rows = [*np.flatnonzero(positive)[:pairs], *np.flatnonzero(np.logical_not(positive))[:pairs]]
+    return explorables.drag(
+        points[rows], [positive[row] for row in rows], [activations.prompts[row] for row in rows], names
+    )
+
+
+def film(activations: Activations, separated: pd.DataFrame, start: int) -> HTML:
+    """All prompts on two principal components, layer after layer; each layer is turned to match the one before."""
+    positive, names = _sides(activations)
+    layers: dict[int, npt.NDArray[np.float64]] = {}
+    said, before = {}, None
+    for layer in range(activations.values.shape[1]):
+        pca = PCA(n_components=2)
+        points = pca.fit_transform(activations.values[:, layer].numpy().astype(float))
+        if before is not None:
+            points = points @ orthogonal_procrustes(points, before)[0]
+        layers[layer] = before = points
+        row = separated.loc[separated["layer"] == layer].iloc[0]
+        said[layer] = (
+            f"{100 * pca.explained_variance_ratio_.sum():.0f} % of the variance lies in this plane; a linear "
+            f"classifier tells the poles apart with an AUC of {row.auc:.2f} [{row.auc_low:.2f}, {row.auc_high:.2f}]"
+        )
+    return explorables.film(layers, positive, activations.prompts, names, said, start=start)
+
+
+def _sides(activations: Activations) -> tuple[list[bool], tuple[str, str]]:
+    """Which prompts are of the positive pole, and the names of both poles."""
+    if activations.labels is None or activations.attribute is None:
+        raise ValueError("these activations have no poles: extract them from an Attribute, not from a list")
+    return activations.labels.bool().tolist(), (
+        activations.attribute.positive,
+        activations.attribute.negative,
+    )
+
+
 def clouds(activations: Activations, layers: Sequence[int]) -> None:
     """Prompts on the two principal components of their activations, a panel a layer (paper A, figure 2)."""
-    for ax, layer in zip(figures.panels(1, len(layers), size=(3.4, 3.2)), layers, strict=True):
+    for ax, layer in zip(figures.panels(1, len(layers), size=(3.0, 3.0)), layers, strict=True):
         draw_activation_kde(activations, layer, ax)
     plt.show()
 
@@ -185,13 +234,15 @@ def draw_cosine_matrix(matrix: npt.ArrayLike, ax: Axes, *, blocks: Blocks | None
     blocks : Blocks, optional
         Outlined, from `steerlib.readout.analysis.similarity_blocks`.
     """
-    image = ax.imshow(np.asarray(matrix, dtype=float), cmap="RdBu_r", vmin=-1, vmax=1)
+    cosines = np.asarray(matrix, dtype=float)
+    least = max(-1.0, math.floor(10 * cosines.min()) / 10)  # a scale from -1 would show one colour
+    image = ax.imshow(cosines, cmap="cividis", vmin=least, vmax=1)
     bar = ax.figure.colorbar(image, ax=ax, label="cosine similarity", shrink=0.85)
     bar.outline.set_visible(False)
     for first, last in blocks.bounds if blocks else ():
         size = last - first + 1
         ax.add_patch(
-            Rectangle((first - 0.5, first - 0.5), size, size, fill=False, edgecolor="black", linewidth=2)
+            Rectangle((first - 0.5, first - 0.5), size, size, fill=False, edgecolor="white", linewidth=2)
         )
     ax.set(xlabel="layer", ylabel="layer")
     for axis in (ax.xaxis, ax.yaxis):

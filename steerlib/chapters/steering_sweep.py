@@ -10,6 +10,7 @@ from myst_nb import glue
 from steerlib.evidence import choices, stats
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.page import figures
+from steerlib.page.players import Curve
 from steerlib.page.style import PALETTE
 from steerlib.prompts import Attribute
 from steerlib.readout.analysis import knee
@@ -23,6 +24,7 @@ __all__ = [
     "draw_multiplier_curve",
     "effects",
     "knees",
+    "linked",
     "sliders",
     "smoothness",
     "strongest",
@@ -95,6 +97,45 @@ def distance_curves(study: Study, distances: Distances) -> None:
         rows = distances.table[distances.table["attribute"] == name]
         draw_fad_curve(rows, ax, attribute=attribute)
     plt.show()
+
+
+def linked(trial: Trial, distances: Distances, prompt: int = 0) -> None:
+    """A slider for each attribute over the curves of tempo, centroid and distance, shaded where that is shown worse."""
+    study, table = trial.study, distances.table
+    for name, rows in trial.parts.items():
+        plain = rows[rows["multiplier"] == 0]
+        parts = rows[rows["multiplier"] != 0].groupby("multiplier")
+        worse = [float(value) for value, part in parts if distances.of(part, versus=plain).low > 0]
+        far = table[table["attribute"] == name].sort_values("multiplier")
+        curves = [_curve(trial.effects(name, metric), *label) for metric, label in _LINKED.items()]
+        values, mean, low, high = _columns(far, "multiplier", "fad", "fad_low", "fad_high")
+        curves.append(
+            Curve("distance from the model's own music (Fréchet)", "", values, mean, low, high, worse)
+        )
+        one = rows[rows["prompt_id"] == prompt]
+        display(study.slider(one, study.attributes[name], spectrogram=True, curves=curves))
+
+
+_LINKED = {
+    "bpm": ("tempo, mean over prompts", "BPM"),
+    "centroid": ("spectral centroid, mean over prompts", "Hz"),
+}
+
+
+def _curve(summary: pd.DataFrame, name: str, unit: str) -> Curve:
+    """Means, with the interval of the paired effect around the baseline, and the baseline itself at λ = 0."""
+    baseline = float(summary.loc[summary["n"].idxmax(), "baseline"])
+    steered = summary[summary["multiplier"] != 0]
+    steered = steered.assign(
+        low=steered["baseline"] + steered["low"], high=steered["baseline"] + steered["high"]
+    )
+    plain = pd.DataFrame({"multiplier": [0.0], "mean": [baseline], "low": [baseline], "high": [baseline]})
+    both = pd.concat([steered[list(plain)], plain]).sort_values("multiplier")
+    return Curve(name, unit, *_columns(both, "multiplier", "mean", "low", "high"))
+
+
+def _columns(table: pd.DataFrame, *names: str) -> list[list[float]]:
+    return [table[name].astype(float).tolist() for name in names]
 
 
 def knees(trial: Trial, distances: Distances) -> pd.DataFrame:
