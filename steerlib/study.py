@@ -82,6 +82,8 @@ class Study:
         store: str | Path = "trial/store",
         scores: str | Path = "trial/scorecard",
     ) -> None:
+        if not isinstance(prompts, list) and (type(prompts[1]) is not int or prompts[1] < 1):
+            raise ValueError(f"prompts must be a list and how many of it, at least 1; got {tuple(prompts)}")
         self.chapter, self.model = chapter, model
         loaded = {name: load_attribute(name) for name in attributes}
         self.attributes: dict[str, Attribute] = {
