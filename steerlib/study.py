@@ -23,8 +23,8 @@ from steerlib.activations import Activations, extract_activations
 from steerlib.directions import diff_mean
 from steerlib.engine.generation import Run
 from steerlib.engine.sampling import Sampling
-from steerlib.evidence import choices, claims, scorecard, stats
-from steerlib.evidence.scorecard import Check, Measured, Verdict
+from steerlib.evidence import choices, scorecard, stats
+from steerlib.evidence.scorecard import Measured, Verdict
 from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
 from steerlib.measure.distance import Distances
@@ -216,17 +216,8 @@ class Study:
             **options,
         )
 
-    def verdict(
-        self, claim: str, measured: Mapping[str, Measured] | Measured | Sequence[Check], **options: Any
-    ) -> Verdict:
-        """Judge a claim by its primary check, and record the verdict; options are those of `evidence.scorecard.record`.
-
-        Checks alone, without the primary one, are shown and not recorded.
-        """
-        if not isinstance(measured, Mapping | Measured):
-            return Verdict(
-                claims.primary(claim), self.model.name, {}, tuple(measured), options.get("note", "")
-            )
+    def verdict(self, claim: str, measured: Mapping[str, Measured] | Measured, **options: Any) -> Verdict:
+        """Judge a claim by its primary check, and record the verdict; options are those of `evidence.scorecard.record`."""
         options |= {"model": self.model.name, "folder": self.scores, "notebook": self.chapter}
         self.verdicts.append(scorecard.record(claim, measured, **options))
         return self.verdicts[-1]
