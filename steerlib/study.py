@@ -217,7 +217,7 @@ class Study:
         )
 
     def verdict(self, claim: str, measured: Mapping[str, Measured] | Measured, **options: Any) -> Verdict:
-        """Judge a claim by its primary check, and record the verdict; options are those of `evidence.scorecard.record`."""
+        """Judge a claim by its primary check, and record it; options are those of `evidence.scorecard.record`."""
         options |= {"model": self.model.name, "folder": self.scores, "notebook": self.chapter}
         self.verdicts.append(scorecard.record(claim, measured, **options))
         return self.verdicts[-1]

@@ -383,7 +383,10 @@ BAD_STEERING = {
     "no blocks": ("{vector: 'tempo', layers: []}", "at least one"),
     "λ that is no number": ("{vector: 'tempo', multiplier: Infinity}", "λ must be a finite number"),
     "an empty schedule": ("{vector: 'tempo', schedule: []}", "a finite factor for each frame"),
-    "a place that the page cannot tell": ("{vector: 'tempo', positions: 'prefix'}", "positions must be one of all"),
+    "a place that the page cannot tell": (
+        "{vector: 'tempo', positions: 'prefix'}",
+        "positions must be one of all",
+    ),
     "no such place": ("{vector: 'tempo', site: 'head'}", "site must be one of residual, attention"),
     "another model's vector": ("{vector: {directions: new Float32Array(8)}}", "does not fit the model"),
     "a branch that is not there": ("{vector: 'tempo', branches: 'unconditional'}", "no unconditional branch"),

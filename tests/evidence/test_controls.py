@@ -27,7 +27,7 @@ BY_CHANCE = 0.2
 mean over prompts, so that an interval over prompts alone would find an effect in most of them."""
 MEANT = 2.0
 """Octaves that a direction shifts which means what it says."""
-STUDY = SimpleNamespace(attributes={"tempo": load_attribute("tempo")})
+STUDY = SimpleNamespace(attributes={"tempo": load_attribute("tempo")}, store="nowhere")
 
 
 def sweep(rng, effect, name="tempo"):
@@ -59,6 +59,10 @@ def paper_figures(rng, effect, whole=0.0):
     return held_out.in_paper_figures(sweep(rng, effect), controls(rng), "tempo")
 
 
+def chance(rng):
+    return rng.normal(0, BY_CHANCE)
+
+
 def prompts_of(rng, effect):
     return effect * rng.normal(1, 0.3, size=PROMPTS) + rng.normal(0, 0.1, size=PROMPTS)
 
@@ -68,14 +72,14 @@ def ways(rng, effect, other, *, relative=False):
         ("tempo", way): pd.Series(prompts_of(rng, size))
         for way, size in (("One-to-All", effect), ("one", other))
     }
-    random = {key: pd.Series(rng.normal(0, BY_CHANCE, size=RANDOMS)) for key in found}
+    random = {key: pd.Series([prompts_of(rng, chance(rng)).mean() for _ in range(RANDOMS)]) for key in found}
     return where_and_when.more(found, random, ["tempo"], "one", relative=relative)
 
 
 def share(rng, effect, whole):
     few, every = prompts_of(rng, effect), prompts_of(rng, whole)
     found = prompt_count.plus_one(stats.paired_interval(few, every, relative=True))
-    shuffled = rng.normal(0, BY_CHANCE, size=RANDOMS) / every.mean()
+    shuffled = np.array([prompts_of(rng, chance(rng)).mean() for _ in range(RANDOMS)]) / every.mean()
     return Measured(found, control=stats.control_range(shuffled))
 
 
@@ -83,7 +87,7 @@ JUDGES = {
     # claim: the judge, and what a direction that means what it says does, alone or in the two settings compared
     "A1": (shift, (MEANT, 0)),
     "A2": (paper_figures, (1.0, 0)),
-    "A6": (share, (MEANT, MEANT * 0.95)),
+    "A6": (share, (MEANT, MEANT * 0.8)),
     "A7": (ways, (MEANT, 0)),
     "A8": (ways, (MEANT, 0)),
     "A9": (lambda rng, one, two: ways(rng, one, two, relative=True), (MEANT, 0)),
@@ -101,9 +105,10 @@ def holds(claim, measured):
 
 @pytest.mark.parametrize("claim", JUDGES)
 def test_at_most_one_random_direction_in_twenty_passes(claim):
-    rng = np.random.default_rng(1)
-    draws = [rng.normal(0, BY_CHANCE, size=2) for _ in range(DRAWS)]
-    assert sum(holds(claim, JUDGES[claim][0](rng, *effects)) for effects in draws) <= DRAWS / 20
+    judge, rng = JUDGES[claim][0], np.random.default_rng(1)
+    draws = DRAWS if judge in (shift, paper_figures) else 10 * DRAWS  # which need no table, and are quick
+    passed = sum(holds(claim, judge(rng, chance(rng), chance(rng))) for _ in range(draws))
+    assert passed <= draws / 20
 
 
 @pytest.mark.parametrize("claim", JUDGES)
