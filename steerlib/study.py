@@ -28,6 +28,7 @@ from steerlib.evidence.scorecard import Check, Measured, Verdict
 from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
 from steerlib.measure.distance import Distances
+from steerlib.measure.registry import add_columns
 from steerlib.model import MusicModel
 from steerlib.page import players
 from steerlib.page.bottom_line import bottom_line, of_verdicts
@@ -81,6 +82,8 @@ class Study:
         store: str | Path = "trial/store",
         scores: str | Path = "trial/scorecard",
     ) -> None:
+        if not isinstance(prompts, list) and (type(prompts[1]) is not int or prompts[1] < 1):
+            raise ValueError(f"prompts must be a list and how many of it, at least 1; got {tuple(prompts)}")
         self.chapter, self.model = chapter, model
         loaded = {name: load_attribute(name) for name in attributes}
         self.attributes: dict[str, Attribute] = {
@@ -179,17 +182,9 @@ class Study:
         self, grid: Grid | Mapping[str, Grid], seed: int, metrics: Sequence[str], prompts: int | None = None
     ) -> pd.DataFrame:
         return sweep(
-            self.model,
-            self.prompts[:prompts],
-            grid,
-            store=self.store,
-            seconds=self.seconds,
-            seeds=[seed],
-            sampling=self.sampling,
-            metrics=metrics,
-            beats=self.beats,
-            run=Run(progress=True),
-        )
+            self.model, self.prompts[:prompts], grid, store=self.store, seconds=self.seconds, seeds=[seed],
+            sampling=self.sampling, metrics=metrics, beats=self.beats, run=Run(progress=True),
+        )  # fmt: skip
 
     def check_windows(self, window: float, *, extrapolate: bool = True) -> None:
         """Raise before anything is generated if the prompts are too few for a Fréchet distance."""
@@ -322,7 +317,12 @@ class Trial:
 
     def effects(self, name: str, metric: str | None = None) -> pd.DataFrame:
         """Paired effects on an attribute's metric (or another), by setting; see `evidence.stats.summarise`."""
-        return stats.summarise(self.parts[name], value=metric or self.study.attributes[name].metric)
+        return stats.summarise(self._rows(name, metric), value=metric or self.study.attributes[name].metric)
+
+    def _rows(self, name: str, metric: str | None) -> pd.DataFrame:
+        """The rows of an attribute; a metric that the sweep did not have is measured on its clips."""
+        self.table = add_columns(self.table, self.study.store, [metric] if metric else [])
+        return self.parts[name]
 
     @cached_property
     def all_effects(self) -> pd.DataFrame:
@@ -339,7 +339,7 @@ class Trial:
     ) -> pd.DataFrame:
         """Half the distance between the poles of an attribute, by prompt and `by`; see `evidence.stats.shifts`."""
         value = metric or self.study.attributes[name].metric
-        return stats.shifts(self.parts[name], value=value, by=by, octaves=octaves)
+        return stats.shifts(self._rows(name, metric), value=value, by=by, octaves=octaves)
 
     def distances(self, *, window: float, embedding: str = "clap") -> Distances:
         """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""

@@ -70,11 +70,7 @@ class Choice:
     def __str__(self) -> str:
         barred = [name for name in self.values if name not in self.allowed]
         words = ", ".join(f"{value:g} for {name}" for name, value in self.allowed.items())
-        none = (
-            f"No {self.what} is allowed for {', '.join(barred)}: left out from here on."
-            if barred
-            else ""
-        )
+        none = f"No {self.what} is allowed for {', '.join(barred)}: left out from here on." if barred else ""
         return " ".join(filter(None, [f"{self.what}: {words}." if words else "", none, f"{self.source}."]))
 
 

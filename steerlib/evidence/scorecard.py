@@ -449,7 +449,8 @@ def cards(table: pd.DataFrame) -> HTML:
         )
 
     claimed = [
-        f'<div class="claim"><p><strong>{html.escape(str(name))}</strong> {html.escape(rows.text.iloc[0])} '
+        f'<div class="claim" id="claim-{html.escape(str(name))}" data-verdict="{rows.verdict.iloc[0]}">'
+        f"<p><strong>{html.escape(str(name))}</strong> {html.escape(rows.text.iloc[0])} "
         f"<small>({html.escape(rows.place.iloc[0])})</small></p>{''.join(map(line, rows.itertuples()))}</div>"
         for name, rows in table.groupby("claim", sort=False)
     ]

@@ -34,7 +34,7 @@ from steerlib.engine.plan import Plan
 from steerlib.engine.sampling import Sampling
 from steerlib.files import short
 from steerlib.measure.registry import CHECKPOINTS, METRICS, VERSIONS, Metric
-from steerlib.measure.rhythm import checkpoint_path, tempo
+from steerlib.measure.rhythm import checkpoint_path, sure_tempo, tempo
 from steerlib.model import MusicModel, check_shape
 from steerlib.steering import (
     Branches,
@@ -505,9 +505,10 @@ def _metrics(names: Sequence[str], beats: str | Path | None) -> tuple[dict[str, 
             f"unknown metrics {', '.join(map(repr, unknown))}: expected some of {', '.join(METRICS)}"
         )
     chosen, files = {name: METRICS[name] for name in names}, dict(CHECKPOINTS)
-    if beats is not None and "bpm" in chosen:
-        chosen["bpm"] = partial(tempo, checkpoint=beats)
-        files["bpm"] = checkpoint_path(beats)
+    for name, judge in (("bpm", tempo), ("sure_bpm", sure_tempo)):
+        if beats is not None and name in chosen:
+            chosen[name] = partial(judge, checkpoint=beats)
+            files[name] = checkpoint_path(beats)
     return chosen, {
         name: _sha256(files[name].read_bytes()) for name in chosen if name in files and files[name].is_file()
     }
