@@ -13,10 +13,14 @@ window.checks = (function () {
     return { tokens: clip.tokens.map(bytes), audio: bytes(clip.audio), times: clip.times, memory: clip.memory };
   }
 
-  /** Brightness, onsets and loudness of a clip. */
+  /** Tempo, brightness, onsets, level and loudness of a clip; null for what cannot be told. */
   function measure(text) {
     const audio = floats(text);
-    return [SteerLive.brightnessOf, SteerLive.onsetsOf, SteerLive.loudnessOf].map(measured => measured(audio, 16000));
+    const { tempoOf, brightnessOf, onsetsOf, levelOf, loudnessOf } = SteerLive;
+    return [tempoOf, brightnessOf, onsetsOf, levelOf, loudnessOf].map(measured => {
+      const value = measured(audio, 16000);
+      return Number.isNaN(value) ? null : value;
+    });
   }
 
   /** Token ids of prompts. */

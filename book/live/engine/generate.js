@@ -1,5 +1,5 @@
 // The loop that writes a clip: prefix, then one position after the other in MusicGen's delay pattern, where codebook k
-// is k positions behind the first. As in steerlib/generation.py.
+// is k positions behind the first. As in steerlib/engine/decode.py.
 SteerLive.part(function (live) {
   'use strict';
 

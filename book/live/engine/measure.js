@@ -1,34 +1,38 @@
-// What a clip measures, by the definitions of steerlib/metrics.py (and of librosa, which it uses): brightness, onsets
-// and level; and a mel spectrogram to look at.
+// What a clip measures, by the definitions of steerlib/measure (and of librosa, which it uses): tempo by rule, brightness,
+// onsets and level; and a mel spectrogram to look at. All of it expects sound at 16000 Hz, as the library measures it.
 SteerLive.part(function (live) {
   'use strict';
 
   const WINDOW = 2048;
-  const BANDS = 128;
-  const fourier = new live.Fourier(WINDOW);
-  const hann = live.hann(WINDOW);
-  const bins = WINDOW / 2 + 1;
+  const SILENCE = 1e-4; // peak, full scale 1
+  const transforms = new Map();
+
+  const isSilent = samples => !samples.some(x => Math.abs(x) >= SILENCE);
 
   /** Magnitudes (frames, bins), each frame centred on a multiple of `hop` samples. */
-  function magnitudes(samples, hop) {
+  function magnitudes(samples, hop, window = WINDOW) {
+    if (!transforms.has(window)) transforms.set(window, [new live.Fourier(window), live.hann(window)]);
+    const [fourier, hann] = transforms.get(window);
+    const bins = window / 2 + 1;
     const frames = 1 + Math.floor(samples.length / hop);
     const made = new Float32Array(frames * bins);
-    const padded = new Float32Array(samples.length + 2 * WINDOW);
-    const re = new Float64Array(WINDOW);
-    const im = new Float64Array(WINDOW);
-    padded.set(samples, WINDOW / 2);
+    const padded = new Float32Array(samples.length + 2 * window);
+    const re = new Float64Array(window);
+    const im = new Float64Array(window);
+    padded.set(samples, window / 2);
     for (let frame = 0; frame < frames; frame++) {
-      for (let i = 0; i < WINDOW; i++) re[i] = padded[frame * hop + i] * hann[i];
+      for (let i = 0; i < window; i++) re[i] = padded[frame * hop + i] * hann[i];
       im.fill(0);
       fourier.forward(re, im);
       for (let k = 0; k < bins; k++) made[frame * bins + k] = Math.hypot(re[k], im[k]);
     }
-    return { made, frames };
+    return { made, frames, bins };
   }
 
   /** Spectral centroid in Hz: weighted by magnitude within a frame, by energy over frames. NaN for silence. */
   live.brightnessOf = function (samples, sampleRate) {
-    const { made, frames } = magnitudes(samples, 512);
+    if (isSilent(samples)) return NaN;
+    const { made, frames, bins } = magnitudes(samples, 512);
     let weighted = 0;
     let total = 0;
     for (let frame = 0; frame < frames; frame++) {
@@ -44,27 +48,28 @@ SteerLive.part(function (live) {
       if (sum > 0) weighted += (energy * moment) / sum;
       total += energy;
     }
-    return total > 0 ? ((weighted / total) * sampleRate) / WINDOW : NaN;
+    return ((weighted / total) * sampleRate) / WINDOW;
   };
 
-  /** Level in dB re full scale: of the mean square. */
-  live.levelOf = samples => 10 * Math.log10(samples.reduce((sum, x) => sum + x * x, 0) / samples.length);
+  /** Level in dB re full scale, of the mean square. NaN for silence. */
+  live.levelOf = samples =>
+    isSilent(samples) ? NaN : 10 * Math.log10(samples.reduce((sum, x) => sum + x * x, 0) / samples.length);
 
   const toMel = hertz => (hertz < 1000 ? (3 * hertz) / 200 : 15 + (27 * Math.log(hertz / 1000)) / Math.log(6.4)); // Slaney's scale
   const toHertz = mel => (mel < 15 ? (200 * mel) / 3 : 1000 * Math.exp(((mel - 15) * Math.log(6.4)) / 27));
 
   /** Power in mel bands, (frames, bands): triangles of equal area. */
-  function melPower(samples, sampleRate, hop, bands) {
-    const { made, frames } = magnitudes(samples, hop);
+  function melPower(samples, sampleRate, { hop, bands, window = WINDOW }) {
+    const { made, frames, bins } = magnitudes(samples, hop, window);
     const power = new Float32Array(frames * bands);
     const edges = Array.from({ length: bands + 2 }, (_, i) => toHertz((i * toMel(sampleRate / 2)) / (bands + 1)));
     for (let band = 0; band < bands; band++) {
       const [low, middle, high] = edges.slice(band, band + 3);
       const area = 2 / (high - low);
-      const first = Math.ceil((low * WINDOW) / sampleRate);
-      const last = Math.min(bins - 1, Math.floor((high * WINDOW) / sampleRate));
+      const first = Math.ceil((low * window) / sampleRate);
+      const last = Math.min(bins - 1, Math.floor((high * window) / sampleRate));
       for (let k = first; k <= last; k++) {
-        const hertz = (k * sampleRate) / WINDOW;
+        const hertz = (k * sampleRate) / window;
         const weight = area * Math.max(0, Math.min((hertz - low) / (middle - low), (high - hertz) / (high - middle)));
         for (let frame = 0; frame < frames; frame++)
           power[frame * bands + band] += weight * made[frame * bins + k] ** 2;
@@ -82,28 +87,36 @@ SteerLive.part(function (live) {
 
   /** Mel spectrogram in dB below its largest value: {values (frames, bands), frames, bands}. */
   live.melSpectrogram = function (samples, sampleRate, { hop = 400, bands = 64, depth = 80 } = {}) {
-    const { power, frames } = melPower(samples, sampleRate, hop, bands);
+    const { power, frames } = melPower(samples, sampleRate, { hop, bands });
     const values = decibels(power, depth);
     const largest = values.reduce((a, b) => Math.max(a, b), -Infinity);
     return { values: values.map(value => value - largest), frames, bands, depth };
   };
 
-  /** Note onsets per second: peaks of the spectral flux, picked as librosa picks them. */
-  live.onsetsOf = function (samples, sampleRate) {
-    const hop = 256;
-    const { power, frames } = melPower(samples, sampleRate, hop, BANDS);
+  /** Strength of onsets, a number each hop: how much the mel bands rise on average, in dB. */
+  function onsetStrength(samples, sampleRate, shape) {
+    const { power, frames } = melPower(samples, sampleRate, shape);
+    const { bands, hop, window = WINDOW } = shape;
     const levels = decibels(power, 80);
-    const shift = WINDOW / (2 * hop);
+    const shift = Math.floor(window / (2 * hop));
     const flux = new Float64Array(frames);
     for (let frame = 1; frame + shift < frames; frame++) {
       let sum = 0;
-      for (let band = 0; band < BANDS; band++) {
-        sum += Math.max(0, levels[frame * BANDS + band] - levels[(frame - 1) * BANDS + band]);
+      for (let band = 0; band < bands; band++) {
+        sum += Math.max(0, levels[frame * bands + band] - levels[(frame - 1) * bands + band]);
       }
-      flux[frame + shift] = sum / BANDS;
+      flux[frame + shift] = sum / bands;
     }
+    return flux;
+  }
+
+  /** Note onsets per second: peaks of the spectral flux, picked as librosa picks them. */
+  live.onsetsOf = function (samples, sampleRate) {
+    const hop = 256;
+    const flux = onsetStrength(samples, sampleRate, { hop, bands: 128 });
+    const frames = flux.length;
     const most = flux.reduce((a, b) => Math.max(a, b));
-    if (!(most > 0)) return 0;
+    if (!(most > 0) || isSilent(samples)) return 0;
     const seconds = hop / sampleRate;
     const near = Math.floor(0.03 / seconds);
     const far = Math.floor(0.1 / seconds);
@@ -119,4 +132,55 @@ SteerLive.part(function (live) {
     }
     return (onsets * sampleRate) / samples.length;
   };
+
+  const PULSE = { hop: 160, bands: 40, window: 1024 };
+  const TEMPI = Array.from({ length: 241 }, (_, i) => 50 * 4 ** (i / 240)); // BPM, 50 to 200
+  const ALIKE = 0.95; // share of the best score: of the tempi that fit alike, the fastest is the pulse
+  const STEADY = 0.04; // largest relative difference of a half of the clip from the whole, up to octaves
+
+  /** Tempo by a comb over the autocorrelation of onset strength, as `steerlib.measure.rules.pulse` has it; NaN: cannot tell. */
+  live.tempoOf = function (samples, sampleRate) {
+    if (isSilent(samples)) return NaN;
+    const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    const strength = onsetStrength(
+      samples.map(x => x / peak),
+      sampleRate,
+      PULSE,
+    );
+    const rate = sampleRate / PULSE.hop;
+    const whole = comb(strength, rate);
+    const half = strength.length >> 1;
+    const isSteady = [strength.subarray(0, half), strength.subarray(half)].every(part => {
+      const octaves = Math.log2(comb(part, rate) / whole);
+      return Math.abs(octaves - Math.round(octaves)) <= Math.log2(1 + STEADY);
+    });
+    return isSteady ? whole : NaN;
+  };
+
+  /** The tempo in BPM whose first eight multiples of the period have the highest mean autocorrelation. */
+  function comb(strength, rate) {
+    const size = strength.length;
+    const mean = strength.reduce((a, b) => a + b, 0) / size;
+    const centred = strength.map(value => value - mean);
+    const correlation = Float64Array.from({ length: size }, (_, lag) => {
+      let sum = 0;
+      for (let i = lag; i < size; i++) sum += centred[i] * centred[i - lag];
+      return sum / (size - lag);
+    });
+    if (!(correlation[0] > 0)) return NaN;
+    const scores = TEMPI.map(tempo => {
+      let sum = 0;
+      let count = 0;
+      for (let times = 1; times <= 8; times++) {
+        const lag = (times * 60 * rate) / tempo;
+        if (lag >= 0.75 * size) break;
+        const before = Math.floor(lag);
+        sum += correlation[before] + (lag - before) * (correlation[before + 1] - correlation[before]);
+        count++;
+      }
+      return count ? sum / count : -Infinity;
+    });
+    const enough = ALIKE * Math.max(...scores);
+    return TEMPI[scores.findLastIndex(score => score >= enough)];
+  }
 });

@@ -4,6 +4,7 @@
 
   const { one, say, make } = play;
   const MEASURES = [
+    ['tempo (BPM, by rule)', clip => SteerLive.tempoOf(clip.audio, clip.sampleRate), 0],
     ['brightness (Hz)', clip => SteerLive.brightnessOf(clip.audio, clip.sampleRate), 0],
     ['onsets per second', clip => SteerLive.onsetsOf(clip.audio, clip.sampleRate), 1],
     ['level (dB)', clip => SteerLive.levelOf(clip.audio), 1],
