@@ -58,16 +58,15 @@ window.checks = (function () {
 
   /** A model in the page itself, without a worker. */
   async function load(base, kind) {
-    let content;
+    let model;
     let header;
     let at = 0;
     SteerLive.receiveHeader = given => {
       header = given;
-      content = new Uint8Array(header.bytes);
     };
-    SteerLive.receivePiece = (_, number, text) => {
-      const piece = SteerLive.fromBase64(text);
-      content.set(piece, at);
+    SteerLive.receivePiece = holder => {
+      const piece = SteerLive.bytesOf(holder);
+      model.receive(piece, at);
       at += piece.length;
     };
     const run = name =>
@@ -75,10 +74,11 @@ window.checks = (function () {
         document.head.append(Object.assign(document.createElement('script'), { src: base + name, onload: done }));
       });
     await run(`model-${kind}.js`);
+    const { instance } = await WebAssembly.instantiate(SteerLive.fromBase64(SteerLive.kernel));
+    model = new SteerLive.Model(header, instance.exports);
     for (let number = 0; number < header.pieces; number++)
       await run(`model-${kind}-${String(number).padStart(2, '0')}.js`);
-    const { instance } = await WebAssembly.instantiate(SteerLive.fromBase64(SteerLive.kernel));
-    return new SteerLive.Model(header, content, instance.exports);
+    return model;
   }
 
   function probabilities(logits) {

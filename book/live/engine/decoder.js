@@ -37,19 +37,16 @@ SteerLive.part(function (live) {
       this.embeddings = books.map(k => tensors.place(`${stack}embed_tokens.${k}.weight`));
       this.headWeights = tensors.place(...books.map(k => `decoder.lm_heads.${k}.weight`));
       this.positionTable = memory.put(sinusoids(this.positions, this.hidden));
-      this.melody = this.nullMelody(tensors, config);
+      this.hears = tensors.has('audio_enc_to_dec_proj.weight') ? tensors.linear('audio_enc_to_dec_proj') : null;
     }
 
     /** The state of every melody position when there is no melody: that of the first chroma. */
-    nullMelody(tensors, config) {
-      if (!tensors.has('audio_enc_to_dec_proj.weight')) {
-        return Float32Array.from({ length: this.hidden }, (_, i) => (i === 0 ? 1 : 0));
-      }
-      const { memory, hidden } = this;
-      const { num_chroma: chroma } = config;
-      const weight = memory.view(tensors.place('audio_enc_to_dec_proj.weight'), hidden * chroma).slice();
-      const bias = memory.view(tensors.place('audio_enc_to_dec_proj.bias'), hidden);
-      return Float32Array.from({ length: hidden }, (_, i) => weight[i * chroma] + bias[i]);
+    nullMelody() {
+      const { memory, hidden, hears } = this;
+      if (!hears) return Float32Array.from({ length: hidden }, (_, i) => (i === 0 ? 1 : 0));
+      const weight = memory.view(hears.weight, hidden * hears.inputs);
+      const bias = memory.view(hears.bias, hidden);
+      return Float32Array.from({ length: hidden }, (_, i) => weight[i * hears.inputs] + bias[i]);
     }
 
     /** Positions before the first code: melody and prompt. */
@@ -113,9 +110,10 @@ SteerLive.part(function (live) {
     readPrefix(texts, sameEdits) {
       const { memory, hidden, lanes, chroma } = this;
       const length = texts[0].length / hidden;
+      const melody = this.nullMelody();
       for (let lane = 0; lane < (sameEdits ? 1 : lanes); lane++) {
         const states = memory.view(this.states, chroma * hidden);
-        for (let row = 0; row < chroma; row++) states.set(this.melody, row * hidden);
+        for (let row = 0; row < chroma; row++) states.set(melody, row * hidden);
         this.run([lane], chroma, 0);
       }
       if (sameEdits) this.copyCache(chroma);

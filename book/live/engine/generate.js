@@ -14,19 +14,20 @@ SteerLive.part(function (live) {
     doSample: true,
   };
 
+  /** A model without its weights, which `receive` takes. */
   live.Model = class {
     /**
      * @param {object} header  what the weights' file says: config, generation, tokenizer, vocabulary, tensors, ...
-     * @param {Uint8Array} bytes  the weights
      * @param {WebAssembly.Exports} kernel
      */
-    constructor(header, bytes, kernel) {
+    constructor(header, kernel) {
       const { config } = header;
       if (config.model_type !== 'musicgen_melody' || config.decoder.audio_channels !== 1) {
         throw new Error('The page runs mono models of the kind MusicGen-Melody only.');
       }
       this.memory = new live.Memory(kernel);
-      const tensors = new live.Tensors(this.memory, header.tensors, bytes);
+      const tensors = new live.Tensors(this.memory, header.tensors);
+      this.tensors = tensors;
       const ids = header.generation;
       this.tokenizer = new live.Tokenizer(header.tokenizer, header.textLength);
       this.text = new live.TextEncoder(this.memory, tensors, config);
@@ -37,10 +38,21 @@ SteerLive.part(function (live) {
       this.floor = this.memory.top; // what lies below stays
     }
 
+    /** Take a piece of the weights, the bytes from `from` on. */
+    receive(bytes, from) {
+      this.tensors.receive(bytes, from);
+    }
+
     /** Seconds that the model has positions for. */
     get longest() {
       const { decoder } = this;
       return (decoder.positions - decoder.prefix(this.tokenizer.length) - decoder.codebooks + 1) / this.frameRate;
+    }
+
+    /** The sound of a clip that is written; what was kept to write it makes room. */
+    sound(codes) {
+      this.memory.release(this.floor);
+      return this.codec.decode(codes);
     }
 
     /** A request with all its fields, or an error that says what is wrong with it. */

@@ -9,13 +9,12 @@ SteerLive.part(function (live) {
 
   const isSilent = samples => !samples.some(x => Math.abs(x) >= SILENCE);
 
-  /** Magnitudes (frames, bins), each frame centred on a multiple of `hop` samples. */
-  function magnitudes(samples, hop, window = WINDOW) {
+  /** Go through the spectra of a sound: magnitudes of frames that are centred on multiples of `hop` samples. */
+  function forEachSpectrum(samples, hop, window, see) {
     if (!transforms.has(window)) transforms.set(window, [new live.Fourier(window), live.hann(window)]);
     const [fourier, hann] = transforms.get(window);
-    const bins = window / 2 + 1;
-    const frames = 1 + Math.floor(samples.length / hop);
-    const made = new Float32Array(frames * bins);
+    const frames = framesOf(samples, hop);
+    const magnitudes = new Float32Array(window / 2 + 1);
     const padded = new Float32Array(samples.length + 2 * window);
     const re = new Float64Array(window);
     const im = new Float64Array(window);
@@ -24,30 +23,30 @@ SteerLive.part(function (live) {
       for (let i = 0; i < window; i++) re[i] = padded[frame * hop + i] * hann[i];
       im.fill(0);
       fourier.forward(re, im);
-      for (let k = 0; k < bins; k++) made[frame * bins + k] = Math.hypot(re[k], im[k]);
+      for (let k = 0; k < magnitudes.length; k++) magnitudes[k] = Math.hypot(re[k], im[k]);
+      see(magnitudes, frame);
     }
-    return { made, frames, bins };
   }
+
+  const framesOf = (samples, hop) => 1 + Math.floor(samples.length / hop);
 
   /** Spectral centroid in Hz: weighted by magnitude within a frame, by energy over frames. NaN for silence. */
   live.brightnessOf = function (samples, sampleRate) {
     if (isSilent(samples)) return NaN;
-    const { made, frames, bins } = magnitudes(samples, 512);
     let weighted = 0;
     let total = 0;
-    for (let frame = 0; frame < frames; frame++) {
+    forEachSpectrum(samples, 512, WINDOW, magnitudes => {
       let sum = 0;
       let moment = 0;
       let energy = 0;
-      for (let k = 0; k < bins; k++) {
-        const magnitude = made[frame * bins + k];
+      magnitudes.forEach((magnitude, k) => {
         sum += magnitude;
         moment += magnitude * k;
         energy += magnitude * magnitude;
-      }
+      });
       if (sum > 0) weighted += (energy * moment) / sum;
       total += energy;
-    }
+    });
     return ((weighted / total) * sampleRate) / WINDOW;
   };
 
@@ -60,22 +59,26 @@ SteerLive.part(function (live) {
 
   /** Power in mel bands, (frames, bands): triangles of equal area. */
   function melPower(samples, sampleRate, { hop, bands, window = WINDOW }) {
-    const { made, frames, bins } = magnitudes(samples, hop, window);
-    const power = new Float32Array(frames * bands);
     const edges = Array.from({ length: bands + 2 }, (_, i) => toHertz((i * toMel(sampleRate / 2)) / (bands + 1)));
-    for (let band = 0; band < bands; band++) {
+    const filters = Array.from({ length: bands }, (_, band) => {
       const [low, middle, high] = edges.slice(band, band + 3);
-      const area = 2 / (high - low);
       const first = Math.ceil((low * window) / sampleRate);
-      const last = Math.min(bins - 1, Math.floor((high * window) / sampleRate));
-      for (let k = first; k <= last; k++) {
-        const hertz = (k * sampleRate) / window;
-        const weight = area * Math.max(0, Math.min((hertz - low) / (middle - low), (high - hertz) / (high - middle)));
-        for (let frame = 0; frame < frames; frame++)
-          power[frame * bands + band] += weight * made[frame * bins + k] ** 2;
-      }
-    }
-    return { power, frames };
+      const last = Math.min(window / 2, Math.floor((high * window) / sampleRate));
+      const weights = Float64Array.from({ length: last - first + 1 }, (_, i) => {
+        const hertz = ((first + i) * sampleRate) / window;
+        return Math.max(0, Math.min((hertz - low) / (middle - low), (high - hertz) / (high - middle))) / (high - low);
+      });
+      return { first, weights };
+    });
+    const power = new Float32Array(framesOf(samples, hop) * bands);
+    forEachSpectrum(samples, hop, window, (magnitudes, frame) => {
+      filters.forEach(({ first, weights }, band) => {
+        let sum = 0;
+        for (let i = 0; i < weights.length; i++) sum += weights[i] * magnitudes[first + i] ** 2;
+        power[frame * bands + band] = 2 * sum;
+      });
+    });
+    return power;
   }
 
   /** Decibels, none further than `depth` below the largest. */
@@ -87,17 +90,17 @@ SteerLive.part(function (live) {
 
   /** Mel spectrogram in dB below its largest value: {values (frames, bands), frames, bands}. */
   live.melSpectrogram = function (samples, sampleRate, { hop = 400, bands = 64, depth = 80 } = {}) {
-    const { power, frames } = melPower(samples, sampleRate, { hop, bands });
-    const values = decibels(power, depth);
+    const frames = framesOf(samples, hop);
+    const values = decibels(melPower(samples, sampleRate, { hop, bands }), depth);
     const largest = values.reduce((a, b) => Math.max(a, b), -Infinity);
     return { values: values.map(value => value - largest), frames, bands, depth };
   };
 
   /** Strength of onsets, a number each hop: how much the mel bands rise on average, in dB. */
   function onsetStrength(samples, sampleRate, shape) {
-    const { power, frames } = melPower(samples, sampleRate, shape);
     const { bands, hop, window = WINDOW } = shape;
-    const levels = decibels(power, 80);
+    const frames = framesOf(samples, hop);
+    const levels = decibels(melPower(samples, sampleRate, shape), 80);
     const shift = Math.floor(window / (2 * hop));
     const flux = new Float64Array(frames);
     for (let frame = 1; frame + shift < frames; frame++) {
