@@ -8,7 +8,7 @@ are read.
 Units: those of the metrics (BPM, Hz, onsets per second), seconds of audio, embedding units squared for distances.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
 from steerlib.model import MusicModel
 from steerlib.page import players
+from steerlib.page.remake import Remake
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
@@ -199,7 +200,26 @@ class Study:
             label=rows["prompt"].iloc[0],
             readouts=values,
             poles=(attribute.positive, attribute.negative),
+            remake=self.remake(rows, rows["multiplier"]),
             **options,
+        )
+
+    def remake(self, rows: pd.DataFrame, keys: Iterable[Any]) -> Remake | None:
+        """What One-to-All rows were made of, by their keys in a widget; None if no page can make them."""
+        usual = {"strategy": "one_to_all", "steps": "all", "branches": "both", "site": "residual"}
+        if self.model.name != "pocket" or not (rows[list(usual)] == pd.Series(usual)).all(axis=None):
+            return None
+        names = [f"{row.attribute} {row.source_layer}" for row in rows.itertuples()]
+        return Remake(
+            weights=self.model.identity["weights"],
+            seed=self.seed,
+            seconds=self.seconds,
+            guidance=self.sampling.guidance_scale,
+            directions={
+                name: self.vectors[row.attribute].directions[row.source_layer].numpy()
+                for name, row in zip(names, rows.itertuples(), strict=True)
+            },
+            clips=dict(zip(keys, zip(rows["prompt"], names, rows["multiplier"], strict=True), strict=True)),
         )
 
     def verdict(self, claim: str, checks: Sequence[Check], *, note: str = "") -> Verdict:

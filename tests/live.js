@@ -213,6 +213,16 @@ window.checks = (function () {
     ];
   }
 
+  /** The samples of the WAV file that a player has, in 16 bits; null if it has another file. */
+  async function wavOf(audio) {
+    if (!audio.src.startsWith('blob:')) return null;
+    const bytes = await (await fetch(audio.src)).arrayBuffer();
+    return SteerLive.toBase64(new Uint8Array(bytes, 44));
+  }
+
+  /** Whether a clip of a widget has been made here. */
+  const isMade = index => document.querySelectorAll('.sl-clips audio')[index].src.startsWith('blob:');
+
   /** Count the frames that the page draws, in `window.drawn`. */
   function countFrames() {
     window.drawn = 0;
@@ -236,6 +246,8 @@ window.checks = (function () {
     liveSound,
     watchPerformance,
     performAgain,
+    wavOf,
+    isMade,
     countFrames,
   };
 })();

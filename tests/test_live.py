@@ -24,6 +24,7 @@ from scipy.stats import binomtest
 
 import steerlib as sl
 from steerlib import cli, measure
+from steerlib.chapters import explorer
 from steerlib.engine import decode
 from steerlib.engine.generation import Run
 from steerlib.engine.recipe import read_recipe
@@ -81,7 +82,7 @@ def test_the_kernel_is_what_its_source_compiles_to(tmp_path):
 
 def test_the_engine_is_small_and_every_module_of_it_is_bound():
     assemble = script("assemble")
-    for folder, names in (("engine", assemble.ENGINE), ("play", assemble.PLAY)):
+    for folder, names in (("engine", assemble.ENGINE), ("play", assemble.PLAY + assemble.ANOTHER_SEED)):
         assert {path.stem for path in (LIVE / folder).glob("*.js")} == set(names)
     assert (LIVE / "kernel.wasm").stat().st_size < 10_000
     assert (
@@ -774,6 +775,95 @@ def test_the_page_works_over_http_as_well(chromium, site):
         assert visited.wrong == []
         visited.context.close()
         server.shutdown()
+
+
+# --- sliders and grids of the chapters ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trial(pocket, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    study = sl.Study(
+        "live", pocket, ["tempo"], prompts=["a folk song", "a rock song"], pairs=PAIRS, seconds=2.0,
+        seed=3, store=folder / "store", scores=folder / "scores",
+    )  # fmt: skip
+    study.layers = {"tempo": 5}
+    return study.sweep([-0.1, 0.0, 0.1])
+
+
+@pytest.fixture(params=["slider", "grid"])
+def widget(request, chromium, site, trial, monkeypatch):
+    """A page with a slider or a grid of a chapter."""
+    monkeypatch.chdir(site / "book")
+    study, rows = trial.study, trial.table
+    if request.param == "slider":
+        rows = rows[rows["prompt_id"] == 0].sort_values("multiplier")
+        shown = study.slider(rows, study.attributes["tempo"], spectrogram=True)
+    else:
+        shown = explorer.grid(trial)
+    scripts = '<script src="../_live/another_seed.js"></script>'
+    checks = f"<script>{(ROOT / 'tests' / 'live.js').read_text(encoding='utf-8')}</script>"
+    content = f'<!doctype html><html lang="en"><meta charset="utf-8">{shown.data}{scripts}{checks}'
+    (site / "book" / "widget.html").write_text(content, encoding="utf-8")
+    visited = Visit(chromium, (site / "book" / "widget.html").as_uri())
+    yield visited.page
+    assert visited.wrong == []
+    visited.context.close()
+
+
+@in_browser
+def test_a_widget_of_a_chapter_makes_its_clips_again_and_with_another_seed(widget, trial, pocket):
+    page, vector = widget, trial.study.vectors["tempo"]
+    own = sl.generate(
+        pocket,
+        ["a folk song"] * 3,
+        seed=3,
+        seconds=2.0,
+        steering=[
+            Steering(vector, factor, source_layer=5) if factor else None for factor in (-0.1, 0.0, 0.1)
+        ],
+        run=Run(progress=False),
+    )
+    players = page.locator(".sl-clips audio")
+    before = players.evaluate_all("players => players.map(player => player.src)")
+    cells, seed = page.locator(".sl-cell"), page.locator(".sl-another input")
+    go, status = page.locator(".sl-another button").first, page.locator(".sl-another [role=status]")
+    assert seed.input_value() == "3"
+    sounds = {}
+    for other in ("8", "3"):  # the seed of the page can be made as well
+        seed.fill(other)
+        go.click()
+        for place in range(cells.count()):
+            cells.nth(place).click()
+            page.wait_for_function("index => checks.isMade(index)", arg=place)
+        page.wait_for_function(
+            f"document.querySelector('.sl-another').textContent.includes('Seed {other}: 3 of')"
+        )
+        made = [players.nth(place).evaluate("player => checks.wavOf(player)") for place in range(3)]
+        sounds[other] = [np.frombuffer(base64.b64decode(wav), "<i2") / 32767 for wav in made]
+    for clip, first, again in zip(own.audio, sounds["8"], sounds["3"], strict=True):
+        assert np.abs(again - 0.97 * clip / np.abs(clip).max()).max() < 1e-3
+        assert np.abs(first - again).max() > 0.1
+    assert "BPM" in page.locator(".sl-clips li span").first.inner_text(), status.inner_text()
+    page.locator(".sl-another button").nth(1).click()
+    assert players.evaluate_all("players => players.map(player => player.src)") == before
+    assert status.inner_text() == ""
+
+
+@in_browser
+def test_a_widget_keeps_its_clips_where_the_engine_is_not_there(widget):
+    page = widget
+    page.route("**/steerlive.js", lambda route: route.abort())
+    page.locator(".sl-another button").first.click()
+    if page.locator(".sl-cell").count():
+        page.locator(".sl-cell").first.click()
+    page.wait_for_function(
+        "document.querySelector('.sl-another').textContent.includes('not beside this page')"
+    )
+    assert all(
+        not source.startswith("blob:")
+        for source in page.locator(".sl-clips audio").evaluate_all("all => all.map(player => player.src)")
+    )
 
 
 # --- the blind test -------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from scipy.signal import lfilter
 
 from steerlib.files import digest, write_whole
 from steerlib.measure.audio import check_clip
+from steerlib.page.remake import Remake
 from steerlib.page.style import PALETTE, number, pole_colour, signed
 
 __all__ = ["ab_grid", "lambda_slider", "player", "players", "write_mp3"]
@@ -166,6 +167,7 @@ def lambda_slider(
     readouts: Mapping[str, Sequence[float]] | None = None,
     poles: tuple[str, str] | None = None,
     colours: tuple[str, str] | None = None,
+    remake: Remake | None = None,
     equal_loudness: bool = True,
     spectrogram: bool = False,
     folder: str | Path = "audio",
@@ -192,6 +194,8 @@ def lambda_slider(
         Names of the (positive, negative) ends, such as ``("fast", "slow")``.
     colours : tuple of str, optional
         CSS colours of the (positive, negative) ends; by default the book's colours of these poles.
+    remake : Remake, optional
+        What the clips, by multiplier, were made of: a page that runs the model then offers them with another seed.
     equal_loudness, spectrogram, folder, embed
         As in `players`.
 
@@ -226,8 +230,9 @@ def lambda_slider(
     for index in order:
         multiplier, key = given[index], keys[index]
         values = measured[index].values()
-        spoken = ", ".join([_setting(multiplier, ends), *values])
-        data = {"lambda": signed(multiplier), "values": "|".join(values)}
+        setting = _setting(multiplier, ends)
+        spoken = ", ".join([setting, *values])
+        data = {"lambda": signed(multiplier), "values": "|".join(values), "setting": setting}
         items.append(_item(data, spoken, sources[key], label))
         if spectrogram:
             images.append(_image(pictures[key], f"{label}, {spoken}", len(sounds[key]) / sample_rate))
@@ -249,6 +254,7 @@ def lambda_slider(
             for index, multiplier in enumerate(multipliers)
         ),
         "PICTURES": "".join(images),
+        "REMAKE": remake.attribute([given[index] for index in order]) if remake else "",
     }
     return _widget(_SLIDER, _SLIDER_SCRIPT, label, items, parts)
 
@@ -261,6 +267,7 @@ def ab_grid(
     poles: Mapping[str, tuple[str, str]] | None = None,
     readouts: Mapping[str, Sequence[float]] | None = None,
     shown: Mapping[str, str] | None = None,
+    remake: Remake | None = None,
     equal_loudness: bool = True,
     folder: str | Path = "audio",
     embed: bool | None = None,
@@ -287,6 +294,8 @@ def ab_grid(
         shown as a dash.
     shown : mapping of str to str, optional
         Which readout stands in the cells of each attribute; by default none, all are below the grid.
+    remake : Remake, optional
+        As in `lambda_slider`; the keys are those of `clips`.
     equal_loudness, folder, embed
         As in `players`.
 
@@ -324,9 +333,14 @@ def ab_grid(
     items = []
     for key in order:
         attribute, multiplier, prompt = key
-        setting = _setting(multiplier, poles.get(attribute, ("", "")))
-        spoken = ", ".join([attribute, setting, *measured[key].values()])
-        data = {"value": measured[key][shown[attribute]] if attribute in shown else ""}
+        setting = f"{attribute}, {_setting(multiplier, poles.get(attribute, ('', '')))}"
+        values = measured[key].values()
+        spoken = ", ".join([setting, *values])
+        data = {
+            "value": measured[key][shown[attribute]] if attribute in shown else "",
+            "values": "|".join(values),
+            "setting": setting,
+        }
         items.append(_item(data, spoken, sources[key], prompt))
 
     def cell(attribute: str, multiplier: float, first: bool) -> str:
@@ -352,6 +366,7 @@ def ab_grid(
         ),
         "MULTIPLIERS": "".join(f'<th scope="col">{signed(multiplier)}</th>' for multiplier in multipliers),
         "ROWS": "".join(map(row, attributes)),
+        "REMAKE": remake.attribute(order) if remake else "",
     }
     return _widget(_GRID, _GRID_SCRIPT, label, items, parts)
 

@@ -1,0 +1,69 @@
+"""What the clips of a slider or a grid were made of, so that a page of the book makes them again with another seed.
+
+The pages of the book bring the pocket model along as a script (``book/live``). A widget says in ``data-remake`` what
+its clips are; where that script is there it offers to make them again, and everywhere else nothing changes.
+"""
+
+import base64
+import html
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Remake"]
+
+
+@dataclass(frozen=True)
+class Remake:
+    """One-to-All clips: every block is steered by one direction, at every step.
+
+    Attributes
+    ----------
+    weights : str
+        Of the model, as `MusicModel.identity` has them: a page with others does not offer it.
+    seed : int
+    seconds, guidance : float
+    directions : mapping of str to ndarray, shape (width,)
+        By the name that `clips` calls them.
+    clips : mapping of a clip's key to (prompt, direction, multiplier)
+        The keys are those that the widget's own clips have.
+    """
+
+    weights: str
+    seed: int
+    seconds: float
+    guidance: float
+    directions: Mapping[str, NDArray[np.float32]]
+    clips: Mapping[Any, tuple[str, str, float]]
+
+    def attribute(self, keys: Sequence[Hashable]) -> str:
+        """The attribute ``data-remake`` for a widget that shows its clips in this order.
+
+        Raises
+        ------
+        ValueError
+            If one of the keys is none of `clips`.
+        """
+        missing = [key for key in keys if key not in self.clips]
+        if missing:
+            raise ValueError(
+                f"remake does not say what {missing[0]!r} was made of: name every clip that is shown"
+            )
+        content = {
+            "weights": self.weights,
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "guidanceScale": self.guidance,
+            "directions": {
+                name: base64.b64encode(np.asarray(values, "<f4").tobytes()).decode()
+                for name, values in self.directions.items()
+            },
+            "clips": [
+                dict(zip(("prompt", "direction", "multiplier"), self.clips[key], strict=True)) for key in keys
+            ],
+        }
+        return f' data-remake="{html.escape(json.dumps(content))}"'
