@@ -86,12 +86,11 @@ def draw(answers: pd.DataFrame, level: float = 0.95) -> None:
     for height, row in enumerate(table.itertuples()):
         own = answers[(answers["question"] == row.question) & (answers["size"] == row.size)]
         each = own.groupby("file")["right"].mean()
-        ax.plot(each, np.full(len(each), height + 0.25), "|", color=PALETTE["baseline"], markersize=9)
+        ax.plot(each, np.full(len(each), height - 0.25), "|", color=PALETTE["baseline"], markersize=9)
         error = [[row.share - row.low], [row.high - row.share]]
         ax.errorbar(row.share, height, xerr=error, fmt="o", color=PALETTE["positive"], markersize=6)
     names = [f"{row.question}, |λ| = {signed(row.size)} ({row.answers})" for row in table.itertuples()]
     ax.axvline(0.5, color=PALETTE["baseline"], linewidth=1)
     ax.set_yticks(range(len(table)), labels=names)
-    ax.set(xlim=(-0.03, 1.03), xlabel="share of right answers; line: guessing")
-    ax.invert_yaxis()
+    ax.set(xlim=(-0.03, 1.03), ylim=(len(table) - 0.5, -0.5), xlabel="share of right answers; line: guessing")
     plt.show()
