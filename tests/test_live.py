@@ -777,6 +777,72 @@ def test_the_page_works_over_http_as_well(chromium, site):
         server.shutdown()
 
 
+# --- another browser ------------------------------------------------------------------------------------------
+
+FIREFOX = os.environ.get("FIREFOX") or next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
+
+
+class Listener(http.server.BaseHTTPRequestHandler):
+    """Takes what pages tell into the list `heard` of its server."""
+
+    def do_POST(self):
+        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def in_firefox(site, tmp_path):
+    """Open a page of the site in Firefox, run a script in it, and give what it tells."""
+
+    def told(page, work, seconds=240):
+        with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
+            server.heard, server.timeout = [], 1
+            script = f"checks.report('http://127.0.0.1:{server.server_port}', {work})"
+            content = (site / "book" / f"{page}.html").read_text(encoding="utf-8")
+            (site / "book" / "firefox.html").write_text(
+                f"{content}<script>{script}</script>", encoding="utf-8"
+            )
+            profile = tmp_path / "profile"
+            profile.mkdir(exist_ok=True)
+            (profile / "user.js").write_text('user_pref("media.autoplay.default", 0);\n', encoding="utf-8")
+            address = (site / "book" / "firefox.html").as_uri()
+            command = [FIREFOX, "--headless", "--no-remote", "--profile", profile, address]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                for _ in range(seconds):
+                    if server.heard or process.poll() is not None:
+                        break
+                    server.handle_request()
+                process.terminate()
+            assert server.heard, f"nothing was heard of Firefox for {seconds} s, or it ended"
+            return server.heard[0]
+
+    return told
+
+
+@pytest.mark.skipif(
+    FIREFOX is None, reason="no Firefox on this machine; install firefox-esr to try the page in it"
+)
+def test_firefox_makes_the_clip_that_the_library_makes_and_the_page_works_in_it(in_firefox, pocket, vectors):
+    steering = Steering(vectors["tempo"], 0.1, source_layer=5)
+    request = {"prompt": "a folk song", "seed": 0, "seconds": 2.0, "steering": [for_page(steering)]}
+    work = (
+        f"async () => {{ window.model = await SteerLive.load(); return checks.make({json.dumps(request)}); }}"
+    )
+    made = in_firefox("bare", work)
+    assert "error" not in made, made
+    clip = sl.generate(pocket, ["a folk song"], seconds=2.0, steering=[steering], run=Run(progress=False))
+    tokens = [np.frombuffer(base64.b64decode(book), "<i2") for book in made["tokens"]]
+    assert np.array_equal(tokens, clip.tokens[0])
+    shown = in_firefox("play", "checks.press")
+    assert shown["error"] == ""
+    assert "ms a step" in shown["status"]
+    assert "brightness" in shown["measures"]
+
+
 # --- sliders and grids of the chapters ------------------------------------------------------------------------
 
 
