@@ -139,10 +139,12 @@ SteerLive.part(function (live) {
   const PULSE = { hop: 160, bands: 40, window: 1024 };
   const TEMPI = Array.from({ length: 241 }, (_, i) => 50 * 4 ** (i / 240)); // BPM, 50 to 200
   const ALIKE = 0.95; // share of the best score: of the tempi that fit alike, the fastest is the pulse
-  const STEADY = 0.04; // largest relative difference of a half of the clip from the whole, up to octaves
 
-  /** Tempo by a comb over the autocorrelation of onset strength, as `steerlib.measure.rules.pulse` has it; NaN: cannot tell. */
-  live.tempoOf = function (samples, sampleRate) {
+  /**
+   * Tempo by a comb over the autocorrelation of onset strength, as `steerlib.measure.rules.pulse` has it. NaN: cannot tell,
+   * for there are no onsets, or a half of the clip differs by more than `steady` from the whole, up to octaves.
+   */
+  live.tempoOf = function (samples, sampleRate, steady = 0.04) {
     if (isSilent(samples)) return NaN;
     const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
     const strength = onsetStrength(
@@ -155,7 +157,7 @@ SteerLive.part(function (live) {
     const half = strength.length >> 1;
     const isSteady = [strength.subarray(0, half), strength.subarray(half)].every(part => {
       const octaves = Math.log2(comb(part, rate) / whole);
-      return Math.abs(octaves - Math.round(octaves)) <= Math.log2(1 + STEADY);
+      return Math.abs(octaves - Math.round(octaves)) <= Math.log2(1 + steady);
     });
     return isSteady ? whole : NaN;
   };

@@ -7,7 +7,11 @@
   const HOME = document.currentScript.src.replace(/[^/]*$/, '');
   const PEAK = 0.97;
   const LARGEST_SEED = 99999;
-  const MEASURES = { BPM: 'tempoOf', Hz: 'brightnessOf' }; // by their unit in the figure
+  const MEASURES = {
+    // by their unit in the figure
+    BPM: play.tempo,
+    Hz: (...sound) => SteerLive.brightnessOf(...sound).toFixed(0).replace('NaN', '–'),
+  };
   let loading = null;
 
   /** The model of this page, loaded when it is first asked for. */
@@ -165,7 +169,7 @@
       });
       const measured = text => {
         const unit = text.split(' ').pop();
-        return MEASURES[unit] ? `${digits(SteerLive[MEASURES[unit]](audio, sampleRate))} ${unit}` : '';
+        return MEASURES[unit] ? `${MEASURES[unit](audio, sampleRate)} ${unit}` : '';
       };
       const { value, values, setting } = this.original[index];
       item.dataset.values = values.split('|').map(measured).filter(Boolean).join('|');
@@ -179,8 +183,6 @@
       this.root.show();
     }
   }
-
-  const digits = value => (Number.isNaN(value) ? '–' : value.toFixed(0));
 
   document.querySelectorAll('[data-remake][data-ready]').forEach(root => new AnotherSeed(root));
 })(SteerPlay);
