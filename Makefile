@@ -1,5 +1,5 @@
-# make book | make test | make test-slow | make rehearse | make serve | make pdf | make clean. Everything is installed into .venv.
-# The library runs on Python 3.11 to 3.13; the book needs 3.11, for which constraints.txt has the exact versions.
+# make book | make test | make test-slow | make test-slurm | make rehearse | make serve | make pdf | make clean. Everything is installed into .venv.
+# The library runs on Python 3.11 to 3.13; the book needs 3.11, for which constraints.txt has exact versions and hashes.
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3 python))
 PROFILE ?= quick
 CORES   ?= all
@@ -12,7 +12,7 @@ BIN  := .venv/bin
 DONE := .venv/.installed
 TEST := _build/test
 
-.PHONY: book test test-slow rehearse serve clean pdf
+.PHONY: book test test-slow test-slurm rehearse serve clean pdf
 
 book: $(DONE)
 	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=$(PROFILE) $(LONGEST)
@@ -27,9 +27,15 @@ test: $(DONE)
 	$(BIN)/snakemake --directory $(TEST) --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=tiny $(LONGEST)
 	BOOK=$(TEST)/_build/html $(BIN)/pytest --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/book/test_built_book.py
 
-# The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sharded sweeps that are killed midway.
+# The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sweeps that are killed again and again.
 test-slow: $(DONE)
 	$(BIN)/pytest -m slow -s
+	$(BIN)/pytest tests/robustness/test_properties.py --hypothesis-profile thorough
+
+# A sweep on a Slurm of one node, which the test starts and stops; without Debian's slurmctld, slurmd, slurm-client and
+# munge it says that they are lacking.
+test-slurm: $(DONE)
+	$(BIN)/pytest -m slurm -rs -s
 
 # What the notebooks of a profile would cost, by running them on noise.
 rehearse: $(DONE)
@@ -53,6 +59,6 @@ $(DONE): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "Python 3.11 is needed, and '$(PYTHON)' is not it; say: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

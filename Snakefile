@@ -41,7 +41,7 @@ NOT_FOR_ALL = ["cli.py", "__main__.py", "sweeps/plans.py", "pocket/*", "chapters
 APART = {path for pattern in NOT_FOR_ALL for path in (ROOT / "steerlib").glob(pattern)}
 INPUTS = [
     path.as_posix()
-    for pattern in ("steerlib/**/*.py", "steerlib/page/players.*", "data/pocket/**/*", "data/prompts/*", "data/papers/*")
+    for pattern in ("steerlib/**/*.py", "steerlib/page/*", "data/pocket/**/*", "data/prompts/*", "data/papers/*")
     for path in sorted({*ROOT.glob(pattern)} - APART)
     if path.is_file()
 ]

@@ -17,7 +17,8 @@ UNFOLD = """async () => {
   document.querySelectorAll('details').forEach(details => { details.open = true; });
   document.querySelectorAll('.toggle-hidden').forEach(part => part.classList.remove('toggle-hidden'));
   document.querySelectorAll('img[loading=lazy]').forEach(image => { image.loading = 'eager'; });
-  if (window.MathJax?.startup) await MathJax.startup.promise;
+  document.documentElement.dataset.code = 'on';
+  await document.fonts.ready;
   await Promise.all([...document.images].map(image => image.decode().catch(() => {})));
 }"""
 FOOT = (

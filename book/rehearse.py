@@ -83,6 +83,7 @@ def noise(
             np.stack([rng.integers(0, 2, (model.codebooks, plan.frames)).astype(np.int16) for rng in rngs]),
             tuple(row.prompt for row in part),
             tuple(row.seed for row in part),
+            np.array([rng.uniform(3, 6) for rng in rngs]) if plan.likelihood else None,
         )
         if measure is not None and example is None:
             example = measure(clips[:1])

@@ -54,6 +54,8 @@ _CHAPTERS = "book/chapters/"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _NEVER_STARTED = ("Kernel didn't respond", "Kernel died before replying")
 _LABEL = "Parameters of this run"
+_IDEA = "\n\n**The idea.**"
+"""The paragraph of a chapter after its question."""
 _SHORT = "/tmp" if os.path.isdir("/tmp") else None
 """The path of a socket may have about 100 characters only."""
 
@@ -372,6 +374,7 @@ def _finish(
             cell.source = cell.source.replace("# Parameters", f"# {_LABEL} (profile: {profile})", 1)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
+    _lift_bottom_line(content)
     rows = {
         "notebook": f"`notebooks/{notebook.name}`",
         "code": _commit(),
@@ -387,6 +390,22 @@ def _finish(
     )
     made.id = "how-this-page-was-made"
     content.cells.append(made)
+
+
+def _lift_bottom_line(content: nbformat.NotebookNode) -> None:
+    """Show what the cell tagged ``bottom-line`` made where a reader wants it: below the chapter's question."""
+    cells = content.cells
+    made = [cell for cell in cells if "bottom-line" in cell.metadata.get("tags", [])]
+    if not made or cells[0].cell_type != "markdown":
+        return
+    shown = nbformat.v4.new_code_cell("# made by the last cell", outputs=made[-1].outputs)
+    shown.metadata.tags = ["remove-input", "bottom-line"]
+    made[-1].metadata.tags = ["remove-cell"]  # still there, so that the notebook runs as it stands
+    question, mark, rest = cells[0].source.partition(_IDEA)
+    cells[0].source = question
+    cells.insert(1, shown)
+    if mark:
+        cells.insert(2, nbformat.v4.new_markdown_cell(mark.strip() + rest))
 
 
 def _commit() -> str:

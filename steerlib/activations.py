@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, get_args
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -26,16 +27,26 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from steerlib.engine.generation import Run, generate
 from steerlib.measure.audio import FloatArray, Sound, check, resample
 from steerlib.model import MusicModel, versions
 from steerlib.prompts import Attribute, prompts_hash
 from steerlib.steering import Site
 
-__all__ = ["Activations", "AudioPosition", "Position", "extract_activations", "extract_audio_activations"]
+__all__ = [
+    "Activations",
+    "AudioPosition",
+    "Position",
+    "extract_activations",
+    "extract_audio_activations",
+    "stream_norms",
+]
 
 Position = Literal["eos", "start"]
 AudioPosition = Literal["last", "mean"]
 
+_SAMPLE = ("a rock song", "a jazz piece", "a folk song", "a piano track")  # in words that every model knows
+_NORMS: WeakKeyDictionary[MusicModel, Tensor] = WeakKeyDictionary()
 _PASS_BYTES = 2**23  # of the widest intermediate, float32, in one pass
 
 
@@ -282,6 +293,42 @@ def extract_audio_activations(
         "versions": versions(),
     }
     return Activations(values, poles, tuple(prompts), None, metadata)
+
+
+def stream_norms(model: MusicModel) -> Tensor:
+    """Mean norm of the residual stream after each block where music is written: what a push is measured against.
+
+    Taken where the tokens of eight unsteered clips of two seconds are read, not at the prompt's end-of-sequence token,
+    whose states can be far longer. Made once for a model. Used by every sweep, for its column ``kappa``.
+
+    Parameters
+    ----------
+    model : MusicModel
+        Without open steering contexts.
+
+    Returns
+    -------
+    Tensor, shape (layers,), float32
+    """
+    if model not in _NORMS:
+        model.check_eval("activations")
+        seeds, run = [0, 1], Run(progress=False)
+        prompts = [prompt for prompt in _SAMPLE for _ in seeds]
+        clips = generate(model, prompts, seconds=2, seed=seeds * len(_SAMPLE), run=run)
+        encoded = model.encode(prompts)
+        input_ids, mask = encoded["input_ids"], encoded["attention_mask"]
+        tokens = _delayed(torch.from_numpy(clips.tokens).long(), model.start_token)
+        frames, values = clips.tokens.shape[2], torch.zeros(len(prompts), model.depth, 1)
+
+        def reduce(hidden: Tensor) -> Tensor:
+            return hidden[:, -frames:].float().norm(dim=-1).mean(dim=1, keepdim=True)
+
+        with torch.inference_mode():
+            prefix = model.read_text(input_ids, mask)
+            prefix = _with_null_melody(model, prefix) if model.is_prefix else prefix
+            _record(model, prefix, mask, tokens, reduce, "residual", into=values)
+        _NORMS[model] = values.mean(dim=(0, 2))
+    return _NORMS[model]
 
 
 def _of_last(hidden: Tensor, count: int) -> Tensor:

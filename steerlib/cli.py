@@ -165,7 +165,7 @@ def _steer(args: argparse.Namespace) -> None:
     steering = [
         Steering(
             vector, factor, source_layer=args.layer, steps=args.steps, branches=args.branches, site=args.site,
-            preserve_norm=args.preserve_norm,
+            preserve_norm=args.preserve_norm, positions=args.positions,
         )
         for _, factor in settings
     ]  # fmt: skip
@@ -412,6 +412,7 @@ def _parser() -> argparse.ArgumentParser:
     steer.add_argument("--branches", default="both", choices=["both", "conditional", "unconditional"])
     steer.add_argument("--site", default="residual", choices=["residual", "attention"])
     steer.add_argument("--preserve-norm", action="store_true")
+    steer.add_argument("--positions", default="all", choices=["all", "prefix", "audio"])
     _model_options(steer)
 
     sweep = command(

@@ -30,11 +30,23 @@ from torch import Tensor, nn
 from steerlib.files import write_whole
 from steerlib.model import check_shape, decoder_stack, model_id, network_of
 
-__all__ = ["Branches", "Site", "Steering", "SteeringVector", "Steps", "active_steering", "add_direction"]
+__all__ = [
+    "Branches",
+    "Positions",
+    "Site",
+    "Steering",
+    "SteeringVector",
+    "Steps",
+    "active_steering",
+    "add_direction",
+    "check_positions",
+    "kappa",
+]
 
 Steps = Literal["all", "first"]
 Branches = Literal["both", "conditional", "unconditional"]
 Site = Literal["residual", "attention"]
+Positions = Literal["all", "prefix", "audio"]
 
 _FORMAT = "steerlib.SteeringVector"
 _FORMAT_VERSION = 1
@@ -169,6 +181,7 @@ class SteeringVector:
         branches: Branches = "both",
         site: Site = "residual",
         preserve_norm: bool = False,
+        positions: Positions = "all",
     ) -> AbstractContextManager["Steering"]:
         """Steer a model inside a ``with`` block.
 
@@ -188,6 +201,7 @@ class SteeringVector:
             branches=branches,
             site=site,
             preserve_norm=preserve_norm,
+            positions=positions,
         ).applied(model)
 
     def save(self, path: str | Path) -> None:
@@ -306,6 +320,9 @@ class Steering:
     schedule : tuple of float, optional
         A factor of the multiplier for each frame of the clip; the last one goes on. It acts in the step that
         chooses the frame's first token; the prefix is read with the factor of frame 0.
+    positions : {"all", "prefix", "audio"}
+        Which positions of the decoder's sequence to steer: the prefix (melody and text), or the audio, which is the
+        start token and the codes. With `steps` "first", "audio" is the start token alone.
 
     Raises
     ------
@@ -323,6 +340,7 @@ class Steering:
     site: Site = "residual"
     preserve_norm: bool = False
     schedule: tuple[float, ...] | None = None
+    positions: Positions = "all"
 
     def __post_init__(self) -> None:
         if not isinstance(self.vector, SteeringVector):
@@ -348,7 +366,8 @@ class Steering:
                     "a schedule needs a finite factor for each frame, at least one; None is 1 throughout"
                 )
             object.__setattr__(self, "schedule", factors)
-        for name, names in (("steps", Steps), ("branches", Branches), ("site", Site)):
+        choices = {"steps": Steps, "branches": Branches, "site": Site, "positions": Positions}
+        for name, names in choices.items():
             if getattr(self, name) not in get_args(names):
                 raise ValueError(
                     f"{name} must be one of {', '.join(get_args(names))}; got {getattr(self, name)!r}"
@@ -404,11 +423,13 @@ class Steering:
         TypeError
             If the model is not a MusicGen.
         ValueError
-            If the vector does not fit the model; during a pass, if `branches` cannot be told apart.
+            If the vector does not fit the model, or the model has no such positions; during a pass, if `branches`
+            cannot be told apart.
         """
         network = network_of(model)
         stack = decoder_stack(network)
         check_shape(network, self.vector.directions, "the vector")
+        check_positions(network, self.positions)
         current = _Pass(self, chroma_length=getattr(network.config, "chroma_length", 0))
         with ExitStack() as hooks:
             hooks.callback(stack.register_forward_pre_hook(current.begin, with_kwargs=True).remove)
@@ -429,6 +450,35 @@ def active_steering(model: Any) -> tuple[Steering, ...]:
     For decoders that do not run the model's own blocks, and therefore not their hooks.
     """
     return tuple(current.steering for current in reversed(_ACTIVE.get(network_of(model), [])))
+
+
+def check_positions(model: Any, positions: Positions) -> None:
+    """Raise ValueError if the model's decoder has no prefix, and `positions` ask for it."""
+    if positions == "prefix" and hasattr(decoder_stack(model).layers[0], "encoder_attn"):
+        raise ValueError(
+            "positions='prefix', but this model reads its prompt through cross-attention: its decoder's sequence has "
+            "no prefix. Use a MusicGen-Melody model, or positions='all'"
+        )
+
+
+def kappa(steering: Sequence[Steering], norms: Tensor) -> float:
+    """Strength of a push that means the same on every model: κ = Σ over blocks of ‖λΔ‖ / ‖h‖.
+
+    What is added at each block as a share of the residual stream there, summed because the stream keeps what was
+    added. For one steering it grows with the size of λ. In the steps and branches in which it acts, its schedule
+    left aside. Used by every sweep, for its column ``kappa``.
+
+    Parameters
+    ----------
+    steering : sequence of Steering
+        What acts together; none is 0.
+    norms : Tensor, shape (layers,)
+        Length of the stream after each block, from `steerlib.activations.stream_norms`.
+    """
+    if not steering:
+        return 0.0
+    total = torch.stack([each.deltas(len(norms)) for each in steering]).sum(dim=0)
+    return float((total.norm(dim=1) / norms).sum())
 
 
 def add_direction(hidden: Tensor, delta: Tensor, *, preserve_norm: bool = False) -> Tensor:
@@ -466,7 +516,7 @@ class _Pass:
         self.steering = steering
         self.chroma_length = chroma_length
         self.running = False
-        self.stop: int | None = None  # positions from here on are left alone; None steers all
+        self.steered = slice(None)  # positions of this pass
         self.rows: Tensor | None = None  # which rows to steer, of the generation under way; None steers all
 
     def begin(self, stack: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -481,9 +531,10 @@ class _Pass:
         is_prefix_part = not hasattr(
             stack.layers[0], "encoder_attn"
         )  # else the text comes by cross-attention
-        if self.steering.steps == "first":
-            prefix_length = prefix.shape[1] if prefix is not None and is_prefix_part else 0
-            self.stop = prefix_length + 1 if past == 0 else 0
+        prefix_length = prefix.shape[1] if past == 0 and prefix is not None and is_prefix_part else 0
+        start = prefix_length if self.steering.positions == "audio" else 0
+        stop = None if self.steering.steps == "all" else prefix_length + 1 if past == 0 else 0
+        self.steered = slice(start, prefix_length if self.steering.positions == "prefix" else stop)
         if self.steering.branches != "both":
             if prefix is not None:
                 self.rows = self._choose_rows(prefix[:, self.chroma_length if is_prefix_part else 0 :])
@@ -501,12 +552,13 @@ class _Pass:
         """A forward hook that adds `delta` to the output of its module, a tensor or a tuple led by one."""
 
         def edit(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            if not self.running or self.stop == 0:
+            if not self.running or self.steered.stop == 0:
                 return None
             hidden = output[0] if isinstance(output, tuple) else output
-            edited = add_direction(hidden, delta, preserve_norm=self.steering.preserve_norm)
-            if self.stop is not None and self.stop < hidden.shape[1]:
-                edited = torch.cat([edited[:, : self.stop], hidden[:, self.stop :]], dim=1)
+            edited = hidden.clone()
+            edited[:, self.steered] = add_direction(
+                hidden[:, self.steered], delta, preserve_norm=self.steering.preserve_norm
+            )
             if self.rows is not None:
                 if len(self.rows) != len(hidden):
                     raise ValueError(

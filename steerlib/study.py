@@ -23,14 +23,15 @@ from steerlib.activations import Activations, extract_activations
 from steerlib.directions import diff_mean
 from steerlib.engine.generation import Run
 from steerlib.engine.sampling import Sampling
-from steerlib.evidence import choices, scorecard, stats
-from steerlib.evidence.scorecard import Check, Verdict
+from steerlib.evidence import choices, claims, scorecard, stats
+from steerlib.evidence.scorecard import Check, Measured, Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
 from steerlib.model import MusicModel
 from steerlib.page import players
-from steerlib.page.remake import Remake
+from steerlib.page.bottom_line import bottom_line, of_verdicts
+from steerlib.page.remake import Remake, remake
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
@@ -92,6 +93,7 @@ class Study:
         self.store, self.scores = Path(store), Path(scores)
         self.layers: dict[str, int] = {}
         self.sizes: dict[str, float] = {}
+        self.verdicts: list[Verdict] = []
 
     def __repr__(self) -> str:
         return (
@@ -205,27 +207,40 @@ class Study:
         )
 
     def remake(self, rows: pd.DataFrame, keys: Iterable[Any]) -> Remake | None:
-        """What One-to-All rows were made of, by their keys in a widget; None if no page can make them."""
-        usual = {"strategy": "one_to_all", "steps": "all", "branches": "both", "site": "residual"}
-        if self.model.name != "pocket" or not (rows[list(usual)] == pd.Series(usual)).all(axis=None):
-            return None
-        names = [f"{row.attribute} {row.source_layer}" for row in rows.itertuples()]
-        return Remake(
-            weights=self.model.identity["weights"],
-            seed=self.seed,
-            seconds=self.seconds,
-            guidance=self.sampling.guidance_scale,
-            directions={
-                name: self.vectors[row.attribute].directions[row.source_layer].numpy()
-                for name, row in zip(names, rows.itertuples(), strict=True)
-            },
-            clips=dict(zip(keys, zip(rows["prompt"], names, rows["multiplier"], strict=True), strict=True)),
-        )
+        """What rows were made of, by their keys in a widget, see `page.remake.remake`."""
+        return remake(rows, keys, self.vectors, self.model, self.seed, self.seconds, self.sampling)
 
-    def verdict(self, claim: str, checks: Sequence[Check], *, note: str = "") -> Verdict:
-        """Judge a claim by checks, and record the verdict; see `evidence.scorecard.record`."""
-        return scorecard.record(
-            claim, checks, model=self.model.name, folder=self.scores, notebook=self.chapter, note=note
+    def verdict(
+        self, claim: str, measured: Mapping[str, Measured] | Measured | Sequence[Check], **options: Any
+    ) -> Verdict:
+        """Judge a claim by its primary check, and record the verdict; options are those of `evidence.scorecard.record`.
+
+        Checks alone, without the primary one, are shown and not recorded.
+        """
+        if not isinstance(measured, Mapping | Measured):
+            return Verdict(
+                claims.primary(claim), self.model.name, {}, tuple(measured), options.get("note", "")
+            )
+        options |= {"model": self.model.name, "folder": self.scores, "notebook": self.chapter}
+        self.verdicts.append(scorecard.record(claim, measured, **options))
+        return self.verdicts[-1]
+
+    def bottom_line(
+        self, found: Sequence[str] = (), against: str = "", *, hear: pd.DataFrame | None = None
+    ) -> HTML:
+        """What this run found, for the box below the chapter's question; see `page.bottom_line.bottom_line`.
+
+        Without words of the chapter's own, those of its verdicts (`page.bottom_line.of_verdicts`). `hear` has the row
+        of the clip that shows it, or the rows of two to compare.
+        """
+        player = None
+        if hear is not None:
+            labels = [f"λ = {value:g}" for value in hear["multiplier"]]
+            player = self.players(hear, labels, label=str(hear["prompt"].iloc[0]))
+        if not found:
+            found, against = of_verdicts(self.verdicts)
+        return bottom_line(
+            self.chapter, found, against, model=self.model.name, folder=self.scores, hear=player
         )
 
 

@@ -30,7 +30,7 @@ from steerlib.engine.generation import Run
 from steerlib.engine.recipe import read_recipe
 from steerlib.measure import rules
 from steerlib.model import POCKET, load_model
-from steerlib.page import players
+from steerlib.page import sound
 from steerlib.steering import Steering, SteeringVector
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -331,18 +331,18 @@ def sounds(pocket):
 @in_browser
 def test_the_page_measures_as_the_library_does(engine, pocket):
     """To a thousandth, and tempo to one step of its grid, which is 0.6 %; what one cannot tell, the other cannot."""
-    for sound in sounds(pocket):
-        sound = sound.astype("<f4")
-        found = engine.page.evaluate("text => checks.measure(text)", encoded(sound))
+    for audio in sounds(pocket):
+        audio = audio.astype("<f4")
+        found = engine.page.evaluate("text => checks.measure(text)", encoded(audio))
         steady, anyhow, *measured = [np.nan if value is None else value for value in found]
-        clip = {"clips": sound[None], "sample_rate": 16000}
+        clip = {"clips": audio[None], "sample_rate": 16000}
         assert steady == pytest.approx(rules.pulse(**clip)[0], rel=0.006, nan_ok=True)
         assert anyhow == pytest.approx(rules.pulse(**clip, steady=np.inf)[0], rel=0.006, nan_ok=True)
         own = [
             sl.spectral_centroid(**clip)[0],
             measure.onset_rate(**clip)[0],
             measure.band_level(**clip)[0],
-            players._loudness(sound, 16000),
+            sound._loudness(audio, 16000),
         ]
         assert measured == pytest.approx(own, rel=1e-3, abs=1e-6, nan_ok=True)
 
@@ -404,6 +404,10 @@ BAD_STEERING = {
     "no blocks": ("{vector: 'tempo', layers: []}", "at least one"),
     "λ that is no number": ("{vector: 'tempo', multiplier: Infinity}", "λ must be a finite number"),
     "an empty schedule": ("{vector: 'tempo', schedule: []}", "a finite factor for each frame"),
+    "a place that the page cannot tell": (
+        "{vector: 'tempo', positions: 'prefix'}",
+        "positions must be one of all",
+    ),
     "no such place": ("{vector: 'tempo', site: 'head'}", "site must be one of residual, attention"),
     "another model's vector": ("{vector: {directions: new Float32Array(8)}}", "does not fit the model"),
     "a branch that is not there": ("{vector: 'tempo', branches: 'unconditional'}", "no unconditional branch"),

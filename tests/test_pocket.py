@@ -12,7 +12,7 @@ from transformers import AutoModel, T5Config, T5EncoderModel
 from steerlib import measure
 from steerlib.music import captions, corpus
 from steerlib.music.codec import SpectralCodec, SpectralCodecConfig
-from steerlib.pocket import evaluate, judges, lm
+from steerlib.pocket import evaluate, judges, lm, training
 from steerlib.pocket.training import fit
 
 TINY = SpectralCodecConfig(
@@ -327,9 +327,23 @@ def test_a_figure_without_a_threshold_is_neither_reached_nor_missed():
     reported = evaluate.Figure("model", "share", 0.5, 0.4, 0.6, 10, None)
     assert reported.row()["wanted"] == reported.row()["reached"] == ""
     assert "reached" not in evaluate.show([reported])
-    assert replace(reported, wanted=0.6).row()["reached"] == "no"
+    assert replace(reported, wanted=0.7).row()["reached"] == "no"
+
+
+def test_a_figure_is_reached_by_its_whole_interval_and_open_where_only_a_part_meets_the_threshold():
+    figure = evaluate.Figure("model", "share", 0.5, 0.4, 0.6, 10, 0.3)
+    assert [replace(figure, wanted=w).reached for w in (0.3, 0.5, 0.7)] == ["yes", "open", "no"]
+    assert [replace(figure, wanted=w, higher=False).reached for w in (0.3, 0.5, 0.7)] == ["no", "open", "yes"]
 
 
 def test_a_separation_of_nothing_is_not_a_number_and_not_reached():
     figure = evaluate._auc("model", "AUC", np.array([np.nan]), np.array([1.0]), 0.9)
-    assert np.isnan(figure.value) and figure.n == 1 and not figure.reached
+    assert np.isnan(figure.value) and figure.n == 1 and figure.reached == "no"
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_products_are_rounded_to_bfloat16_only_where_that_is_faster(monkeypatch, pays):
+    monkeypatch.setattr(training, "bfloat16_pays", lambda: pays)
+    with training.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if pays else torch.float32)

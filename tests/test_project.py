@@ -25,15 +25,20 @@ def lines(name):
     return (ROOT / name).read_text(encoding="utf-8").splitlines()
 
 
-def test_environment_yml_and_requirements_txt_name_the_same_versions():
-    required = pins(lines("requirements.txt"))
-    assert len(required) > 20
-    assert pins(lines("environment.yml")) == required
+def test_every_package_that_is_installed_has_an_exact_version_and_hashes():
+    text = "\n".join(line for line in lines("constraints.txt") if not line.startswith("#"))
+    packages = text.replace("\\\n", " ").splitlines()
+    assert len(packages) > 200
+    assert all(
+        re.fullmatch(r"[\w.-]+==\S+( ;.*)?(\s+--hash=sha256:[0-9a-f]{64})+\s*", each) for each in packages
+    )
+    assert "      - -r constraints.txt" in lines("environment.yml")
+    assert "--require-hashes -r constraints.txt" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_every_requirement_has_an_exact_version_and_the_constraints_agree():
     named = [line for line in lines("requirements.txt") if line and not line.startswith("#")]
-    required, locked = pins(named), pins(lines("constraints.txt"))
+    required, locked = pins(named), pins(line.removesuffix(" \\") for line in lines("constraints.txt"))
     assert len(required) == len(named)
     assert required.items() <= locked.items()
 
@@ -95,6 +100,18 @@ def test_the_citation_file_cites_this_project_and_both_papers():
         yaml.safe_load((ROOT / "data" / "papers" / f"{paper}.yaml").read_text(encoding="utf-8"))["title"]
         for paper in "ab"
     }
+
+
+def test_the_workflow_runs_pinned_actions_and_none_of_our_packages_with_permission_to_write():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text(encoding="utf-8"))["jobs"]
+    for job in jobs.values():
+        used = [step["uses"] for step in job["steps"] if "uses" in step]
+        assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", each) for each in used)
+        if "write" in job["permissions"].values():
+            assert len(job["steps"]) == 1 and used[0].startswith("actions/deploy-pages@")
+        else:
+            [checkout] = [step for step in job["steps"] if "checkout" in step.get("uses", "")]
+            assert checkout["with"]["persist-credentials"] is False
 
 
 def test_ci_runs_what_the_readme_says():

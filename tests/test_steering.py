@@ -219,6 +219,7 @@ def test_load_refuses_damaged_foreign_newer_and_missing_files(vector, tmp_path):
         ({"steps": "last"}, "steps must be one of all, first; got 'last'"),
         ({"branches": "cond"}, "branches must be one of both, conditional, unconditional"),
         ({"site": "mlp"}, "site must be one of residual, attention"),
+        ({"positions": "text"}, "positions must be one of all, prefix, audio"),
     ],
 )
 def test_bad_settings_are_refused_when_they_are_made(tiny_model, vector, options, message):
@@ -332,6 +333,26 @@ def test_steps_first_edits_prefix_and_start_token_and_no_later_position(tiny_mod
         steered = one_pass(tiny_model, encoded, codes=3)
     torch.testing.assert_close(steered[1][:, : PREFIX + 1], plain[1][:, : PREFIX + 1] + vector.directions[1])
     assert torch.equal(steered[1][:, PREFIX + 1 :], plain[1][:, PREFIX + 1 :])
+
+
+@pytest.mark.parametrize("steps", ["all", "first"])
+def test_positions_are_the_prefix_or_the_start_token_and_the_codes(tiny_model, encoded, vector, steps):
+    plain = one_pass(tiny_model, encoded, codes=3)
+    end = PREFIX + 1 if steps == "first" else None
+    for positions, edited in (("prefix", slice(PREFIX)), ("audio", slice(PREFIX, end))):
+        with vector.apply(tiny_model, 1.0, layers=[1], positions=positions, steps=steps):
+            steered = one_pass(tiny_model, encoded, codes=3)
+        expected = plain[1].clone()
+        expected[:, edited] += vector.directions[1]
+        assert torch.equal(steered[1], expected)
+
+
+@pytest.mark.parametrize("positions", ["prefix", "audio"])
+def test_positions_mean_the_same_with_and_without_a_cache(tiny_model, encoded, vector, positions):
+    with vector.apply(tiny_model, 1.0, positions=positions):
+        cached = generate(tiny_model, encoded)
+        recomputed = generate(tiny_model, encoded, use_cache=False)
+    assert torch.equal(cached, recomputed)
 
 
 @pytest.mark.parametrize(

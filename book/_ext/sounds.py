@@ -12,7 +12,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-_REFERENCE = re.compile(r'src="audio/([0-9a-f]{16}\.(?:mp3|png))"')
+_REFERENCE = re.compile(r'src="audio/([0-9a-f]{16}\.(?:mp3|webp))"')
 
 
 def copy_sounds(app: Sphinx, failure: Exception | None) -> None:

@@ -12,11 +12,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from IPython.display import HTML
 
 from steerlib.engine.clips import Clips
 from steerlib.files import DATA
 from steerlib.model import MusicModel
 from steerlib.page import figures
+from steerlib.page.bottom_line import bottom_line, listed
 from steerlib.page.style import PALETTE
 from steerlib.steering import Steering, SteeringVector
 
@@ -27,6 +29,7 @@ __all__ = [
     "costs",
     "largest_difference",
     "profile_and_extraction",
+    "say",
     "scaling_curves",
     "transformers_generate",
 ]
@@ -159,3 +162,25 @@ def _report(name: str, *, silent: bool = False) -> dict[str, Any] | None:
     if not silent:
         print(f"{name}.py: not run here")
     return None
+
+
+def say(
+    model: str, scores: str, ratio: float, *, tokens: tuple[Clips, Clips], audio: tuple[Any, Any]
+) -> HTML:
+    """The chapter's bottom line, from what this page has just run and from the committed benchmark."""
+    alone, crowd = tokens
+    same = "the same tokens" if np.array_equal(alone.tokens[0], crowd.tokens[0]) else "other tokens"
+    apart = largest_difference(*audio)
+    found = [
+        f"A steered clip has {same} alone and among {len(crowd.tokens)} settings, and differs from transformers with "
+        f"hooks by {f'at most {apart:.0e} of full scale' if apart else 'nothing at all'}.",
+        f"On this page the engine was {ratio:.2g} times as fast as transformers' own generate.",
+    ]
+    if report := _report("engine", silent=True):
+        sizes = {
+            name.split()[0]: point["ratio"] for name, point in report.items() if name.endswith("settings")
+        }
+        told = listed([f"{value:.1f} times as fast ({name} settings)" for name, value in sizes.items()])
+        found.append(f"At the size of a sweep, in the committed benchmark, it is {told}.")
+    against = "A ratio of times depends on the machine, on the size of the model and on what else is running."
+    return bottom_line("engine", found, against, model=model, folder=scores)

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from IPython.display import HTML
 
 from steerlib.page import players
+from steerlib.page.bottom_line import listed
 from steerlib.page.explorer import Explorer
+from steerlib.page.style import number
 from steerlib.study import Trial
 
-__all__ = ["grid", "press"]
+__all__ = ["findings", "grid", "press"]
 
 _UNITS = {"bpm": "BPM", "centroid": "Hz"}
 
@@ -39,3 +41,20 @@ def grid(trial: Trial) -> HTML:
         remake=study.remake(rows, keys),
         shown={name: _UNITS[each.metric] for name, each in study.attributes.items() if each.metric in _UNITS},
     )
+
+
+def findings(trial: Trial) -> tuple[list[str], str]:
+    """What the grid of this run holds, and what speaks against it, for the chapter's bottom line."""
+    found, wrong, moved = [], 0, 0
+    for pole in trial.poles():
+        wide = pole.rows.pivot_table(index="prompt_id", columns="multiplier", values=pole.metric)
+        largest = max(wide.columns, key=abs)
+        change = (pole.sign * (wide[largest] - wide[0.0])).dropna()
+        wrong, moved = wrong + int((change < 0).sum()), moved + len(change)
+        found.append(f"toward {pole.name} by {number(abs(change).median())} {pole.unit}")
+    where = f"The strongest push of the grid moves the median prompt {listed(found)}."
+    against = (
+        f"Each cell is one clip, and {wrong} of these {moved} moved the wrong way: a grid is for the ears, "
+        "not for a conclusion."
+    )
+    return [where], against

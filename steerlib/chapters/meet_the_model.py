@@ -12,10 +12,12 @@ from steerlib.evidence import stats
 from steerlib.measure import tempo
 from steerlib.model import MusicModel
 from steerlib.page import figures, style
+from steerlib.page.bottom_line import measured
+from steerlib.page.style import number
 from steerlib.study import Study
 from steerlib.sweeps.grid import METRICS
 
-__all__ = ["boxes", "clips_of_poles", "poles_apart", "sizes", "tokens"]
+__all__ = ["boxes", "clips_of_poles", "findings", "poles_apart", "sizes", "tokens"]
 
 
 def sizes(model: MusicModel) -> pd.DataFrame:
@@ -82,3 +84,26 @@ def poles_apart(study: Study, followed: pd.DataFrame) -> pd.DataFrame:
         if all(side.notna().any() for side in sides):
             table.loc[name, "AUC"] = str(stats.auc(*sides))
     return table
+
+
+def findings(study: Study, followed: pd.DataFrame) -> tuple[list[str], str]:
+    """What this run found, and what speaks against it, for the chapter's bottom line."""
+    found, unheard = [], 0
+    for name, attribute in study.attributes.items():
+        rows = followed[followed["attribute"] == name]
+        unheard += int(rows["value"].isna().sum())
+        sides = [rows.loc[rows["pole"] == pole, "value"] for pole in (attribute.positive, attribute.negative)]
+        if not all(side.notna().any() for side in sides):
+            found.append(f"No clip tells whether the model follows {name}: one pole cannot be measured.")
+            continue
+        high, low = (number(side.median()) for side in sides)
+        found.append(
+            f"Prompts that say {attribute.positive} give {high} {attribute.unit} at the median, and prompts that "
+            f"say {attribute.negative} give {low}: AUC {measured(stats.auc(*sides), sign=False)}."
+        )
+    missing = f"{unheard} of {len(followed)} clips could not be measured. " if unheard else ""
+    against = (
+        f"{missing}Each attribute has one judge here, and whatever else a word brings along, such as more notes with "
+        "fast, is in these numbers, too."
+    )
+    return found, against

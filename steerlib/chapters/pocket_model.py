@@ -1,21 +1,23 @@
 """Sounds, figures and tables of the chapter *How the pocket model was made* (``notebooks/pocket_model.ipynb``)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from IPython.display import display
+from IPython.display import HTML, display
 
 from steerlib.engine.generation import generate
 from steerlib.model import POCKET, MusicModel
 from steerlib.music import corpus
 from steerlib.page import figures
+from steerlib.page.bottom_line import bottom_line
 from steerlib.page.players import players
 
-__all__ = ["Piece", "listen", "minutes", "training_curves", "training_logs", "truths"]
+__all__ = ["Piece", "listen", "minutes", "say", "training_curves", "training_logs", "truths"]
 
 Piece = tuple[corpus.Truth, npt.NDArray[np.float32]]
 """What is known about a piece, and its sound."""
@@ -58,7 +60,7 @@ def training_logs() -> dict[str, pd.DataFrame]:
 
 def training_curves(logs: dict[str, pd.DataFrame]) -> None:
     """How the five trainings went."""
-    for ax, (stage, column, title) in zip(figures.panels(2, 4, size=(2.75, 2.2)), _CURVES, strict=True):
+    for ax, (stage, column, title) in zip(figures.panels(4, 2, size=(4.4, 2.4)), _CURVES, strict=True):
         curve = logs[stage].reindex(columns=["step", column]).dropna()
         ax.plot(curve["step"], curve[column], color="#0072B2")
         ax.set(xlabel="step")
@@ -70,3 +72,23 @@ def minutes(logs: dict[str, pd.DataFrame]) -> None:
     """Say how long each training took."""
     shown = ", ".join(f"{stage} {log['seconds'].iloc[-1] / 60:.0f}" for stage, log in logs.items())
     print(f"minutes of training on two cores: {shown}")
+
+
+def say(model: str, card: Sequence[Any], scores: str) -> HTML:
+    """The chapter's bottom line, from the figures of the model card (`steerlib.pocket.card.Figure`)."""
+    figures = {(figure.part, figure.name): figure for figure in card}
+    asked = [figure for figure in card if figure.wanted is not None]
+    reached = [figure for figure in asked if figure.reached == "yes"]
+    style, lead = (figures["model, named in the prompt", f"{what} recognised"] for what in ("style", "lead"))
+    tune = figures["model, given a tune", "chroma correlation with it"]
+    found = [
+        f"Of the {len(asked)} thresholds that the project set itself, {len(reached)} are reached by the whole "
+        "interval.",
+        "Where the prompt names a style or a lead instrument, the judge hears that style in "
+        f"{100 * style.value:.0f} % of the clips and that instrument in {100 * lead.value:.0f} %.",
+    ]
+    against = (
+        "The judges learned from the same kind of music as the model. And a given tune is followed only weakly: the "
+        f"chroma correlation with it is {tune.value:.2f} [{tune.low:.2f}, {tune.high:.2f}]."
+    )
+    return bottom_line("pocket_model", found, against, model=model, folder=scores)

@@ -1,9 +1,10 @@
 """Figures and tables of the chapter *Probes* (``notebooks/probes.ipynb``; paper B, sections IV-B2 and IV-E2)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from IPython.display import display
 from matplotlib.axes import Axes
@@ -11,24 +12,29 @@ from matplotlib.ticker import MaxNLocator
 
 from steerlib.activations import Activations
 from steerlib.evidence import stats
+from steerlib.evidence.scorecard import Measured, Verdict
 from steerlib.evidence.stats import check_columns
 from steerlib.page import figures
 from steerlib.page.style import PALETTE
-from steerlib.readout.probes import probe_accuracy
+from steerlib.readout.probes import Loss, Nested, nested_accuracy
 from steerlib.steering import Site
 from steerlib.study import Study
-from steerlib.sweeps.transfer import Push, score_clips, steer_toward
+from steerlib.sweeps.transfer import Push, score_clips, steer_toward, strongest
 
 __all__ = [
     "accuracy_by_layer",
-    "best_layers",
+    "common_strength",
     "contrasts",
     "draw",
     "draw_probe_accuracy",
     "effects",
     "means",
+    "nested",
+    "nested_table",
     "players",
+    "pushes",
     "steer",
+    "verdict",
 ]
 
 
@@ -41,14 +47,6 @@ def accuracy_by_layer(accuracy: Mapping[str, pd.DataFrame]) -> None:
     plt.show()
 
 
-def best_layers(accuracy: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The layer that each loss reads best at each site, of probes with true labels."""
-    true = _true(accuracy)
-    best = true.loc[true.groupby(["site", "loss"])["accuracy"].idxmax()]
-    shown = ["site", "loss", "layer", "accuracy", "low", "high", "chance", "n"]
-    return best[shown].round(3).set_index(["site", "loss"])
-
-
 def means(accuracy: Mapping[str, pd.DataFrame]) -> None:
     """Say the mean accuracy of each loss."""
     true = _true(accuracy)
@@ -57,23 +55,83 @@ def means(accuracy: Mapping[str, pd.DataFrame]) -> None:
     print(f"mean over layers and sites: MSE {mse:.3f}, BCE {bce:.3f}, chance {chance:.3f}")
 
 
+def nested(
+    heard: Mapping[str, Activations],
+    labels: "pd.Series[Any]",
+    groups: "pd.Series[Any]",
+    *,
+    penalties: Sequence[float],
+    folds: int,
+    seed: int,
+) -> dict[tuple[str, Loss], Nested]:
+    """Nested accuracy of all classes at once for each site and loss."""
+    return {
+        (site, loss): nested_accuracy(
+            each, labels, groups, loss=loss, penalties=penalties, folds=folds, seed=seed
+        )
+        for site, each in heard.items()
+        for loss in get_args(Loss)
+    }
+
+
 def contrasts(
     activations: Activations,
     labels: "pd.Series[Any]",
     groups: "pd.Series[Any]",
     tests: Sequence[tuple[str, str]],
     **options: Any,
-) -> pd.DataFrame:
-    """The best layer of each loss for each test (target, against); `options` as for `probe_accuracy`."""
-    rows = [
-        probe_accuracy(
-            activations, labels, groups, target=target, against=against, control=False, **options
-        ).assign(test=f"{target} against {against}")
+) -> dict[tuple[str, Loss], Nested]:
+    """Nested accuracy of each test (target, against) and loss; `options` as for `nested_accuracy`."""
+    return {
+        (f"{target} against {against}", loss): nested_accuracy(
+            activations, labels, groups, loss=loss, target=target, against=against, **options
+        )
         for target, against in tests
+        for loss in get_args(Loss)
+    }
+
+
+def nested_table(found: Mapping[tuple[str, Loss], Nested]) -> pd.DataFrame:
+    """Accuracy with its interval, and what the folds chose."""
+    rows = [
+        {
+            "of": what, "loss": loss.upper(), "accuracy [95 %]": str(each.accuracy), "chance": round(each.chance, 2),
+            "layers chosen": each.layers, "penalties chosen": each.penalties,
+        }
+        for (what, loss), each in found.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows).set_index(["of", "loss"])
+
+
+def pushes(
+    prompts: Sequence[str], classes: Sequence[str], strengths: Sequence[float], *, every: bool = True
+) -> list[Push]:
+    """Toward each class along both losses, one against the rest; with `every`, one-hot and a random direction too."""
+    ways: list[dict[str, Any]] = [{"method": "bce"}, {"method": "mse"}]
+    ways += [{"against": "one-hot"}, {"control": "random direction"}] if every else []
+    return [
+        Push(tuple(prompts), target, tuple(strengths), draw=number, **way)
+        for number, target in enumerate(classes)
+        for way in ways
     ]
-    best = pd.concat(rows).sort_values("accuracy").groupby(["test", "loss"]).tail(1)
-    shown = ["test", "loss", "layer", "accuracy", "low", "high", "n"]
-    return best[shown].round(3).sort_values("test").set_index(["test", "loss"])
+
+
+def common_strength(searched: pd.DataFrame, budget: float) -> float:
+    """The strongest push that both losses can afford, over all classes: neither is helped by the choice.
+
+    Raises
+    ------
+    ValueError
+        If one of them has none.
+    """
+    chosen = strongest(searched, by=["method"], budget=budget)
+    if chosen["multiplier"].isna().any():
+        costs = ", ".join(f"{row.method}: {row.excess}" for row in chosen.itertuples())
+        raise ValueError(
+            f"no strength is within the budget, the smallest costs ({costs}) nats a token: give smaller strengths, "
+            "or a larger budget"
+        )
+    return float(chosen["multiplier"].min())
 
 
 def steer(
@@ -91,19 +149,55 @@ def steer(
         seeds=[study.seed], store=study.store,
     )  # fmt: skip
     table = score_clips(table, study.store, classes, clap=study.clap)
-    return table.assign(score=[row[f"score {row['target']}"] for _, row in table.iterrows()])
+    way = table["method"].str.upper().where(table["against"] == "rest", "one-hot")
+    return table.assign(
+        score=[row[f"score {row['target']}"] for _, row in table.iterrows()],
+        way=way.where(table["control"] == "", table["control"]),
+    )
 
 
 def effects(table: pd.DataFrame) -> pd.DataFrame:
-    """Change of the target's score along the direction of each loss."""
+    """Change of the target's score along the direction of each way: BCE, MSE, one-hot, random."""
     rows = [
-        stats.summarise(part, value="score", by=["target", "multiplier"]).assign(
-            name=target, kind=method.upper()
-        )
-        for (target, method), part in table.groupby(["target", "method"], sort=False)
+        stats.summarise(part, value="score", by=["target", "multiplier"]).assign(name=target, kind=way)
+        for (target, way), part in table.groupby(["target", "way"], sort=False)
     ]
     shown = ["name", "kind", "multiplier", "n", "baseline", "mean", "effect", "low", "high"]
     return pd.concat(rows, ignore_index=True)[shown]
+
+
+def verdict(
+    study: Study, found: Mapping[tuple[str, Loss], Nested], table: pd.DataFrame, *, draws: int = 200
+) -> Verdict:
+    """Judge B3 by reading (accuracy on clips left out, residual stream) and by steering (score, same strength).
+
+    The control exchanges the answers, or the clips, of the two losses at random for whole tracks, or prompts. Where
+    the better of the two is at the ceiling, a difference could not show.
+    """
+    mse, bce = (found["residual", loss] for loss in get_args(Loss)[::-1])
+    steered = table[(table["multiplier"] != 0) & table["way"].isin(["MSE", "BCE"])]
+    scores = steered.pivot(index=["target", "prompt_id", "seed"], columns="way", values="score")
+    measured = {
+        "reading": _compared(mse.right, bce.right, mse.units, draws, study.seed),
+        "steering": _compared(
+            scores["MSE"], scores["BCE"], scores.index.get_level_values("prompt_id"), draws, study.seed
+        ),
+    }
+    return study.verdict("B3", measured, note="Same clips, same rule, and the same strength for both.")
+
+
+def _compared(mse: Any, bce: Any, units: Any, draws: int, seed: int) -> Measured:
+    """By how much the first is better, what exchanging the two at random reaches, and the better of the two."""
+    difference = np.asarray(mse, dtype=float) - np.asarray(bce, dtype=float)
+    _, of = np.unique(np.asarray(units), return_inverse=True)
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, of.max() + 1))
+    best = max((stats.mean_interval(np.asarray(each, dtype=float), clusters=of) for each in (mse, bce)),
+               key=lambda each: each.estimate)  # fmt: skip
+    return Measured(
+        stats.sign_flip_interval(difference, clusters=of),
+        control=stats.control_range((signs[:, of] * difference).mean(axis=1)),
+        testable=best,
+    )
 
 
 def draw(table: pd.DataFrame) -> None:
@@ -117,7 +211,7 @@ def players(study: Study, table: pd.DataFrame, targets: Sequence[str]) -> None:
     """The first prompt, not steered and steered toward each target along the direction of each loss."""
     for target in targets:
         rows = table[(table["target"] == target) & (table["prompt_id"] == 0)].drop_duplicates("key")
-        labels = [row["method"].upper() if row["multiplier"] else "not steered" for _, row in rows.iterrows()]
+        labels = [row["way"] if row["multiplier"] else "not steered" for _, row in rows.iterrows()]
         display(study.players(rows, labels, label=f"{study.prompts[0]}, toward {target}"))
 
 

@@ -47,7 +47,7 @@ def curves(trial: Trial) -> None:
         for name, each in trial.study.attributes.items()
     }
     columns = max(map(len, measures.values()))
-    axes = iter(figures.panels(len(measures), columns, size=(3.4, 3.2)))
+    axes = iter(figures.panels(len(measures), columns, size=(3.0, 3.0)))
     for name, metrics in measures.items():
         for metric in metrics:
             draw_multiplier_curve(

@@ -1,11 +1,14 @@
 """Tunes, figures and tables of the chapter *Timbre transfer* (``notebooks/timbre_transfer.ipynb``; paper B, table III).
 
-A tune is given to the model as chroma, and played unsteered and steered toward an instrument.
+A tune is given to the model as chroma, and played unsteered and steered toward an instrument. It is *transferred* if
+the instrument's score rises by at least `RISE` while at least `KEPT` of the correlation with the tune is kept, clip by
+clip.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,36 +16,52 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import HTML
 
+from steerlib.activations import Activations
 from steerlib.engine.generation import Run
 from steerlib.evidence import scorecard, stats
-from steerlib.evidence.scorecard import Check
+from steerlib.evidence.scorecard import Check, Measured, Verdict
 from steerlib.measure import chroma_correlation
 from steerlib.measure.audio import resample
 from steerlib.music import corpus, datasets
 from steerlib.music.datasets import AudioSet
 from steerlib.page import figures
 from steerlib.page.players import players as show_players
+from steerlib.readout.probes import Method, probe_directions, scaled
 from steerlib.steering import Steering, SteeringVector
 from steerlib.study import Study
 from steerlib.sweeps.grid import sweep_cells
-from steerlib.sweeps.transfer import score_clips
+from steerlib.sweeps.transfer import Control, control_of, score_clips
 
 __all__ = [
+    "KEPT",
+    "RISE",
     "Tunes",
+    "allowed",
     "beside_table_3",
     "by_vector",
     "compose_tunes",
+    "controls",
     "cosines",
+    "directions",
     "draw",
+    "draw_shares",
     "effects",
-    "outcomes",
+    "name_instruments",
     "play_tunes",
     "players",
+    "shares",
     "single_notes",
+    "verdict",
+    "words",
 ]
 
+RISE, KEPT = 0.05, 0.8
+"""Least rise of the instrument's score, and least share of the correlation with the tune, of a transfer."""
+
 Key = tuple[str, str]
-"""Name of a vector: what it is made of ("pieces", "notes"), and the instrument that it leads to."""
+"""Name of a vector: what it is made of ("pieces", "notes", or such a control), and the instrument that it leads to."""
+
+_CONTROLS: list[Control] = [control for control in get_args(Control) if control]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +120,74 @@ def compose_tunes(count: int, spare: int, prompt: str, seconds: float, *, seed: 
     return tunes[:count], tunes[count:]
 
 
+def directions(
+    heard: Mapping[str, Activations],
+    sounds: Mapping[str, AudioSet],
+    instruments: Sequence[str],
+    *,
+    method: Method,
+    penalty: float,
+    seed: int,
+) -> dict[Key, SteeringVector]:
+    """The vector of every kind of sound and instrument, and the controls of each, all of one length.
+
+    Controls are "<kind>, random direction" and "<kind>, shuffled labels".
+    """
+    found: dict[Key, SteeringVector] = {}
+    for number, (kind, name, control) in enumerate(product(sounds, instruments, ["", *_CONTROLS])):
+
+        def probe(labels: npt.NDArray[Any], kind: str = kind, name: str = name) -> SteeringVector:
+            unit = probe_directions(heard[kind], labels, name, method=method, penalty=penalty, seed=seed)
+            return scaled(unit, heard["pieces"])  # one norm measures all
+
+        labels = sounds[kind].table["label"].to_numpy()
+        found[f"{kind}, {control}" if control else kind, name] = control_of(probe, labels, control, number)
+    return found
+
+
+def name_instruments(tunes: Tunes, instrument: str) -> Tunes:
+    """The same tunes with prompts that name the instrument: what words can do without steering."""
+    return replace(tunes, prompts=tuple(f"{prompt} with a {instrument}" for prompt in tunes.prompts))
+
+
+def allowed(chosen: pd.DataFrame, instruments: Sequence[str]) -> list[tuple[Key, float]]:
+    """Each vector with the strength of its direction; its controls have the same.
+
+    Raises
+    ------
+    ValueError
+        If a direction has no strength within the budget.
+    """
+    ways: list[tuple[Key, float]] = []
+    for row in chosen.itertuples():
+        if np.isnan(row.multiplier):
+            raise ValueError(
+                f"no strength of the direction of {row.direction} is within the budget, the smallest costs "
+                f"{row.excess} nats a token: give smaller strengths, or a larger budget"
+            )
+        ways += [((row.direction, name), float(row.multiplier)) for name in instruments]
+    return ways
+
+
+def controls(ways: Sequence[tuple[Key, float]]) -> list[tuple[Key, float]]:
+    """The controls of each vector, as strong as it."""
+    return [((f"{kind}, {control}", name), size) for (kind, name), size in ways for control in _CONTROLS]
+
+
+def words(study: Study, tunes: Tunes, table: pd.DataFrame, *, instruments: Sequence[str]) -> pd.DataFrame:
+    """The tunes with a prompt that names each instrument, unsteered, beside those of `table`; as from `by_vector`."""
+    parts = []
+    for name in instruments:
+        named = play_tunes(study, name_instruments(tunes, name), {}, [], instruments=instruments)
+        rows = pd.concat([table[table["multiplier"] == 0], named.assign(multiplier=1.0)])
+        parts.append(rows.assign(direction="words", target=name, score=rows[name]))
+    return pd.concat(parts)
+
+
 def cosines(vectors: Mapping[Key, SteeringVector]) -> None:
     """Say how alike the directions of pieces and of notes are for each instrument."""
     means = {
-        name: vector.cosine_similarity(vectors["notes", name]).diagonal().mean()
+        name: float(vector.cosine_similarity(vectors["notes", name]).diagonal().mean())
         for (source, name), vector in vectors.items()
         if source == "pieces"
     }
@@ -119,6 +202,7 @@ def play_tunes(
     steered: Sequence[tuple[Key, float]],
     *,
     instruments: Sequence[str],
+    seed: int | None = None,
 ) -> pd.DataFrame:
     """Let the model play given tunes, unsteered and steered.
 
@@ -132,12 +216,14 @@ def play_tunes(
         Each steers every tune, at all blocks with the norm kept. The unsteered clips are always made.
     instruments : sequence of str
         That CLAP chooses from.
+    seed : int, optional
+        By default that of the study.
 
     Returns
     -------
     DataFrame
         One row a clip: ``tune`` (number), ``vector`` (key, None for unsteered), ``multiplier`` (strength, 0 for
-        unsteered), a score for each instrument, ``chroma``: correlation with the tune, and ``clip``.
+        unsteered), a score for each instrument, ``chroma``: correlation with the tune, ``nll`` and ``clip``.
     """
     model, hears = study.model, study.model.processor.feature_extractor
     rate = int(hears.sampling_rate)
@@ -147,7 +233,7 @@ def play_tunes(
     records: list[dict[str, Any]] = [
         {
             "tune": tune, "vector": None if key is None else str(key), "multiplier": strength, "prompt": prompt,
-            "seed": study.seed, "steering": steering, "melody": chroma[tune],
+            "seed": study.seed if seed is None else seed, "steering": steering, "melody": chroma[tune],
         }
         for key, strength, steering in settings
         for tune, prompt in enumerate(tunes.prompts)
@@ -175,7 +261,7 @@ def by_vector(table: pd.DataFrame) -> pd.DataFrame:
     """The clips of each vector and the unsteered: its ``direction``, its ``target``, and the target's ``score``."""
     plain, parts = table[table["multiplier"] == 0], []
     for (source, target), rows in table[table["multiplier"] != 0].groupby("vector", sort=False):
-        part = pd.concat([plain, rows])
+        part = pd.concat([plain[plain["tune"].isin(rows["tune"])], rows])
         parts.append(part.assign(direction=source, target=target, score=part[target]))
     return pd.concat(parts)
 
@@ -202,6 +288,74 @@ def draw(table: pd.DataFrame) -> None:
     plt.show()
 
 
+def shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Share of clips in which the instrument rises, of those that keep the tune, and of those that do both.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `by_vector`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each direction: ``name``, ``n`` (clips), ``rises``, ``kept``, and ``effect`` with ``low`` and
+        ``high``: the share that does both, with Student's interval over tunes.
+    """
+    rows = []
+    for direction, clips in _compared(table).groupby("direction", sort=False):
+        both = stats.share_interval(clips["both"], clusters=clips["tune"])
+        rows.append({
+            "name": direction, "n": both.n, "rises": clips["rises"].mean(), "kept": clips["kept"].mean(),
+            "effect": both.estimate, "low": both.low, "high": both.high,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def draw_shares(table: pd.DataFrame) -> None:
+    """Draw a table of `shares`; dotted: half of the clips, the limit of the claim."""
+    [ax] = figures.panels(1, size=(6.5, 0.35 * len(table) + 1.2))
+    figures.score_effects(table, ax, quantity="share of clips with the instrument and the tune")
+    ax.axvline(0.5, color="#999999", linestyle=":", linewidth=1.2)
+    plt.show()
+
+
+def verdict(study: Study, table: pd.DataFrame, again: pd.DataFrame) -> Verdict:
+    """Judge B5 for the directions of pieces and of notes: how many clips have the instrument and keep the tune?
+
+    Parameters
+    ----------
+    study : Study
+    table : DataFrame
+        From `by_vector`: both directions and their controls.
+    again : DataFrame
+        From `play_tunes`: the tunes unsteered with other random numbers. If those do not keep the tune, nothing can.
+    """
+    clips, kinds = _compared(table), ("pieces", "notes")
+    controls = clips[~clips["direction"].isin(kinds)]
+    drawn = controls.groupby(["direction", "target"])["both"].mean()
+    control = stats.control_range(drawn, symmetric=False)
+    plain = table[table["multiplier"] == 0].drop_duplicates("tune").set_index("tune")["chroma"]
+    other = again.set_index("tune")["chroma"]
+    testable = stats.share_interval(_keeps(other, plain.loc[other.index]))
+    of = {kind: clips[clips["direction"] == kind] for kind in kinds}
+    parts = {kind: stats.share_interval(rows["both"], clusters=rows["tune"]) for kind, rows in of.items()}
+    also = [
+        Check(f"{target}, direction of {direction}: {what}", stats.mean_interval(rows[column]), above=limit)
+        for (direction, target), rows in clips[clips["direction"].isin(kinds)].groupby(
+            ["direction", "target"]
+        )
+        for what, column, limit in (
+            ("rise of its score", "rise", RISE),
+            ("share of clips with both", "both", 0.5),
+        )
+    ]
+    measured = {kind: Measured(part, control=control, testable=testable) for kind, part in parts.items()}
+    return study.verdict(
+        "B5", measured, also=also, note="Melody-conditioned; strengths chosen on other tunes."
+    )
+
+
 def players(study: Study, tunes: Tunes, table: pd.DataFrame) -> HTML:
     """The first tune, as given, as played without steering, and as played toward each instrument."""
     rate, rows = study.model.sample_rate, table[table["tune"] == 0]
@@ -226,7 +380,18 @@ def beside_table_3(table: pd.DataFrame, instruments: Sequence[str]) -> pd.DataFr
     return pd.DataFrame(rows).round(3).set_index("clip")
 
 
-def outcomes(checks: Sequence[Check]) -> pd.DataFrame:
-    """What became of each check."""
-    rows = [{"what": each.what, "change": str(each.interval), "outcome": each.outcome} for each in checks]
-    return pd.DataFrame(rows).set_index("what")
+def _keeps(after: "pd.Series[float]", before: "pd.Series[float]") -> "pd.Series[bool]":
+    """Whether the correlation with the tune is kept; one that never was there cannot be."""
+    return (after >= KEPT * before) & (before > 0)
+
+
+def _compared(table: pd.DataFrame) -> pd.DataFrame:
+    """The steered clips with ``rise``, ``rises``, ``kept`` and ``both``, each against its tune unsteered."""
+    key = ["direction", "target", "tune"]
+    before = {"score": "score before", "chroma": "chroma before"}
+    plain = table[table["multiplier"] == 0].set_index(key)[list(before)].rename(columns=before)
+    clips = table[table["multiplier"] != 0].join(plain, on=key)
+    rise = clips["score"] - clips["score before"]
+    kept = _keeps(clips["chroma"], clips["chroma before"])
+    both = ((rise >= RISE) & kept).astype(float)
+    return clips.assign(rise=rise, rises=rise >= RISE, kept=kept, both=both)

@@ -31,6 +31,9 @@ class Clips:
         The codec's codes, without the delay pattern.
     prompts : tuple of str
     seeds : tuple of int
+    nll : ndarray, shape (N,), or None
+        Mean negative log-likelihood (nats) of a token under the unsteered model, told the same prompt and melody but
+        without guidance; only where `steerlib.engine.generation.stream` was asked for it.
     """
 
     audio: npt.NDArray[np.float32]
@@ -38,6 +41,7 @@ class Clips:
     tokens: npt.NDArray[np.int16]
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
+    nll: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.audio)
@@ -50,6 +54,7 @@ class Clips:
             self.tokens[rows],
             tuple(self.prompts[row] for row in rows),
             tuple(self.seeds[row] for row in rows),
+            None if self.nll is None else self.nll[rows],
         )
 
     def __iter__(self) -> Iterator["Clips"]:
@@ -80,9 +85,12 @@ class Row:
     steering : tuple of Steering
         Acting one after the other; none by default.
     melody : Tensor, shape (frames, num_chroma), optional
+    patch : tuple of str and of blocks, optional
+        Another prompt, and the blocks in which the audio reads that one; see `engine.patching`.
     """
 
     prompt: str
     seed: int = 0
     steering: tuple[Steering, ...] = ()
     melody: Tensor | None = None
+    patch: tuple[str, frozenset[int]] | None = None

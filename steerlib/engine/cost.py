@@ -6,10 +6,11 @@ decode step that is measured here and now, on this machine, in as many tiles sid
 the CPU it is the time that the step's thread computed, not that it waited for a core: what a sweep takes when it has
 the cores to itself. How much longer it takes while other work goes on is measured as well (``busy``).
 
-    seconds = clips x ((prefixes x prefix + passes x (step + attention)) / clips of a tile + codec + metrics) / tiles
+    seconds = clips x ((prefixes x prefix + passes x (step + attention)) / clips of a tile + judging) / tiles
 
-where a tile has one prefix for each of its different (prompt, steering), ``passes`` is frames + codebooks - 2, and
-``attention`` is what reading the keys and values of half a clip adds to a step at the clip's beginning.
+where ``judging`` is the time of the codec, the likelihood and the metrics, a tile has one prefix for each of its
+different (prompt, steering), ``passes`` is frames + codebooks - 2, and ``attention`` is what reading the keys and
+values of half a clip adds to a step at its beginning.
 
 Units: seconds, bytes.
 """
@@ -200,13 +201,14 @@ def estimate(
     prefix, step, busy = _measure_step(model, rows[-1], workers, size, **settings)
     with _one_thread_each(1) as pool:
         codec, measuring = pool.submit(_measure_clip, model, shape.frames, metrics).result()
+        judging = pool.submit(_measure_nll, model, rows[-1], shape.frames, **settings).result()
         attention = pool.submit(_attention_seconds, model, shape, size).result()
     prefixes = 0
     for begin in range(0, len(rows), size):
         tile = [(row.prompt, tuple(map(id, row.steering))) for row in rows[begin : begin + size]]
         prefixes += len(set(tile)) + (len({steering for _, steering in tile}) if shape.branches == 2 else 0)
     passes = math.ceil(len(rows) / size) * (shape.frames + shape.codebooks - 2)
-    work = prefixes * prefix + passes * (step + attention) + len(rows) * (codec + measuring)
+    work = prefixes * prefix + passes * (step + attention) + len(rows) * (codec + judging + measuring)
     tokens = len(rows) * shape.frames * shape.codebooks
     return Estimate(
         clips, len(rows), tokens, work / workers, prefix, step, busy, size, workers, memory, room, disk, free
@@ -277,6 +279,16 @@ def _measure_clip(
     for metric in metrics.values():
         metric(clip)
     return decoded - begin, _now(model) - loaded
+
+
+def _measure_nll(model: MusicModel, row: Row, frames: int, *, seconds: float, sampling: Sampling) -> float:
+    """Seconds of the pass that says how likely the tokens of a clip are."""
+    plan = Plan(model, [row], seconds, sampling)
+    tokens = torch.zeros(model.codebooks, frames, dtype=torch.long, device=model.device)
+    plan.nll(0, tokens)  # reads the prompt
+    begin = _now(model)
+    plan.nll(0, tokens)
+    return _now(model) - begin
 
 
 def _one_thread_each(workers: int) -> ThreadPoolExecutor:

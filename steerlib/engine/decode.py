@@ -13,7 +13,7 @@ from steerlib.engine.sampling import Sampling, choose
 from steerlib.engine.weights import Matrix, Weights
 from steerlib.steering import Site, Steering, add_direction
 
-__all__ = ["Begin", "Stage", "decode", "prefix_pass", "stages_of"]
+__all__ = ["Begin", "Stage", "decode", "likelihood", "prefix_pass", "run_blocks", "stages_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Begin:
     """What a lane starts from."""
 
     cached: Tensor  # keys and values (layers, 2, positions, hidden)
-    last: Tensor  # state from which the first frame is predicted (hidden,)
+    states: Tensor  # final states of the positions (positions, hidden); from the last the first frame is predicted
     cross: list[tuple[Tensor, Tensor]]  # keys and values of each block for its cross-attention
     mask: Tensor | None  # of the text (text,), with cross-attention only
 
@@ -49,9 +49,10 @@ def run_blocks(
     attend_text: Callable[[int, Tensor], Tensor],
     steer: Callable[[Site, int, Tensor], Tensor],
     multiply: Callable[[Matrix, Tensor], Tensor],
+    first: int = 0,
 ) -> Tensor:
-    """All blocks and the final normalisation, over states (rows, hidden); attention is the caller's."""
-    for k, block in enumerate(weights.blocks):
+    """All blocks from `first` on and the final normalisation, over states (rows, hidden); attention is the caller's."""
+    for k, block in enumerate(weights.blocks[first:], start=first):
         attended = multiply(block.out, attend(k, multiply(block.qkv, block.norm(states))))
         states = states + steer("attention", k, attended)
         if block.cross is not None:
@@ -67,10 +68,12 @@ def prefix_pass(
     past: Tensor,
     stages: list[Stage],
     text: tuple[Tensor, Tensor] | None = None,
+    other: tuple[Tensor, frozenset[int]] | None = None,
 ) -> Begin:
     """Run one lane's next positions (positions, hidden) after `past`, keys and values (layers, 2, positions, hidden).
 
-    `text`, states and mask, is for cross-attention.
+    `text`, states and mask, is for cross-attention. `other`, keys and values of the same positions in another run, and
+    blocks: in these, the last position and all that come later read the other run's positions.
     """
     before, count = past.shape[2], len(states)
     states = states + weights.position_table[before : before + count]
@@ -79,8 +82,14 @@ def prefix_pass(
 
     def attend(k: int, qkv: Tensor) -> Tensor:
         query, new = qkv[:, : weights.hidden], qkv[:, weights.hidden :].unflatten(1, (2, -1)).transpose(0, 1)
+        attended = look(query, torch.cat([past[k], new], dim=1))
+        if other is not None and k in other[1]:
+            new = torch.cat([other[0][k, :, : count - 1], new[:, -1:]], dim=1)
+            attended[-1] = look(query, torch.cat([past[k], new], dim=1))[-1]
         cached.append(new)
-        both = torch.cat([past[k], new], dim=1)
+        return attended
+
+    def look(query: Tensor, both: Tensor) -> Tensor:
         query, key, value = (weights.split_heads(each).transpose(0, 1) for each in (query, *both))
         attended = F.scaled_dot_product_attention(query[None], key[None], value[None], attn_mask=sees)
         return attended[0].transpose(0, 1).flatten(1)
@@ -95,7 +104,8 @@ def prefix_pass(
 
     def attend_text(k: int, states: Tensor) -> Tensor:
         assert mask is not None
-        return cross_attend(weights, k, states, cross[k][0][None], cross[k][1][None], mask[None])
+        key, value = (each.expand(count, *each.shape) for each in cross[k])
+        return cross_attend(weights, k, states, key, value, mask.expand(count, -1))
 
     def steer(site: Site, k: int, states: Tensor) -> Tensor:
         for stage in stages:
@@ -104,7 +114,21 @@ def prefix_pass(
         return states
 
     states = run_blocks(weights, states, attend, attend_text, steer, Matrix.__call__)
-    return Begin(torch.stack(cached), states[-1], cross, mask)
+    return Begin(torch.stack(cached), states, cross, mask)
+
+
+def likelihood(weights: Weights, tokens: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
+    """Mean negative log-likelihood, nats, of the tokens (codebooks, frames) of one clip, each told those before it.
+
+    `read` makes states (positions, hidden) of what the decoder is fed, (positions, codebooks).
+    """
+    codebooks, frames = tokens.shape
+    told = tokens.new_full((codebooks, weights.positions(frames)), weights.start_token)
+    for k in range(codebooks):
+        told[k, k + 1 : k + 1 + frames] = tokens[k]
+    scores = weights.heads(read(told[:, :-1].T)).float().unflatten(1, (codebooks, -1)).log_softmax(-1)
+    own = [scores[k : k + frames, k].gather(1, tokens[k, :, None]) for k in range(codebooks)]
+    return -torch.cat(own).mean()
 
 
 def cross_attend(
@@ -143,7 +167,7 @@ def decode(
     masks = (
         torch.stack([start.mask for start in starts if start.mask is not None]) if text else torch.empty(0)
     )
-    last = torch.stack([start.last for start in starts])
+    last = torch.stack([start.states[-1] for start in starts])
     tokens = torch.full((count, weights.codebooks, steps), weights.start_token, device=device)
     delays = torch.arange(weights.codebooks, device=device)
     stages: list[Stage] = []
@@ -178,17 +202,15 @@ def padded(states: Tensor, rows: int) -> Tensor:
     return states if len(states) == rows else F.pad(states, (0, 0, 0, rows - len(states)))
 
 
-def stages_of(
-    lanes: list[tuple[str, tuple[Steering, ...]]], steps: set[str], weights: Weights
-) -> list[Stage]:
-    """What is added to each lane, a (branch, steerings) each, in the passes that `steps` names.
+def stages_of(lanes: list[tuple[Steering, ...]], weights: Weights) -> list[Stage]:
+    """What is added to each lane, or to each position of one lane, by the steerings that act there.
 
     The k-th stage of a site holds the k-th edit of every lane there; successive edits of a lane are summed
     unless one keeps the norm. A lane without a k-th edit adds zero, which leaves it as it is, bit for bit.
     """
     stages: list[Stage] = []
     for site in get_args(Site):
-        chains = [chain_of(steering, branch, site, steps, weights.depth) for branch, steering in lanes]
+        chains = [chain_of(steering, site, weights.depth) for steering in lanes]
         for place in range(max(map(len, chains))):
             delta = torch.zeros(weights.depth, len(lanes), weights.hidden)
             keep_norm = torch.zeros(len(lanes), 1, dtype=torch.bool)
@@ -200,13 +222,11 @@ def stages_of(
     return stages
 
 
-def chain_of(
-    steering: tuple[Steering, ...], branch: str, site: str, steps: set[str], depth: int
-) -> list[tuple[Tensor, bool]]:
+def chain_of(steering: tuple[Steering, ...], site: Site, depth: int) -> list[tuple[Tensor, bool]]:
     """One lane's edits at one site: (deltas (layers, hidden), whether to keep the norm)."""
     chain: list[tuple[Tensor, bool]] = []
     for each in steering:
-        if each.site != site or each.steps not in steps or each.branches not in ("both", branch):
+        if each.site != site:
             continue
         delta = each.deltas(depth)
         if not delta.any():

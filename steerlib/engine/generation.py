@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from steerlib.engine.clips import Clips, Row
@@ -36,7 +37,7 @@ from steerlib.files import compiling
 from steerlib.model import MusicModel
 from steerlib.steering import Steering
 
-__all__ = ["BACKEND", "ENGINE_VERSION", "Run", "generate", "stream"]
+__all__ = ["BACKEND", "ENGINE_VERSION", "Run", "generate", "nll", "stream"]
 
 ENGINE_VERSION = 3
 """Raised whenever the same row would get other tokens; part of the key of stored results."""
@@ -144,6 +145,7 @@ def stream(
     seconds: float,
     sampling: Sampling,
     measure: Callable[[Clips], Any] | None = None,
+    likelihood: bool = False,
     run: Run = Run(),
     label: str = "generating",
 ) -> Iterator[tuple[list[int], Clips, Any]]:
@@ -157,6 +159,8 @@ def stream(
     measure : callable, optional
         Called with the Clips of each tile by the worker that made them, which may be another process: what it returns
         must be picklable.
+    likelihood : bool
+        Whether the Clips have their `nll`.
     label : str
         What the progress bar says.
     model, seconds, sampling, run
@@ -170,12 +174,40 @@ def stream(
     measured
         What `measure` returned, or None.
     """
-    plan = Plan(model, rows, seconds, sampling)  # raises whatever else there is to raise
+    # raises whatever else there is to raise
+    plan = Plan(model, rows, seconds, sampling, likelihood=likelihood)
     batch_size = run.batch_size
     if batch_size is None:
         batch_size = largest_batch(model, clips=len(rows), seconds=seconds, sampling=sampling)
     backend = pkgutil.resolve_name(os.environ[BACKEND]) if BACKEND in os.environ else run_tiles
     return backend(plan, seconds, measure, batch_size, label if run.progress else None)
+
+
+def nll(model: MusicModel, clips: Clips, *, melody: Tensor | None = None) -> npt.NDArray[np.float64]:
+    """How unlikely the unsteered model finds clips, told their prompts: a measure of quality without a judge.
+
+    One pass over all tokens of a clip, without guidance: transformers' own loss. For steered clips, what it exceeds
+    that of the unsteered clip of the same prompt and seed by is what steering cost (column ``nll`` of every sweep).
+    Broken music is unlikely; but so dull a clip as silence can be likelier than music. Chapter: *Steering sweep*.
+
+    Parameters
+    ----------
+    model : MusicModel
+        Steering contexts that are open on it do not act here.
+    clips : Clips
+    melody : Tensor, optional
+        What the clips were told to follow; see `generate`.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+        Mean over the tokens of a clip, nats.
+    """
+    melodies = _melodies(melody, len(clips))
+    rows = [Row(prompt, melody=each) for prompt, each in zip(clips.prompts, melodies, strict=True)]
+    plan = Plan(model, rows, clips.tokens.shape[2] / model.frame_rate, Sampling(guidance_scale=1.0))
+    tokens = torch.from_numpy(clips.tokens).long().to(model.device)
+    return np.array([plan.nll(row, each) for row, each in enumerate(tokens)])
 
 
 def run_tiles(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from steerlib.engine.attention import KeyValues
 from steerlib.engine.clips import Clips, Row
-from steerlib.engine.decode import Begin, Stage, decode, prefix_pass, stages_of
+from steerlib.engine.decode import Begin, Stage, decode, likelihood, prefix_pass, stages_of
 from steerlib.engine.sampling import Sampling, choose, noise_keys
 from steerlib.engine.weights import Weights
 from steerlib.model import MusicModel, check_shape
-from steerlib.steering import Steering, active_steering
+from steerlib.steering import Positions, Steering, active_steering, check_positions
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "acting"]
 
 _OWN_HOOKS = ("steerlib.steering", "transformers.utils.output_capturing")  # the second acts on request only
 
@@ -33,8 +33,10 @@ class Plan:
         rows: Sequence[Row],
         seconds: float,
         sampling: Sampling,
+        *,
+        likelihood: bool = False,
     ) -> None:
-        self.model, self.rows, self.sampling = model, rows, sampling
+        self.model, self.rows, self.sampling, self.likelihood = model, rows, sampling, likelihood
         self.device, self.codec = model.device, model.network.audio_encoder
         self.branches = 2 if sampling.guidance_scale > 1 else 1
         self.frames = model.frames(seconds)
@@ -43,13 +45,14 @@ class Plan:
         self._check_model()
         self._check_rows()
 
-        prompts = list(dict.fromkeys(row.prompt for row in rows))
+        prompts = list(dict.fromkeys(each for row in rows for each in (row.prompt, *(row.patch or ())[:1])))
         encoded = model.encode(prompts)
         self.encoded = {
             prompt: (encoded["input_ids"][row, None], encoded["attention_mask"][row, None])
             for row, prompt in enumerate(prompts)
         }
         self.text = cache(self._text)  # of a prompt, or of None: the null prompt
+        self.heard = cache(partial(self._read_melody, steering=()))  # of a melody, unsteered
         self.buffers: list[npt.NDArray[np.float32]] = []  # memory of tiles that are done, for those to come
 
     @cached_property
@@ -79,6 +82,7 @@ class Plan:
         for index, (row, steering) in enumerate(zip(self.rows, self.steering, strict=True)):
             for each in steering:
                 check_shape(self.model, each.vector.directions, f"the vector that steers row {index}")
+                check_positions(self.model, each.positions)
                 if each.branches == "unconditional" and self.branches == 1:
                     raise ValueError(
                         "branches='unconditional', but with guidance_scale <= 1 there is no such branch: "
@@ -103,7 +107,7 @@ class Plan:
             return torch.zeros(mask.shape[1], self.weights.hidden).to(self.weights.embeddings), mask[0]
         return self.model.read_text(ids, mask).to(self.model.dtype)[0], mask[0]
 
-    def _melody(self, melody: Tensor | None) -> Tensor:
+    def melody(self, melody: Tensor | None) -> Tensor:
         """States (chroma_length, hidden) that the decoder reads of a melody, or of the null chroma."""
         config = self.model.config
         if melody is None:
@@ -111,22 +115,53 @@ class Plan:
         states = self.model.read_melody(melody.to(self.device, self.model.dtype))
         return states.repeat(math.ceil(config.chroma_length / len(states)), 1)[: config.chroma_length]
 
-    def _read_melody(self, melody: Tensor | None, stages: list[Stage]) -> Tensor:
-        """Keys and values (layers, 2, positions, hidden) of a melody, or of the null one."""
+    def _read_melody(self, melody: Tensor | None, steering: tuple[Steering, ...]) -> Tensor:
+        """Keys and values (layers, 2, positions, hidden) of a melody, or of the null one, steered on the way."""
         weights = self.weights
         nothing = weights.embeddings.new_empty(weights.depth, 2, 0, weights.hidden)
         if not self.model.is_prefix:
             return nothing
-        return prefix_pass(weights, self._melody(melody), nothing, stages).cached
+        return prefix_pass(weights, self.melody(melody), nothing, stages_of([steering], weights)).cached
 
-    def _read_text(self, prompt: str | None, melody: Tensor, stages: list[Stage]) -> Begin:
-        """What a lane starts from that has read a melody, a prompt or the null one, and the start token."""
+    def _read_text(
+        self,
+        prompt: str | None,
+        melody: Tensor,
+        steering: tuple[Steering, ...] = (),
+        steering_audio: tuple[Steering, ...] = (),
+        tokens: Tensor | None = None,
+        patch: tuple[str, frozenset[int]] | None = None,
+    ) -> Begin:
+        """What a lane has read of a melody, a prompt or the null one, and tokens: by default the start token alone.
+
+        The text and the tokens are each steered in their own way.
+        """
         weights = self.weights
         text, mask = self.text(prompt)
-        start = torch.full((1, weights.codebooks), weights.start_token, device=self.device)
+        if tokens is None:
+            tokens = torch.full((1, weights.codebooks), weights.start_token, device=self.device)
         if not self.model.is_prefix:
-            return prefix_pass(weights, weights.embed(start), melody, stages, (text, mask))
-        return prefix_pass(weights, torch.cat([text, weights.embed(start)]), melody, stages)
+            stages = stages_of([steering_audio], weights)
+            return prefix_pass(weights, weights.embed(tokens), melody, stages, (text, mask))
+        stages = stages_of([steering] * len(text) + [steering_audio] * len(tokens), weights)
+        other = None
+        if patch is not None:
+            other = self._read_text(patch[0], melody, steering, steering_audio).cached, patch[1]
+        return prefix_pass(weights, torch.cat([text, weights.embed(tokens)]), melody, stages, other=other)
+
+    @torch.inference_mode()
+    def nll(self, index: int, tokens: Tensor) -> float:
+        """Mean negative log-likelihood (nats) of tokens (codebooks, frames) under the unsteered model.
+
+        One pass over all positions, told the row's prompt and melody. Without guidance, as in training.
+        """
+        row = self.rows[index]
+        melody = self.heard(row.melody)
+
+        def read(told: Tensor) -> Tensor:
+            return self._read_text(row.prompt, melody, tokens=told).states[-len(told) :]
+
+        return float(likelihood(self.weights, tokens, read))
 
     @torch.inference_mode()
     def load(self, clips: int) -> None:
@@ -145,23 +180,27 @@ class Plan:
         """Make the clips of one tile, on this thread alone."""
         rows = [self.rows[index] for index in indices]
         lanes = [  # conditional rows, then unconditional ones
-            (None if branch else row, "unconditional" if branch else "conditional", self.steering[index])
-            for branch in range(self.branches)
+            (row if branch == "conditional" else None, _of_branch(self.steering[index], branch))
+            for branch in ("conditional", "unconditional")[: self.branches]
             for row, index in zip(rows, indices, strict=True)
         ]
         weights = self.weights
         melodies: dict[Any, Tensor] = {}
         begins: dict[Any, Begin] = {}
         group, prompt = [], []  # each lane's place among them
-        for row, branch, steering in lanes:
-            acting = tuple(id(each) for each in steering if each.branches in ("both", branch))
-            same_melody = (id(row.melody if row else None), acting)
-            same_prompt = (row.prompt if row else None, same_melody)
+        for row, steering in lanes:
+            of_prefix = acting(steering, "prefix", 0)
+            in_prefix = tuple(id(each) for each in steering if each.positions != "audio")
+            same_melody = (id(row.melody if row else None), in_prefix)
+            patch = row.patch if row else None
+            same_prompt = (row.prompt if row else None, patch, same_melody, tuple(map(id, steering)))
             if same_prompt not in begins:
-                stages = stages_of([(branch, _at(steering, 0))], {"all", "first"}, weights)
                 if same_melody not in melodies:
-                    melodies[same_melody] = self._read_melody(row.melody if row else None, stages)
-                begins[same_prompt] = self._read_text(same_prompt[0], melodies[same_melody], stages)
+                    melodies[same_melody] = self._read_melody(row.melody if row else None, of_prefix)
+                of_start = acting(steering, "audio", 0)
+                begins[same_prompt] = self._read_text(
+                    same_prompt[0], melodies[same_melody], of_prefix, of_start, patch=patch
+                )
             group.append(list(melodies).index(same_melody))
             prompt.append(list(begins).index(same_prompt))
         past = KeyValues(
@@ -175,10 +214,10 @@ class Plan:
         )
 
         def stages_at(frame: int) -> list[Stage]:
-            now = [(branch, _at(steering, frame)) for _, branch, steering in lanes]
-            return stages_of(now, {"all"}, weights)
+            later = [tuple(each for each in steering if each.steps == "all") for _, steering in lanes]
+            return stages_of([acting(each, "audio", frame) for each in later], weights)
 
-        scheduled = any(each.schedule is not None for _, _, steering in lanes for each in steering)
+        scheduled = any(each.schedule is not None for _, steering in lanes for each in steering)
         constant = stages_at(0)
         noise = None
         if self.sampling.do_sample:
@@ -198,9 +237,14 @@ class Plan:
             tokens.cpu().numpy().astype(np.int16),
             tuple(row.prompt for row in rows),
             tuple(row.seed for row in rows),
+            np.array(list(map(self.nll, indices, tokens))) if self.likelihood else None,
         )
 
 
-def _at(steering: tuple[Steering, ...], frame: int) -> tuple[Steering, ...]:
-    """What acts in the step that writes a frame."""
-    return tuple(each.at(frame) for each in steering)
+def _of_branch(steering: tuple[Steering, ...], branch: str) -> tuple[Steering, ...]:
+    return tuple(each for each in steering if each.branches in ("both", branch))
+
+
+def acting(steering: tuple[Steering, ...], positions: Positions, frame: int) -> tuple[Steering, ...]:
+    """What acts at some positions in the step that writes a frame."""
+    return tuple(each.at(frame) for each in steering if each.positions in ("all", positions))

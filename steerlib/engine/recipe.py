@@ -96,4 +96,5 @@ def _steering(entry: dict[str, Any]) -> Steering:
         site=entry["site"],
         preserve_norm=bool(entry["preserve_norm"]),
         schedule=None if entry["schedule"] is None else tuple(entry["schedule"]),
+        positions=entry.get("positions", "all"),
     )

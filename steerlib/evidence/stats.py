@@ -1,4 +1,4 @@
-"""Effects with their uncertainty: bootstrap intervals of means and of pairs, AUC, and the summary of a sweep.
+"""Effects with their uncertainty: intervals of means and of pairs, ranges of controls, AUC, the summary of a sweep.
 
 Paper A gives means and standard deviations over 50 prompts, without saying which differences chance would
 make (table 1, figures 4, 5 and 8). Here every clip is compared with the clip of the *same* prompt and seed at
@@ -7,25 +7,29 @@ could not be measured. Values keep the unit of the metric (BPM, Hz, onsets per s
 fractions, 0.25 for +25 %.
 """
 
-import warnings
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 __all__ = [
     "Interval",
     "auc",
     "check_columns",
+    "control_range",
     "effect_of",
+    "holm",
     "jackknife_interval",
     "mean_interval",
     "paired_interval",
+    "share_interval",
     "shifts",
+    "sign_flip_interval",
     "summarise",
 ]
 
@@ -44,6 +48,8 @@ class Interval:
         Pairs (or values) behind the estimate.
     dropped : int
         Pairs (or values) left out because one of them was NaN, such as a tempo from too few beats.
+    df : float
+        Degrees of freedom of Student's distribution behind the limits; infinite for the normal one.
     """
 
     estimate: float
@@ -51,6 +57,7 @@ class Interval:
     high: float
     n: int
     dropped: int = 0
+    df: float = math.inf
 
     def __str__(self) -> str:
         left_out = f", {self.dropped} not measurable" if self.dropped else ""
@@ -58,22 +65,15 @@ class Interval:
 
 
 def mean_interval(
-    values: npt.ArrayLike,
-    *,
-    clusters: npt.ArrayLike | None = None,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    values: npt.ArrayLike, *, clusters: npt.ArrayLike | None = None, level: float = 0.95
 ) -> Interval:
-    """Mean of values, with a bootstrap interval over values (or clusters of them).
-
-    The same method and random numbers as `paired_interval`, and the same result as against a baseline of zeros.
+    """Mean of values, with Student's interval over values (or clusters of them).
 
     Parameters
     ----------
     values : array_like, shape (N,)
         For instance shifts of prompts. NaN are dropped and counted.
-    clusters, level, resamples, seed
+    clusters, level
         See `paired_interval`.
 
     Returns
@@ -84,7 +84,7 @@ def mean_interval(
     Raises
     ------
     ValueError
-        If shapes differ or are not flat, or level or resamples make no sense.
+        If shapes differ or are not flat, or level makes no sense.
 
     Examples
     --------
@@ -92,14 +92,8 @@ def mean_interval(
     >>> round(mean.estimate, 1), mean.n, mean.dropped
     (24.7, 3, 1)
     """
-    return _bootstrap(
-        [_flat(values, "values")],
-        lambda value, count: value / count,
-        clusters=clusters,
-        level=level,
-        resamples=resamples,
-        seed=seed,
-    )
+    values = _flat(values, "values")
+    return _ratio(values, np.ones_like(values), clusters=clusters, level=level)
 
 
 def paired_interval(
@@ -109,13 +103,12 @@ def paired_interval(
     relative: bool = False,
     clusters: npt.ArrayLike | None = None,
     level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Interval:
-    """Mean effect over pairs, with a bootstrap interval over pairs (or clusters of them).
+    """Mean effect over pairs, with Student's interval over pairs (or clusters of them).
 
-    Bias-corrected and accelerated (BCa) bootstrap of `scipy.stats.bootstrap`; where BCa is undefined, because
-    all effects are equal, the percentile interval.
+    The standard error is that of the clusters' sums (linearised for a ratio, Cochran 1977, section 6.4), with as many
+    degrees of freedom as there are clusters less one. For effects that multiply, such as those on tempo and
+    frequency, give logarithms: ``paired_interval(np.log2(steered), np.log2(plain))`` is in octaves.
 
     Parameters
     ----------
@@ -125,14 +118,9 @@ def paired_interval(
         If True, the relative change of the mean, ``mean(values) / mean(baseline) - 1``, as in paper A's table
         1; otherwise the mean of ``values - baseline``.
     clusters : array_like, shape (N,), optional
-        Names of what is independent, such as the prompt when each prompt was sung with several seeds: whole
-        clusters are resampled.
+        Names of what is independent, such as the prompt when each prompt was sung with several seeds.
     level : float
         Confidence level, between 0 and 1.
-    resamples : int
-        Bootstrap samples.
-    seed : int
-        Seeds the bootstrap.
 
     Returns
     -------
@@ -142,7 +130,12 @@ def paired_interval(
     Raises
     ------
     ValueError
-        If shapes differ or are not flat, or level or resamples make no sense.
+        If shapes differ or are not flat, or level makes no sense.
+
+    Notes
+    -----
+    How often such intervals cover the truth is simulated in ``benchmarks/coverage.py``. Where a quantity has a floor
+    and few values stand off it, take `sign_flip_interval` of the difference to a control instead.
 
     Examples
     --------
@@ -156,38 +149,151 @@ def paired_interval(
             f"{len(values)} values cannot be paired with {len(baseline)} of the baseline: align them by "
             "prompt and seed"
         )
-    return _bootstrap(
-        [values, baseline],
-        lambda value, base, count: value / base - 1 if relative else (value - base) / count,
-        clusters=clusters,
-        level=level,
-        resamples=resamples,
-        seed=seed,
-    )
+    if relative:
+        found = _ratio(values, baseline, clusters=clusters, level=level)
+        return replace(found, estimate=found.estimate - 1, low=found.low - 1, high=found.high - 1)
+    return mean_interval(values - baseline, clusters=clusters, level=level)
+
+
+def sign_flip_interval(
+    values: npt.ArrayLike, *, clusters: npt.ArrayLike | None = None, level: float = 0.95
+) -> Interval:
+    """Mean of values, with the interval that belongs to the sign-flip permutation test.
+
+    The limits are quantiles of the means of all subsets of the clusters' means (Hartigan, 1969, "typical values"):
+    exact for values that are symmetric about their centre, however heavy their tails. With under six clusters no
+    interval of 95 % exists, and the limits are infinite.
+
+    Parameters
+    ----------
+    values : array_like, shape (N,)
+        Differences, such as a shift less that of its control; NaN are dropped and counted.
+    clusters, level
+        See `paired_interval`. Over 16 clusters, 65,535 random subsets stand for all.
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or are not flat, or level makes no sense.
+    """
+    values = _flat(values, "values")
+    names, whole = _clusters(clusters, values, level), ~np.isnan(values)
+    n, dropped = int(whole.sum()), int((~whole).sum())
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan, 0, dropped)
+    means = pd.Series(values[whole]).groupby(names[whole]).mean().to_numpy()
+    count = len(means)
+    if count <= 16:
+        chosen = (np.arange(1, 2**count)[:, None] >> np.arange(count)) & 1
+    else:
+        chosen = np.random.default_rng(0).integers(0, 2, size=(2**16 - 1, count))
+        chosen = chosen[chosen.any(axis=1)]
+    typical = np.sort(chosen @ means / chosen.sum(axis=1))
+    beyond = int((1 - level) / 2 * (len(typical) + 1) + 1e-9)  # of as many + 1 gaps, equally likely each
+    low, high = (typical[beyond - 1], typical[-beyond]) if beyond else (-np.inf, np.inf)
+    return Interval(float(means.mean()), float(low), float(high), n, dropped, df=max(count - 1, 1))
+
+
+def share_interval(hits: npt.ArrayLike, *, clusters: npt.ArrayLike | None = None) -> Interval:
+    """Share of clips of which something is true, with an interval of 95 % over clips (or clusters of them).
+
+    Student's interval over the clusters' shares, cut to [0, 1]. Where all clusters have one share, which has no spread
+    to go by, Clopper and Pearson's for as many clips as there are clusters: nothing seen in eight prompts is not never.
+
+    Parameters
+    ----------
+    hits : array_like of bool, shape (N,)
+    clusters : array_like, shape (N,), optional
+        See `paired_interval`.
+
+    Examples
+    --------
+    >>> print(share_interval([False] * 8))
+    0 [0, 0.3694] (n = 8)
+    """
+    hits = _flat(hits, "hits")
+    found = mean_interval(hits, clusters=clusters)
+    if found.n and (found.low == found.high or np.isnan(found.low)):
+        count = found.n if clusters is None else len(np.unique(np.asarray(clusters)[~np.isnan(hits)]))
+        exact = stats.binomtest(round(found.estimate * count), count).proportion_ci(0.95)
+        found = replace(found, low=min(exact.low, found.estimate), high=max(exact.high, found.estimate))
+    return replace(found, low=max(0.0, float(found.low)), high=min(1.0, float(found.high)))
+
+
+def control_range(estimates: npt.ArrayLike, *, symmetric: bool = True, level: float = 0.95) -> Interval:
+    """Where results of a control lie: the range in which one more draw of it would lie with 95 % chance.
+
+    Parameters
+    ----------
+    estimates : array_like, shape (K,)
+        The same quantity measured with each of K draws of the control: random directions, shuffled labels. NaN are
+        dropped and counted.
+    symmetric : bool, default True
+        Whether the quantity changes its sign with the direction, as a shift does, so that the control's mean is
+        known to be 0. One draw is then enough for a range, if a wide one; otherwise it takes two.
+    level : float
+
+    Returns
+    -------
+    Interval
+        Student's range of prediction; `n` is the number of draws.
+
+    Examples
+    --------
+    >>> print(control_range([0.1, -0.2, 0.05]))
+    0 [-0.4211, 0.4211] (n = 3)
+    """
+    values = _flat(estimates, "estimates")
+    drawn = values[~np.isnan(values)]
+    count, dropped = len(drawn), len(values) - len(drawn)
+    free = count if symmetric else count - 1
+    if free < 1:
+        return Interval(np.nan, np.nan, np.nan, count, dropped)
+    centre = 0.0 if symmetric else float(drawn.mean())
+    spread = np.sqrt(((drawn - centre) ** 2).sum() / free * (1 if symmetric else 1 + 1 / count))
+    reach = float(stats.t.ppf((1 + level) / 2, free) * spread)
+    return Interval(centre, centre - reach, centre + reach, count, dropped, df=free)
+
+
+def holm(chances: npt.ArrayLike) -> FloatArray:
+    """P-values, adjusted for their number by Holm's step-down method (1979); NaN stay NaN and do not count."""
+    p = _flat(chances, "chances")
+    found = np.full(p.shape, np.nan)
+    order = np.argsort(p)[: int((~np.isnan(p)).sum())]
+    found[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return found
 
 
 def auc(
     positive: npt.ArrayLike,
     negative: npt.ArrayLike,
     *,
+    clusters: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Interval:
     """Area under the ROC curve: the chance that a positive value exceeds a negative one (ties count half).
+
+    The interval is DeLong's (1988; over clusters, Obuchowski's of 1997) on the scale of the logit, and so between 0
+    and 1. Where the sets hardly overlap, its standard error says nothing, and Newcombe's interval (2006, method 5) is
+    wider: the wider limit counts.
 
     Parameters
     ----------
     positive, negative : array_like, shapes (P,) and (N,)
         For instance BPM of clips steered toward fast and toward slow. NaN are dropped and counted.
-    level, resamples, seed
-        Settings of the percentile bootstrap, which resamples each set on its own.
+    clusters : (array_like, array_like), optional
+        Names of what is independent, of each positive and each negative value: the prompts, if the same ones stand
+        on both sides.
+    level : float
 
     Returns
     -------
     Interval
-        Between 0 and 1, 0.5 for no difference; `n` counts both sets. Sets that do not overlap give 1 with an
-        interval of no width: it then says less than `n` does.
+        Between 0 and 1, 0.5 for no difference; `n` counts both sets.
 
     Raises
     ------
@@ -195,7 +301,8 @@ def auc(
         If either set is empty.
     """
     sets = [_flat(positive, "positive"), _flat(negative, "negative")]
-    _check(level, resamples)
+    names = clusters or (np.arange(len(sets[0])), len(sets[0]) + np.arange(len(sets[1])))
+    of = [_clusters(name, values, level)[~np.isnan(values)] for name, values in zip(names, sets, strict=True)]
     high_set, low_set = (values[~np.isnan(values)] for values in sets)
     dropped = sum(map(len, sets)) - len(high_set) - len(low_set)
     if len(high_set) == 0 or len(low_set) == 0:
@@ -204,10 +311,33 @@ def auc(
             f"({dropped} were NaN)"
         )
     wins = (high_set[:, None] > low_set) + 0.5 * (high_set[:, None] == low_set)
-    rng = np.random.default_rng(seed)
-    weights = [rng.multinomial(m, np.full(m, 1 / m), size=resamples) / m for m in wins.shape]
-    low, high = _percentiles(((weights[0] @ wins) * weights[1]).sum(axis=1), level)
-    return Interval(float(wins.mean()), low, high, wins.shape[0] + wins.shape[1], dropped)
+    area, n = float(wins.mean()), sum(wins.shape)
+    parts = [(wins.mean(1) - area) / wins.shape[0], (wins.mean(0) - area) / wins.shape[1]]
+    sums = pd.Series(np.concatenate(parts)).groupby(np.concatenate(of)).sum()
+    count = len(sums)
+    free = count - (2 if clusters is None else 1)
+    low, high = _newcombe(area, len(high_set), len(low_set), level)
+    error = np.sqrt(count / max(count - 1, 1) * (sums**2).sum())
+    if free > 0 and 0 < area < 1:
+        logit = np.log(area / (1 - area))
+        reach = stats.t.ppf((1 + level) / 2, free) * error / area / (1 - area)
+        low, high = min(low, 1 / (1 + np.exp(reach - logit))), max(high, 1 / (1 + np.exp(-reach - logit)))
+    return Interval(area, float(low), float(high), n, dropped, df=max(free, 1))
+
+
+def _newcombe(area: float, positive: int, negative: int, level: float) -> tuple[float, float]:
+    """Limits at which Hanley and McNeil's standard error (1982) just reaches the area: Newcombe's method 5."""
+    z, mean = stats.norm.ppf((1 + level) / 2), (positive + negative) / 2 - 1
+
+    def excess(limit: float) -> float:
+        spread = 1 + mean * ((1 - limit) / (2 - limit) + limit / (1 + limit))
+        return (area - limit) ** 2 - z**2 * limit * (1 - limit) * spread / (positive * negative)
+
+    low = (
+        0.0 if area <= 0 else optimize.brentq(excess, 0, area - 1e-9)
+    )  # at the area itself it is always 0 or less
+    high = 1.0 if area >= 1 else optimize.brentq(excess, area + 1e-9, 1)
+    return float(low), float(high)
 
 
 def jackknife_interval(
@@ -246,13 +376,13 @@ def jackknife_interval(
         raise ValueError(
             f"{len(samples)} samples cannot be divided into {blocks} blocks: choose 2 to {len(samples)}"
         )
-    _check(level, 1)
+    _check_level(level)
     parts = np.array_split(np.random.default_rng(seed).permutation(len(samples)), blocks)
     without = np.array([statistic(np.delete(samples, part, axis=0)) for part in parts])
     error = np.sqrt((blocks - 1) / blocks * ((without - without.mean()) ** 2).sum())
     estimate = float(statistic(samples))
     reach = float(stats.t.ppf((1 + level) / 2, blocks - 1) * error)
-    return Interval(estimate, estimate - reach, estimate + reach, len(samples))
+    return Interval(estimate, estimate - reach, estimate + reach, len(samples), df=blocks - 1)
 
 
 def summarise(
@@ -262,8 +392,6 @@ def summarise(
     by: Sequence[str] = ("attribute", "source_layer", "multiplier"),
     cluster: str = "prompt_id",
     level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Paired effects of a sweep: each group of clips against the same prompts and seeds at multiplier 0.
 
@@ -278,8 +406,8 @@ def summarise(
         Columns that make a group. Groups appear in sorted order; missing values (All-to-All has no source
         layer) are a group of their own.
     cluster : str
-        Column of what is resampled together, because the seeds of one prompt are not independent.
-    level, resamples, seed
+        Column of what is independent; the seeds of one prompt are not.
+    level
         See `paired_interval`.
 
     Returns
@@ -322,10 +450,7 @@ def summarise(
         pairs = part[[value, "_baseline"]].to_numpy(dtype=float)
         whole = pairs[~np.isnan(pairs).any(axis=1)]
         effect, relative = (
-            paired_interval(
-                *pairs.T, relative=r, clusters=part[cluster], level=level, resamples=resamples, seed=seed
-            )
-            for r in (False, True)
+            paired_interval(*pairs.T, relative=r, clusters=part[cluster], level=level) for r in (False, True)
         )
         rows.append(
             dict(zip(by, group, strict=True))
@@ -419,57 +544,30 @@ def check_columns(table: pd.DataFrame, columns: Iterable[str], *, what: str = "t
         raise ValueError(f"{what} lacks {missing}; it has {list(table.columns)}")
 
 
-def _bootstrap(
-    columns: Sequence[FloatArray],
-    statistic: Callable[..., FloatArray],
-    *,
-    clusters: npt.ArrayLike | None,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> Interval:
-    """Interval of a function of the sums of the columns and of the count, resampling whole clusters."""
-    shape = columns[0].shape
-    names = np.arange(len(columns[0])) if clusters is None else np.asarray(clusters)
-    if names.shape != shape:
-        raise ValueError(f"clusters have shape {names.shape}, values {shape}: one name for each value")
-    _check(level, resamples)
-    whole = ~np.isnan(columns).any(axis=0)
+def _ratio(above: FloatArray, below: FloatArray, *, clusters: npt.ArrayLike | None, level: float) -> Interval:
+    """Student's interval of the ratio of two sums over clusters; a mean has a sum of ones below."""
+    names, whole = _clusters(clusters, above, level), ~np.isnan(above + below)
     n, dropped = int(whole.sum()), int((~whole).sum())
     if n == 0:
         return Interval(np.nan, np.nan, np.nan, 0, dropped)
+    ratio = float(above[whole].sum() / below[whole].sum())
     _, of = np.unique(names[whole], return_inverse=True)
-    # The statistic depends on sums only, so that a cluster counts as its sums.
-    weights = [*(column[whole] for column in columns), np.ones(n)]
-    totals = [np.bincount(of, weights=weight).astype(float) for weight in weights]
-
-    def of_sums(*sums: FloatArray, axis: int = -1) -> FloatArray:
-        return statistic(*(each.sum(axis=axis) for each in sums))
-
-    estimate = float(of_sums(*totals))
-    if len(totals[0]) < 2:
-        return Interval(estimate, np.nan, np.nan, n, dropped)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        result = stats.bootstrap(
-            totals,
-            of_sums,
-            paired=True,
-            vectorized=True,
-            n_resamples=resamples,
-            confidence_level=level,
-            rng=np.random.default_rng(seed),
-        )
-    low, high = result.confidence_interval
-    if np.isnan(low) or np.isnan(high):
-        low, high = _percentiles(result.bootstrap_distribution, level)
-    return Interval(estimate, float(low), float(high), n, dropped)
+    residual = np.bincount(of, weights=above[whole] - ratio * below[whole])
+    count = len(residual)
+    if count < 2:
+        return Interval(ratio, np.nan, np.nan, n, dropped)
+    error = np.sqrt(count / (count - 1) * (residual**2).sum()) / abs(below[whole].sum())
+    reach = float(stats.t.ppf((1 + level) / 2, count - 1) * error)
+    return Interval(ratio, ratio - reach, ratio + reach, n, dropped, df=count - 1)
 
 
-def _percentiles(distribution: npt.ArrayLike, level: float) -> tuple[float, float]:
-    low, high = np.quantile(np.asarray(distribution, dtype=float), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def _clusters(clusters: npt.ArrayLike | None, values: FloatArray, level: float) -> npt.NDArray[Any]:
+    """The name of each value's cluster, checked; by default each value is one."""
+    _check_level(level)
+    names = np.arange(len(values)) if clusters is None else np.asarray(clusters)
+    if names.shape != values.shape:
+        raise ValueError(f"clusters have shape {names.shape}, values {values.shape}: one name for each value")
+    return names
 
 
 def _flat(values: npt.ArrayLike, name: str) -> FloatArray:
@@ -479,8 +577,6 @@ def _flat(values: npt.ArrayLike, name: str) -> FloatArray:
     return array
 
 
-def _check(level: float, resamples: int) -> None:
+def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, but a confidence level lies between 0 and 1, for instance 0.95")
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}, but must be at least 1")

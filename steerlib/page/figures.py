@@ -29,13 +29,26 @@ __all__ = [
     "score_effects",
 ]
 
+COLUMN = 9.0
+"""Width of the book's column in inches, at which a figure's text is as large as set."""
+
 
 def panels(
     rows: int, columns: int = 1, *, size: tuple[float, float] = (4.2, 3.4), **options: Any
 ) -> list[Axes]:
-    """Axes of a grid of panels, row after row, each of `size` inches; `options` as for ``plt.subplots``."""
+    """Axes of a grid of panels, row after row, each of `size` inches; `options` as for ``plt.subplots``.
+
+    One row that is wider than the book's column goes on in further rows; axes that are left over are taken away.
+    """
+    wanted = rows * columns
+    if rows == 1 and size[0] * columns > COLUMN:
+        columns = max(1, int(COLUMN // size[0]))
+        rows = -(-wanted // columns)
     shape = (size[0] * columns, size[1] * rows)
-    return list(plt.subplots(rows, columns, figsize=shape, squeeze=False, **options)[1].flat)
+    axes = list(plt.subplots(rows, columns, figsize=shape, squeeze=False, **options)[1].flat)
+    for spare in axes[wanted:]:
+        spare.remove()
+    return axes[:wanted]
 
 
 def score_effects(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:

@@ -1,7 +1,7 @@
 // The A/B grid of steerlib.page.players; what fetches the clips is players.load.js. The first cell chosen is A, the second
 // B; each further one takes the place of the one that is not playing. A change of cell, of prompt, or from A to B
 // carries on at the same position in the other clip.
-document.querySelectorAll('[data-grid="{IDENTITY}"]:not([data-ready])').forEach(function (root) {
+document.querySelectorAll('[data-grid]:not([data-ready])').forEach(function (root) {
   var one = function (selector) { return root.querySelector(selector); };
   var clips = Array.from(root.querySelectorAll('.sl-clips li'));
   var audios = clips.map(function (clip) { return clip.querySelector('audio'); });
@@ -12,6 +12,7 @@ document.querySelectorAll('[data-grid="{IDENTITY}"]:not([data-ready])').forEach(
   one('.sl-live').hidden = false;
   one('.sl-clips').hidden = true;
   {LOAD}
+  {RENEW}
   function clipOf(cell) { return Number(prompt.value) * cells.length + cell; }
   function current() { return slots[active] < 0 ? -1 : clipOf(slots[active]); }
   function start() {
@@ -24,8 +25,7 @@ document.querySelectorAll('[data-grid="{IDENTITY}"]:not([data-ready])').forEach(
       return audio.play();
     }).catch(function (error) {
       if (error.name === 'AbortError' || audio !== audios[current()]) return;
-      one('.sl-error').textContent = 'This clip could not be played (' + error.message + ').';
-      one('.sl-error').hidden = false;
+      complain(error);
       stop();
     });
   }
@@ -90,8 +90,8 @@ document.querySelectorAll('[data-grid="{IDENTITY}"]:not([data-ready])').forEach(
       if (audio === audios[current()]) one('.sl-position i').style.width = 100 * audio.currentTime / audio.duration + '%';
     });
   });
-  document.addEventListener('play', function (event) {
-    if (playing && event.target !== audios[current()]) stop();
-  }, true);
+  document.addEventListener('sl-sound', function (event) {
+    if (playing && audios.indexOf(event.detail) < 0) stop();
+  });
   show();
 });

@@ -1,4 +1,16 @@
-// A clip is fetched into memory when it is first needed, because not every server lets a browser jump to a
+// One sound at a time on the whole page: what begins to play stops all else. Sound that is no audio element says so, and
+  // listens, by the event `sl-sound`, whose detail is what plays.
+  if (!document.documentElement.dataset.slTransport) {
+    document.documentElement.dataset.slTransport = 'yes';
+    document.addEventListener('play', function (event) {
+      if (!event.target.paused) document.dispatchEvent(new CustomEvent('sl-sound', {detail: event.target}));
+    }, true);
+    document.addEventListener('sl-sound', function (event) {
+      document.querySelectorAll('audio').forEach(function (audio) { if (audio !== event.detail) audio.pause(); });
+    });
+  }
+
+  // A clip is fetched into memory when it is first needed, because not every server lets a browser jump to a
   // position in a file; from a file itself that always works.
   var loaded = new Map();
   function load(audio) {
@@ -21,14 +33,10 @@
     loaded.set(audio, promise);
     return promise;
   }
-  // What is on the page gives way to clips that `make` (their index -> an address) makes, or comes back if it is null.
-  var given = audios.map(function (audio) { return audio.src; });
-  root.renew = function (make) {
-    if (playing) stop();
-    root.make = make;
-    loaded.clear();
-    position = 0;
-    if (!make) audios.forEach(function (audio, index) { audio.src = given[index]; audio.volume = 1; });
-    show();
-  };
-  root.show = function () { show(); };
+
+  function complain(error) {
+    if (error.name === 'AbortError') return;
+    var message = root.querySelector('.sl-error');
+    message.textContent = 'This clip could not be played (' + error.message + ').';
+    message.hidden = false;
+  }

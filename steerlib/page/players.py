@@ -13,47 +13,64 @@ Audio is a float array of shape (samples,), full scale 1; sample rates are in Hz
 Used by every chapter; the slider goes with paper A's Figure 5, whose horizontal axis it makes audible.
 """
 
-import base64
 import html
-import io
+import json
 import math
-import os
 import re
-import sys
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import soundfile
 from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import lfilter
 
-from steerlib.files import digest, write_whole
-from steerlib.measure.audio import check_clip
+from steerlib.files import digest
+from steerlib.page import sound
 from steerlib.page.remake import Remake
-from steerlib.page.style import PALETTE, number, pole_colour, signed
+from steerlib.page.style import PALETTE, css, number, pole_colour, signed
 
-__all__ = ["ab_grid", "lambda_slider", "player", "players", "write_mp3"]
+__all__ = ["Curve", "ab_grid", "lambda_slider", "player", "players"]
 
-_SAMPLE_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-_LEVEL = 0.1
-"""K-weighted root mean square aimed at, full scale 1; lower if a clip would otherwise exceed _PEAK."""
-_PEAK = 0.97
-_SILENCE = 1e-5
-_K_WEIGHTING = (
-    (1681.974450955533, 0.7071752369554196, 3.999843853973347),
-    (38.13547087602444, 0.5003270373238773, None),
-)
-"""The two filters of ITU-R BS.1770-4, a shelf and a high-pass: frequency in Hz, quality, gain in dB."""
-_STYLE, _SLIDER, _SLIDER_SCRIPT, _GRID, _GRID_SCRIPT, _LOAD = (
+_STYLE, _ROW, _SLIDER, _SLIDER_SCRIPT, _CURVES, _GRID, _GRID_SCRIPT, _LOAD, _RENEW = (
     Path(__file__).with_suffix(suffix).read_text(encoding="utf-8").rstrip()
-    for suffix in (".css", ".html", ".js", ".grid.html", ".grid.js", ".load.js")
+    for suffix in (
+        ".css",
+        ".row.js",
+        ".html",
+        ".js",
+        ".curves.js",
+        ".grid.html",
+        ".grid.js",
+        ".load.js",
+        ".renew.js",
+    )
 )
 
-K = TypeVar("K", bound=Hashable)
+
+@dataclass(frozen=True)
+class Curve:
+    """A measure against λ, to be drawn under a slider.
+
+    Parameters
+    ----------
+    name, unit : str
+        What was measured.
+    multipliers : sequence of float
+        The λ of the points: those of the slider.
+    mean, low, high : sequence of float
+        Value at each, and the ends of its 95 % interval. NaN is left out.
+    worse : collection of float
+        The λ at which this measure is shown to be worse than without steering; they are shaded.
+    """
+
+    name: str
+    unit: str
+    multipliers: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    worse: Collection[float] = ()
 
 
 def player(
@@ -62,7 +79,7 @@ def player(
     *,
     label: str,
     equal_loudness: bool = True,
-    spectrogram: bool = False,
+    spectrogram: bool = True,
     folder: str | Path = "audio",
     embed: bool | None = None,
 ) -> HTML:
@@ -78,8 +95,8 @@ def player(
         What is heard: shown above the player and read out by screen readers.
     equal_loudness : bool, default True
         Bring the clip to the book's common loudness.
-    spectrogram : bool, default False
-        Show a mel spectrogram below the player.
+    spectrogram : bool, default True
+        Show a mel spectrogram, in which a press goes to that place in the music.
     folder : path-like, default "audio"
         Where the MP3 goes, relative to the working directory, which is the notebook's folder.
     embed : bool or None, default None
@@ -113,7 +130,7 @@ def players(
     *,
     label: str = "",
     equal_loudness: bool = True,
-    spectrogram: bool = False,
+    spectrogram: bool = True,
     folder: str | Path = "audio",
     embed: bool | None = None,
 ) -> HTML:
@@ -141,22 +158,34 @@ def players(
     ValueError, OSError
         As `player`; also if there is no clip at all.
     """
-    sounds = _levelled(clips, sample_rate, equal_loudness=equal_loudness)
-    sources = _sources(sounds, sample_rate, folder=folder, embed=embed)
-    pictures = _pictures(sounds, sample_rate, folder=folder, embed=embed) if spectrogram else {}
+    sounds = sound.levelled(clips, sample_rate, equal_loudness=equal_loudness)
+    sources = sound.sources(sounds, sample_rate, folder=folder, embed=embed)
+    pictures = sound.pictures(sounds, sample_rate, folder=folder, embed=embed) if spectrogram else {}
     boxes = []
-    for name in sounds:
-        text = html.escape(name)
-        picture = _image(pictures[name], name, len(sounds[name]) / sample_rate) if spectrogram else ""
+    for name, samples in sounds.items():
+        text, seconds = html.escape(name), len(samples) / sample_rate
+        picture = _image(pictures[name], name, seconds) if spectrogram else ""
         boxes.append(
-            f'<figure class="sl-player"><figcaption>{text}</figcaption>'
+            f'<figure class="sl-player" data-seconds="{seconds:.3f}"><figcaption>'
+            f'<span class="sl-title">{text}</span> <small class="sl-time">{seconds:.1f} s</small></figcaption>'
             f'<audio controls preload="none" src="{sources[name]}" aria-label="{text}"></audio>'
-            f"{picture}</figure>"
+            '<div class="sl-live" hidden><button type="button" class="sl-play" data-lm-suppress-shortcuts="true" '
+            f'aria-label="Play or pause: {text}"></button>'
+            f'<div class="sl-seek" role="slider" tabindex="0" aria-label="Position in: {text}" aria-valuemin="0" '
+            f'aria-valuemax="{seconds:.1f}" aria-valuenow="0" data-lm-suppress-shortcuts="true">{picture}<i></i></div>'
+            "</div></figure>"
         )
     head = f'<p class="sl-label">{html.escape(label)}</p>' if label else ""
     kind = "sl-one" if len(boxes) == 1 else "sl-many"
-    row = f'<div class="sl-row">{"".join(boxes)}</div>'
-    return HTML(f'<div class="sl-listen {kind}"><style>{_STYLE}</style>{head}{row}</div>')
+    guess = (
+        '<p hidden><button type="button" class="sl-guess" aria-pressed="false">Hide the titles</button></p>'
+    )
+    return HTML(
+        f'<div class="sl-listen {kind}" data-players role="group" aria-label="{html.escape(label or "Clips")}">'
+        f'<style>{_STYLE}</style>{head}<div class="sl-row">{"".join(boxes)}</div>'
+        f'{guess if len(boxes) > 1 else ""}<p class="sl-error" role="alert" hidden></p>'
+        f"<script>{_script(_ROW)}</script></div>"
+    )
 
 
 def lambda_slider(
@@ -167,9 +196,10 @@ def lambda_slider(
     readouts: Mapping[str, Sequence[float]] | None = None,
     poles: tuple[str, str] | None = None,
     colours: tuple[str, str] | None = None,
+    curves: Sequence[Curve] = (),
     remake: Remake | None = None,
     equal_loudness: bool = True,
-    spectrogram: bool = False,
+    spectrogram: bool = True,
     folder: str | Path = "audio",
     embed: bool | None = None,
 ) -> HTML:
@@ -194,6 +224,8 @@ def lambda_slider(
         Names of the (positive, negative) ends, such as ``("fast", "slow")``.
     colours : tuple of str, optional
         CSS colours of the (positive, negative) ends; by default the book's colours of these poles.
+    curves : sequence of Curve, optional
+        Drawn below the slider, a point under each stop; a press on a point plays its clip.
     remake : Remake, optional
         What the clips, by multiplier, were made of: a page that runs the model then offers them with another seed.
     equal_loudness, spectrogram, folder, embed
@@ -206,7 +238,8 @@ def lambda_slider(
     Raises
     ------
     ValueError
-        As `players`; also for a multiplier that is not finite, or a readout without one value for each clip.
+        As `players`; also for a multiplier that is not finite, a readout without one value for each clip, or a
+        curve over other multipliers.
     OSError
         If the folder cannot be written to.
 
@@ -218,10 +251,13 @@ def lambda_slider(
     """
     given = [float(multiplier) for multiplier in clips]
     _check_multipliers(given, "slider")
+    for curve in curves:
+        if sorted(curve.multipliers) != sorted(given):
+            raise ValueError(f"curve {curve.name!r} has the λ {list(curve.multipliers)}, the slider {given}")
     measured = _measured(readouts or {}, len(given))
-    sounds = _levelled(clips, sample_rate, equal_loudness=equal_loudness)
-    sources = _sources(sounds, sample_rate, folder=folder, embed=embed)
-    pictures = _pictures(sounds, sample_rate, folder=folder, embed=embed) if spectrogram else {}
+    sounds = sound.levelled(clips, sample_rate, equal_loudness=equal_loudness)
+    sources = sound.sources(sounds, sample_rate, folder=folder, embed=embed)
+    pictures = sound.pictures(sounds, sample_rate, folder=folder, embed=embed) if spectrogram else {}
 
     ends = poles or ("", "")
     order = sorted(range(len(given)), key=given.__getitem__)
@@ -233,6 +269,7 @@ def lambda_slider(
         setting = _setting(multiplier, ends)
         spoken = ", ".join([setting, *values])
         data = {"lambda": signed(multiplier), "values": "|".join(values), "setting": setting}
+        data |= _length(sounds[key], sample_rate)
         items.append(_item(data, spoken, sources[key], label))
         if spectrogram:
             images.append(_image(pictures[key], f"{label}, {spoken}", len(sounds[key]) / sample_rate))
@@ -241,7 +278,9 @@ def lambda_slider(
     start = min(range(len(multipliers)), key=lambda index: abs(multipliers[index]))
     numbered = _numbered_ticks(len(multipliers), start)
     positive, negative = ends
-    positive_colour, negative_colour = colours or (pole_colour(positive, True), pole_colour(negative, False))
+    positive_colour, negative_colour = colours or map(
+        css, (pole_colour(positive, True), pole_colour(negative, False))
+    )
     parts = {
         "COLOUR_POSITIVE": html.escape(positive_colour),
         "COLOUR_NEGATIVE": html.escape(negative_colour),
@@ -255,8 +294,9 @@ def lambda_slider(
         ),
         "PICTURES": "".join(images),
         "REMAKE": remake.attribute([given[index] for index in order]) if remake else "",
+        "CURVES": _curves(curves),
     }
-    return _widget(_SLIDER, _SLIDER_SCRIPT, label, items, parts)
+    return _widget(_SLIDER, _SLIDER_SCRIPT.replace("{CURVES_SCRIPT}", _CURVES), label, items, parts)
 
 
 def ab_grid(
@@ -327,8 +367,8 @@ def ab_grid(
     unknown = set(shown.values()) - set(readouts)
     if unknown:
         raise ValueError(f"shown names {sorted(unknown)}, but the readouts are {list(readouts)}")
-    sounds = _levelled(clips, sample_rate, equal_loudness=equal_loudness)
-    sources = _sources(sounds, sample_rate, folder=folder, embed=embed)
+    sounds = sound.levelled(clips, sample_rate, equal_loudness=equal_loudness)
+    sources = sound.sources(sounds, sample_rate, folder=folder, embed=embed)
 
     items = []
     for key in order:
@@ -348,7 +388,8 @@ def ab_grid(
         colour = PALETTE["baseline"] if multiplier == 0 else pole_colour(pole, multiplier > 0)
         return (
             f'<td role="gridcell"><button type="button" class="sl-cell" data-lm-suppress-shortcuts="true" '
-            f'tabindex="{0 if first else -1}" style="--sl-pole:{colour}"><i></i><small></small><b></b></button></td>'
+            f'tabindex="{0 if first else -1}" style="--sl-pole:{css(colour)}"><i></i><small></small><b></b></button>'
+            "</td>"
         )
 
     def row(attribute: str) -> str:
@@ -369,37 +410,6 @@ def ab_grid(
         "REMAKE": remake.attribute(order) if remake else "",
     }
     return _widget(_GRID, _GRID_SCRIPT, label, items, parts)
-
-
-def write_mp3(audio: ArrayLike, sample_rate: int, *, folder: str | Path = "audio") -> Path:
-    """Write a clip as an MP3 of 64 kbit/s whose name is a hash of its content.
-
-    Parameters
-    ----------
-    audio : array_like, shape (samples,)
-        Sound, full scale 1; what exceeds it is clipped.
-    sample_rate : int
-        In Hz; one that MP3 knows.
-    folder : path-like, default "audio"
-        Made if it is not there. A file already in it is not written again.
-
-    Returns
-    -------
-    Path
-        The file, below `folder`.
-
-    Raises
-    ------
-    ValueError
-        If the audio is empty, not one-dimensional or not finite, or MP3 does not know the sample rate.
-    OSError
-        If the folder cannot be written to.
-    """
-    samples = _checked(audio, sample_rate, "the clip")
-    name = f"{_digest(samples, sample_rate)}.mp3"
-    path = Path(folder) / name
-    _write_once(path, partial(_mp3, samples, sample_rate))
-    return path
 
 
 def _check_multipliers(multipliers: Sequence[float], what: str) -> None:
@@ -433,6 +443,34 @@ def _item(data: Mapping[str, str], spoken: str, source: str, label: str) -> str:
     )
 
 
+def _script(script: str) -> str:
+    return script.replace("{LOAD}", _LOAD).replace("{RENEW}", _RENEW)
+
+
+def _length(samples: NDArray[np.float32], sample_rate: int) -> dict[str, str]:
+    return {"seconds": f"{len(samples) / sample_rate:.3f}"}
+
+
+def _curves(curves: Sequence[Curve]) -> str:
+    """What the slider's script draws, in the order of the slider's stops."""
+    if not curves:
+        return ""
+    boxes, drawn = [], []
+    for curve in curves:
+        order = np.argsort(curve.multipliers)
+        values = {
+            name: [None if math.isnan(each[index]) else float(each[index]) for index in order]
+            for name, each in (("mean", curve.mean), ("low", curve.low), ("high", curve.high))
+        }
+        worse = [place for place, index in enumerate(order) if curve.multipliers[index] in curve.worse]
+        drawn.append({"unit": curve.unit, "worse": worse} | values)
+        boxes.append(
+            f'<div class="sl-curve"><p>{html.escape(curve.name)}: <output></output></p><div></div></div>'
+        )
+    data = json.dumps(drawn).replace("<", "\\u003c")
+    return f'<div class="sl-curves"><script type="application/json">{data}</script>{"".join(boxes)}</div>'
+
+
 def _widget(template: str, script: str, label: str, items: Sequence[str], parts: Mapping[str, str]) -> HTML:
     """The template with its script in it and every {NAME} replaced by its part, which is never read again."""
     parts = {
@@ -442,129 +480,8 @@ def _widget(template: str, script: str, label: str, items: Sequence[str], parts:
         "CLIPS": "".join(items),
         **parts,
     }
-    whole = template.replace("{SCRIPT}", script.replace("{LOAD}", _LOAD))
+    whole = template.replace("{SCRIPT}", _script(script))
     return HTML(re.sub(r"\{([A-Z_]+)\}", lambda found: parts[found[1]], whole))
-
-
-def _checked(audio: ArrayLike, sample_rate: int, name: str) -> NDArray[np.float32]:
-    """The clip as float32, or an error that names it."""
-    if sample_rate not in _SAMPLE_RATES:
-        raise ValueError(f"MP3 has no sample rate of {sample_rate} Hz; resample to one of {_SAMPLE_RATES}")
-    return check_clip(audio, name)
-
-
-def _levelled(
-    clips: Mapping[K, ArrayLike], sample_rate: int, *, equal_loudness: bool
-) -> dict[K, NDArray[np.float32]]:
-    """All clips at one loudness, or with one gain that brings the loudest peak below full scale."""
-    if not clips:
-        raise ValueError("there is no clip to listen to; pass at least one")
-    sounds = {key: _checked(audio, sample_rate, f"clip {key!r}") for key, audio in clips.items()}
-    peaks = {key: float(np.abs(sound).max()) for key, sound in sounds.items()}
-    if not equal_loudness:
-        gain = min(1.0, _PEAK / max(max(peaks.values()), _SILENCE))
-        return {key: sound * np.float32(gain) for key, sound in sounds.items()}
-    levels = {key: _loudness(sound, sample_rate) for key, sound in sounds.items()}
-    heard = [key for key in sounds if levels[key] > _SILENCE]
-    target = min([_LEVEL, *(_PEAK * levels[key] / peaks[key] for key in heard)])
-    gains = {key: target / levels[key] if key in heard else 1.0 for key in sounds}
-    return {key: sound * np.float32(gains[key]) for key, sound in sounds.items()}
-
-
-def _loudness(samples: NDArray[np.float32], sample_rate: int) -> float:
-    """Root mean square after the K-weighting of ITU-R BS.1770-4, its filters set for this sample rate."""
-    weighted = samples.astype(np.float64)
-    for frequency, quality, gain in _K_WEIGHTING:
-        k = math.tan(math.pi * frequency / sample_rate)
-        denominator = 1 + k / quality + k * k
-        if gain is None:
-            numerator = [1.0, -2.0, 1.0]
-        else:
-            high = 10 ** (gain / 20)
-            band = high**0.4996667741545416
-            numerator = [
-                (high + band * k / quality + k * k) / denominator,
-                2 * (k * k - high) / denominator,
-                (high - band * k / quality + k * k) / denominator,
-            ]
-        feedback = [1.0, 2 * (k * k - 1) / denominator, (1 - k / quality + k * k) / denominator]
-        weighted = lfilter(numerator, feedback, weighted)
-    return float(np.sqrt(np.mean(np.square(weighted))))
-
-
-def _digest(samples: NDArray[np.float32], sample_rate: int) -> str:
-    """Hash of a clip in 16 bits, so that rounding in the last place does not make another file."""
-    pcm = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
-    return digest(f"{sample_rate} ".encode() + pcm.tobytes())[:16]
-
-
-def _mp3(samples: NDArray[np.float32], sample_rate: int) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(
-        buffer,
-        np.clip(samples, -1, 1),
-        sample_rate,
-        format="MP3",
-        subtype="MPEG_LAYER_III",
-        bitrate_mode="CONSTANT",
-        compression_level=0.62,
-    )
-    return buffer.getvalue()
-
-
-def _spectrogram(samples: NDArray[np.float32], sample_rate: int) -> bytes:
-    """Mel spectrogram, 80 dB deep, 64 bands high, as a small PNG without axes."""
-    import librosa
-    import matplotlib.pyplot as plt
-
-    hop = max(1, len(samples) // 320)
-    power = librosa.feature.melspectrogram(y=samples, sr=sample_rate, n_fft=1024, hop_length=hop, n_mels=64)
-    decibel = librosa.power_to_db(power, ref=np.max, top_db=80.0)
-    buffer = io.BytesIO()
-    plt.imsave(buffer, decibel, origin="lower", cmap="magma", vmin=-80, vmax=0, format="png")
-    return buffer.getvalue()
-
-
-def _write_once(path: Path, content: Callable[[], bytes]) -> None:
-    """Write what `content()` gives unless the file is there; a reader never sees half a file."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content())
-
-
-def _embeds(embed: bool | None) -> bool:
-    if embed is not None:
-        return embed
-    return "google.colab" in sys.modules or "VSCODE_PID" in os.environ
-
-
-def _sources(
-    sounds: Mapping[K, NDArray[np.float32]], sample_rate: int, *, folder: str | Path, embed: bool | None
-) -> dict[K, str]:
-    """What goes into ``src`` for each clip: a relative path, or the data themselves."""
-    if _embeds(embed):
-        return {key: _data_uri(_mp3(sound, sample_rate), "audio/mpeg") for key, sound in sounds.items()}
-    files = {key: write_mp3(sound, sample_rate, folder=folder) for key, sound in sounds.items()}
-    return {key: html.escape(file.as_posix()) for key, file in files.items()}
-
-
-def _pictures(
-    sounds: Mapping[K, NDArray[np.float32]], sample_rate: int, *, folder: str | Path, embed: bool | None
-) -> dict[K, str]:
-    if _embeds(embed):
-        drawn = {key: _spectrogram(sound, sample_rate) for key, sound in sounds.items()}
-        return {key: _data_uri(picture, "image/png") for key, picture in drawn.items()}
-    pictures = {}
-    for key, sound in sounds.items():
-        path = Path(folder) / f"{_digest(sound, sample_rate)}.png"
-        _write_once(path, partial(_spectrogram, sound, sample_rate))
-        pictures[key] = html.escape(path.as_posix())
-    return pictures
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _image(source: str, label: str, seconds: float) -> str:

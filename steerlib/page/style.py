@@ -1,21 +1,35 @@
 """The look of the page: colours, labels of metrics, forms of numbers, and matplotlib's settings.
 
-Each pole has one colour everywhere (Okabe and Ito's, which colour-blind readers can tell apart); text and lines
-are a grey that reads on white and on black, over a transparent ground. Light to import: players need it too.
+The high pole has one colour everywhere and the low pole another (two of Okabe and Ito's, which colour-blind readers
+can tell apart); text and lines are a grey that reads on white and on black, over a transparent ground, and that the
+book turns into the colour of its text. Light to import: players need it too.
 """
 
 import math
 
-__all__ = ["INK", "METRIC_LABELS", "PALETTE", "number", "pole_colour", "signed", "use_style"]
+__all__ = [
+    "HIGH",
+    "INK",
+    "LOW",
+    "METRIC_LABELS",
+    "PALETTE",
+    "css",
+    "number",
+    "pole_colour",
+    "signed",
+    "use_style",
+]
 
+HIGH, LOW = "#D55E00", "#0072B2"
+"""The accent pair: of every attribute, the pole toward which λ is positive, and the other."""
 PALETTE = {
-    "fast": "#D55E00",
-    "slow": "#0072B2",
-    "bright": "#E69F00",
-    "dark": "#56B4E9",
+    "fast": HIGH,
+    "slow": LOW,
+    "bright": HIGH,
+    "dark": LOW,
     "baseline": "#666666",
-    "positive": "#009E73",  # poles of any other attribute
-    "negative": "#CC79A7",
+    "positive": HIGH,  # poles of any other attribute
+    "negative": LOW,
 }
 METRIC_LABELS = {
     "bpm": "tempo (BPM)",
@@ -31,6 +45,12 @@ INK = "#777777"
 def pole_colour(pole: str, positive: bool) -> str:
     """Colour of a pole by its name, or the general one of positive or negative poles."""
     return PALETTE.get(pole, PALETTE["positive" if positive else "negative"])
+
+
+def css(colour: str) -> str:
+    """A colour for a page: the accents are lighter there in the dark."""
+    names = {HIGH: "high", LOW: "low"}
+    return f"var(--sl-{names[colour]},{colour})" if colour in names else colour
 
 
 def number(value: float) -> str:

@@ -36,11 +36,14 @@ class Figure:
     higher: bool = True
 
     @property
-    def reached(self) -> bool:
-        """Whether the estimate meets the threshold; without one, true."""
+    def reached(self) -> str:
+        """ "yes" if the whole interval meets the threshold, "no" if none of it does, else "open"; "" without one."""
         if self.wanted is None:
-            return True
-        return self.value >= self.wanted if self.higher else self.value <= self.wanted
+            return ""
+        meets = [
+            (end >= self.wanted) if self.higher else (end <= self.wanted) for end in (self.low, self.high)
+        ]
+        return "yes" if all(meets) else "open" if any(meets) else "no"
 
     def row(self) -> dict[str, object]:
         """The figure as a row of the model card."""
@@ -51,5 +54,5 @@ class Figure:
             "95 % interval": f"{self.low:.3g} to {self.high:.3g}",
             "n": self.n,
             "wanted": "" if self.wanted is None else f"{'≥' if self.higher else '≤'} {self.wanted:g}",
-            "reached": "" if self.wanted is None else "yes" if self.reached else "no",
+            "reached": self.reached,
         }

@@ -311,15 +311,14 @@ def evaluate(
     return figures
 
 
+_WORDS = {"yes": "reached", "open": "open", "no": "NOT reached"}
+
+
 def show(figures: list[Figure]) -> str:
     """The table as text."""
     rows = [
         f"{f.part:32} {f.name:44} {f.value:8.3f} [{f.low:.3f}, {f.high:.3f}]  n={f.n:<4} "
-        + (
-            ""
-            if f.wanted is None
-            else f"{'>=' if f.higher else '<='} {f.wanted:<6g} {'reached' if f.reached else 'NOT reached'}"
-        )
+        + ("" if f.wanted is None else f"{'>=' if f.higher else '<='} {f.wanted:<6g} reached: {f.reached}")
         for f in figures
     ]
     return "\n".join(rows)

@@ -35,7 +35,7 @@ from steerlib.pocket import lm, train_codec
 from steerlib.pocket.lm import TEXT, make_tokenizer
 from steerlib.pocket.second import corpus
 from steerlib.pocket.second.captions import LEADS, STYLES, known_words
-from steerlib.pocket.training import fit
+from steerlib.pocket.training import autocast, fit
 
 #: CLAP's answer where no name fits; put it among the labels.
 NONE = "none of these"
@@ -246,7 +246,7 @@ def train_beats(
         rows = [(s := rng.integers(len(mels)), rng.integers(len(mels[s]))) for _ in range(batch)]
         cut = np.stack([mels[s][r][start : start + frames - 100] for s, r in rows]).astype(np.float32)
         wanted = torch.tensor(np.stack([targets[s][r][:, start : start + frames - 100] for s, r in rows]))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             out = model(torch.tensor(cut))
         first = beat_loss(out["beat"].float(), wanted[:, 0])
         second = downbeat_loss(out["downbeat"].float(), wanted[:, 1])
@@ -422,7 +422,7 @@ def train_clap(
         music_rows = rows[is_music[rows]]
         rows = np.concatenate([music_rows, rows[~is_music[rows]]])
         texts = [truths[s].caption for s in seeds[music_rows]]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             sounds, words = heard(rows, rng), told([*labels, template.format(NONE), *texts])
         classes, captions = words[: len(labels) + 1], words[len(labels) + 1 :]
         scale = clap.logit_scale_a.exp().clamp(max=100)

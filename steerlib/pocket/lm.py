@@ -50,7 +50,7 @@ from steerlib.music.codec import SpectralCodec
 from steerlib.pocket import train_codec
 from steerlib.pocket.second import corpus
 from steerlib.pocket.second.captions import known_words
-from steerlib.pocket.training import fit
+from steerlib.pocket.training import autocast, fit
 
 FRAMES = 200
 CHROMA = 64
@@ -165,7 +165,7 @@ def train_text(
         masked = torch.where(torch.rand(len(index), 1, generator=generator) < 0.5, single, spans)
         masked &= mask[index] & (ids[index] != tokenizer.eos_token_id)
         heard = ids[index].masked_fill(masked, tokenizer.unk_token_id)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             hidden = encoder(input_ids=heard, attention_mask=mask[index].long()).last_hidden_state
             logits = head(hidden[mask[index]]).float()
         wanted, masked = ids[index][mask[index]], masked[mask[index]]
@@ -214,7 +214,7 @@ def _encode(work: Path, correlation: float, seeds: range) -> tuple[np.ndarray, n
         for lead, (truth, _) in zip(leads, clips, strict=True)
     ]
     decibels = codec.decibels(audio)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         latents = codec.latents(decibels)
     codes = codec.quantize(latents).short().numpy()
     features = extractor(
@@ -575,7 +575,7 @@ def train(
         chroma, mask = data.chroma[index] * hummed[:, None], data.mask[index]
         last = mask & ~F.pad(mask[:, 1:], (0, 1))
         unseen = F.pad(~last & (chance() < gathered)[:, None], (CHROMA, 0))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             prefix = prefixes(model, data.ids[index], mask & told[:, None], chroma)
             by_book = losses(prefix.float(), inputs, labels, unseen)
         return (by_book * weights).mean(), {f"book {k}": v.item() for k, v in enumerate(by_book[:4])}
@@ -600,7 +600,7 @@ def train(
                 (told, chroma.roll(1, 0), inputs, all_seen),
                 (told, null, blanked, last),
             ]
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 totals += [
                     losses(prefixes(model, *text, tune).float(), heard, labels, unseen).mean().item()
                     for text, tune, heard, unseen in cases

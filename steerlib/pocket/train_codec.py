@@ -17,7 +17,7 @@ from transformers import MusicgenMelodyForConditionalGeneration
 
 from steerlib.music.codec import SpectralCodec, SpectralCodecConfig
 from steerlib.pocket.second import corpus
-from steerlib.pocket.training import fit
+from steerlib.pocket.training import autocast, fit
 
 _SHARD = 500
 
@@ -183,10 +183,10 @@ def train(
             target = codec.decibels(audio)
             floor = (target.amax((1, 2), keepdim=True) - 70).clamp_min(-108)
             target = target.maximum(floor)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             latents = encode(target)
         quantised, commitment = books(latents.float(), torch.Generator().manual_seed(number))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             copy = decode(quantised)
         copy = copy.float()
         error = copy - target
@@ -242,7 +242,7 @@ def copy_shards(work: Path, clips: int) -> list[Path]:
     for source in tqdm([p for p in sources if not (folder / p.name).exists()], desc="copy", unit="shard"):
         copies = []
         for part in np.array_split(np.load(source), 25):
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 copy = codec(torch.tensor(part, dtype=torch.float32)[:, None] / 32767).audio_values[:, 0]
             copies.append(copy.clamp(-1, 1).numpy())
         temporary = folder / f"{source.stem}.tmp.npy"

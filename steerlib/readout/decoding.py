@@ -54,12 +54,12 @@ def decodability(
     folds : int, default 5
         Parts of the cross-validation.
     seed : int
-        Seeds the folds and the bootstrap.
+        Seeds the folds.
 
     Returns
     -------
     DataFrame
-        Columns ``layer``, ``r2``, ``low``, ``high`` (95 % bootstrap interval over groups, for the decoders
+        Columns ``layer``, ``r2``, ``low``, ``high`` (95 % interval over groups, for the decoders
         as they were trained) and ``n`` (rows).
 
     Raises
@@ -82,7 +82,7 @@ def decodability(
             predicted = _ridge().fit(x[train, layer], y[train]).predict(x[test, layer])
             error[test], spread[test] = (y[test] - predicted) ** 2, (y[test] - y[train].mean()) ** 2
         # R² is by how much the decoder's error is smaller than that of the mean, relative to it: a change times -1.
-        change = paired_interval(error, spread, relative=True, clusters=names, seed=seed)
+        change = paired_interval(error, spread, relative=True, clusters=names)
         found = {"r2": -change.estimate, "low": -change.high, "high": -change.low}
         rows.append({"layer": layer, **found, "n": change.n})
     return pd.DataFrame(rows)

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from steerlib.activations import stream_norms
 from steerlib.engine.clips import Clips, Row
 from steerlib.engine.cost import Estimate, check_fit, estimate
 from steerlib.engine.fit import largest_batch
@@ -35,7 +36,16 @@ from steerlib.files import short
 from steerlib.measure.registry import CHECKPOINTS, METRICS, VERSIONS, Metric
 from steerlib.measure.rhythm import checkpoint_path, tempo
 from steerlib.model import MusicModel, check_shape
-from steerlib.steering import Branches, Site, Steering, SteeringVector, Steps, active_steering
+from steerlib.steering import (
+    Branches,
+    Positions,
+    Site,
+    Steering,
+    SteeringVector,
+    Steps,
+    active_steering,
+    kappa,
+)
 from steerlib.sweeps.store import AudioFormat, Store, row_key
 
 __all__ = ["BASELINE", "Grid", "Strategy", "check", "cost", "shard_of", "sweep", "sweep_cells"]
@@ -43,7 +53,10 @@ __all__ = ["BASELINE", "Grid", "Strategy", "check", "cost", "shard_of", "sweep",
 Strategy = Literal["one_to_all", "all_to_all", "one_to_one"]
 
 _DEFAULT_METRICS = ("bpm", "centroid", "onset_rate")
-_COLUMNS = ["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site"]
+_COLUMNS = [
+    *("attribute", "strategy", "source_layer", "multiplier", "kappa"),
+    *("steps", "branches", "site", "positions"),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +74,7 @@ class Grid:
     strategy : {"one_to_all", "all_to_all", "one_to_one"}
         The source layer's direction into every block, each block's own, or the source layer's into its own
         block alone (paper A section 3.3).
-    steps, branches, site, preserve_norm
+    steps, branches, site, preserve_norm, positions
         See `Steering`.
     """
 
@@ -73,6 +86,7 @@ class Grid:
     branches: Branches = "both"
     site: Site = "residual"
     preserve_norm: bool = False
+    positions: Positions = "all"
 
     def steerings(self, model: MusicModel) -> list[tuple[str | None, int | None, float, Steering | None]]:
         """(attribute, source layer, multiplier, Steering or None for the baseline) for every setting.
@@ -97,7 +111,7 @@ class Grid:
         if self.strategy == "all_to_all" and self.layers is not None:
             raise ValueError("strategy 'all_to_all' takes each block's own direction: leave layers None")
         settings: dict[str, Any] = {
-            name: getattr(self, name) for name in ("steps", "branches", "site", "preserve_norm")
+            name: getattr(self, name) for name in ("steps", "branches", "site", "preserve_norm", "positions")
         }
         steerings: list[tuple[str | None, int | None, float, Steering | None]] = []
         for attribute, vector in self.vectors.items():
@@ -123,7 +137,8 @@ class Grid:
         ]
         names = ["attribute", "source_layer", "multiplier", "prompt_id", "prompt", "seed", "steering"]
         table = pd.DataFrame(records, columns=names).astype({"attribute": "str", "source_layer": "Int64"})
-        return table.assign(strategy=self.strategy, steps=self.steps, branches=self.branches, site=self.site)
+        where = {name: getattr(self, name) for name in ("strategy", "steps", "branches", "site", "positions")}
+        return table.assign(**where)
 
 
 BASELINE = Grid({}, ())
@@ -174,9 +189,10 @@ def sweep(
     -------
     DataFrame
         One row per cell, in the order of grids, vectors, layers, multipliers (ascending), prompts and seeds.
-        Columns attribute, strategy, source_layer (Int64, NA for All-to-All), multiplier, steps, branches,
-        site, prompt_id, prompt, seed, one for each metric, clip (path within the store, NA if not kept) and
-        key. Rows of the baseline share their clip and key.
+        Columns attribute, strategy, source_layer (Int64, NA for All-to-All), multiplier, kappa
+        (`steerlib.steering.kappa`), steps, branches, site, positions, prompt_id, prompt, seed, one for each metric, nll
+        (nats per token, see `steerlib.engine.generation.nll`), clip (path within the store, NA if not kept) and key.
+        Rows of the baseline share their clip and key.
 
     Raises
     ------
@@ -229,7 +245,9 @@ def check(
 ) -> None:
     """Raise what `sweep` with these parameters would raise before its first clip; random vectors will do."""
     cells = _cells(model, prompts, grid, seeds)
-    _Work(model, cells, store, seconds, sampling, metrics, beats, keep, run).check()
+    work = _Work(model, cells, store, seconds, sampling, metrics, beats, keep, run)
+    if work.rows:
+        work.check()
 
 
 def sweep_cells(
@@ -258,7 +276,8 @@ def sweep_cells(
     Returns
     -------
     DataFrame
-        The cells without ``steering`` and ``melody``, and a column for each metric, ``clip`` and ``key``.
+        The cells without ``steering`` and ``melody``, and columns ``kappa``, one for each metric, ``nll``,
+        ``clip`` and ``key``.
 
     Raises
     ------
@@ -269,7 +288,7 @@ def sweep_cells(
     if work.rows:
         work.check()
         work.make()
-    return _join(work.cells, work.store.read(), work.metrics)
+    return _join(work.cells, work.store.read(), work.metrics, stream_norms(model))
 
 
 class _Work:
@@ -312,7 +331,7 @@ class _Work:
             "text_length": model.text_length,
             "seconds": float(seconds),
             "sampling": asdict(sampling),
-            "metrics": sorted(self.metrics),
+            "metrics": sorted([*self.metrics, "nll"]),
             "judges": judges,
             "audio": keep,
         }
@@ -371,7 +390,11 @@ class _Work:
         seconds, keep = self.cost["seconds"], self.cost["audio_format"]
 
         def measure(clips: Clips) -> dict[str, list[float]]:  # one by one: each depends on its own clip alone
-            return {name: [float(metric(clip)[0]) for clip in clips] for name, metric in self.metrics.items()}
+            assert clips.nll is not None
+            found = {"nll": clips.nll.tolist()}
+            for name, metric in self.metrics.items():
+                found[name] = [float(metric(clip)[0]) for clip in clips]
+            return found
 
         tiles = stream(
             self.model,
@@ -379,6 +402,7 @@ class _Work:
             seconds=seconds,
             sampling=self.cost["sampling"],
             measure=measure,
+            likelihood=True,
             run=self.run,
             label=f"sweep ({len(self.unique) - len(missing)} of {len(self.unique)} in the store)",
         )
@@ -438,14 +462,20 @@ def _content(steering: Steering) -> dict[str, Any]:
         "site": steering.site,
         "preserve_norm": steering.preserve_norm,
     }
-    return content if steering.schedule is None else content | {"schedule": steering.schedule}
+    # left out at their defaults, so that rows made before there were these fields keep their keys
+    optional = {"schedule": (steering.schedule, None), "positions": (steering.positions, "all")}
+    return content | {name: value for name, (value, default) in optional.items() if value != default}
 
 
-def _join(cells: pd.DataFrame, stored: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
+def _join(
+    cells: pd.DataFrame, stored: pd.DataFrame, metrics: Mapping[str, Metric], norms: torch.Tensor
+) -> pd.DataFrame:
     """The cells with what the store knows of them."""
-    found = stored.set_index("key").reindex(columns=[*metrics, "clip"])
+    found = stored.set_index("key").reindex(columns=[*metrics, "nll", "clip"])
     table = cells.drop(columns=["key", "steering", "melody"])
-    for name in metrics:
+    push = cache(partial(kappa, norms=norms))
+    table["kappa"] = [push(steering) for steering in cells["steering"]]
+    for name in (*metrics, "nll"):
         table[name] = cells["key"].map(found[name]).astype(float)
     table["clip"] = cells["key"].map(found["clip"]).astype("str")
     table["key"] = cells["key"]

@@ -33,7 +33,7 @@ from steerlib.measure.registry import METRICS
 from steerlib.measure.rhythm import checkpoint_path
 from steerlib.model import MusicModel
 from steerlib.prompts import Attribute, load_attribute, load_prompts, prompts_hash
-from steerlib.steering import Branches, Site, SteeringVector, Steps
+from steerlib.steering import Branches, Positions, Site, SteeringVector, Steps
 from steerlib.sweeps.export import save_vector
 from steerlib.sweeps.grid import Grid, Strategy
 from steerlib.sweeps.store import AudioFormat
@@ -339,6 +339,7 @@ _EXPECTED: dict[str, tuple[Check, str]] = {
     "steps": _one_of(Steps),
     "branches": _one_of(Branches),
     "site": _one_of(Site),
+    "positions": _one_of(Positions),
     "keep": (_is(None, *get_args(AudioFormat)), f"one of {', '.join(get_args(AudioFormat))}, or null"),
     "preserve_norm": _SWITCH,
     "do_sample": _SWITCH,

@@ -3,7 +3,7 @@
 Layout of a store::
 
     store.json                  format and version
-    parts/<name>.parquet        tidy rows, a batch to a file, each row with its ``key``
+    parts/<sha256>.parquet      tidy rows, a batch to a file, each row with its ``key``
     clips/<key>.mp3 or .flac    audio of the rows
     claims/                     which rows a process is making just now
 
@@ -11,8 +11,8 @@ A row's key is the SHA-256 of everything that determines it (`row_key`): a chang
 an unchanged one is never computed twice. Files are written beside their place, flushed to disk and then
 renamed, clips before the part that mentions them: at any moment a row is there whole or not at all. Several
 processes may append to one store. What is damaged is named in a warning and left out, so that whoever fills
-the store computes those rows again; no part is ever changed or deleted. A clip is whole if it has the SHA-256 that
-its row says.
+the store computes those rows again; no part is ever changed or deleted. A part is whole if it has the SHA-256 of its
+name, and a clip if it has the one that its row says.
 """
 
 import io
@@ -26,7 +26,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,7 +186,8 @@ class Store:
                             path.unlink(missing_ok=True)
                         path.with_suffix(".lock").unlink(missing_ok=True)
                     except Timeout:
-                        free -= set(json.loads(path.read_text(encoding="utf-8")))
+                        with suppress(FileNotFoundError):  # its owner is just giving it up
+                            free -= set(json.loads(path.read_text(encoding="utf-8")))
                 if free:
                     held.enter_context(FileLock(own.with_suffix(".lock")))
                     held.callback(own.unlink, missing_ok=True)
@@ -199,8 +200,10 @@ class Store:
         table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(
             {_FORMAT: json.dumps(about)}
         )
-        path = self.folder / "parts" / f"{uuid.uuid4().hex}.parquet"
-        write_whole(path, partial(pq.write_table, table, write_page_checksum=True), durable=True)
+        file = io.BytesIO()
+        pq.write_table(table, file)
+        content = file.getvalue()
+        write_whole(self.folder / "parts" / f"{digest(content)}.parquet", content, durable=True)
 
     def _has_clip(self, rows: pd.DataFrame) -> list[bool]:
         """Whether the clip of each row, if it should have one, is there as it was written."""
@@ -298,7 +301,10 @@ def _check_marker(marker: Path) -> None:
 def _read(path: Path) -> pa.Table | None:
     """The rows of a part, or None with a warning."""
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        content = path.read_bytes()
+        if re.fullmatch("[0-9a-f]{64}", path.stem) and digest(content) != path.stem:
+            raise ValueError("it is damaged: its name is the SHA-256 of what was written")
+        table = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True).read()
         about = json.loads((table.schema.metadata or {}).get(_FORMAT.encode(), b"{}"))
         version = about.get("version") if isinstance(about, dict) else None
         if version != _VERSION:

@@ -3,25 +3,28 @@
 The rule is paper B's: a unit direction times a strength is added, and the sum scaled back to the norm before. The
 strength is given as a share of the usual norm of the activations at each layer (`probes.scaled`), because
 the paper's factor would mean something else at every layer and model. How the paper found its strengths it calls a
-"hyper-parameter search"; ours is stated in `best_strength`, and looks at other prompts than those reported.
+"hyper-parameter search"; ours is stated in `strongest`: it looks at other prompts than those reported, and at what
+the push costs, not at what it gains.
 
 Scores are class probabilities of CLAP's zero-shot classification, between 0 and 1, and compare only within one
 list of labels.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from steerlib.activations import Activations
+from steerlib.directions import random_direction
 from steerlib.engine.generation import Run
-from steerlib.evidence.stats import check_columns
+from steerlib.evidence.stats import Interval, check_columns, mean_interval
 from steerlib.measure import clap_scores
 from steerlib.measure.audio import read_clips
 from steerlib.model import MusicModel
@@ -29,7 +32,9 @@ from steerlib.readout.probes import Method, probe_directions, scaled
 from steerlib.steering import Site, Steering, SteeringVector
 from steerlib.sweeps.grid import sweep_cells
 
-__all__ = ["Push", "best_strength", "score_clips", "steer_toward"]
+__all__ = ["Control", "Push", "control_of", "score_clips", "steer_toward", "strongest"]
+
+Control = Literal["", "random direction", "shuffled labels"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ class Push:
     site : {"residual", "attention"}
     layer : int, optional
         Steer this block alone; by default every block, each with its own direction.
+    control : {"", "random direction", "shuffled labels"}
+        Push along a direction of the same length that means nothing instead: uniform on the sphere, or made in the same
+        way from clips whose labels were shuffled, which lies where activations do.
+    draw : int
+        Number of the control: each has other random numbers.
 
     Raises
     ------
@@ -62,6 +72,8 @@ class Push:
     method: Method = "mse"
     site: Site = "residual"
     layer: int | None = None
+    control: Control = ""
+    draw: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(cast(Any, self.prompts), str):
@@ -111,26 +123,35 @@ def steer_toward(
     -------
     DataFrame
         One row for each push, strength (``multiplier``; 0 is the baseline), prompt and seed, with ``target``,
-        ``against``, ``method``, ``site``, ``scope`` ("all" or "layer 7"), ``push`` (its number) and ``clip``.
+        ``against``, ``method``, ``site``, ``scope`` ("all" or "layer 7"), ``control``, ``draw``, ``push`` (its number),
+        ``nll`` and ``clip``.
     """
 
     @cache
-    def vector(target: str, against: str, method: Method, site: Site) -> SteeringVector:
+    def vector(
+        target: str, against: str, method: Method, site: Site, control: Control, draw: int
+    ) -> SteeringVector:
         if site not in activations:
             raise ValueError(f"there are no activations of the site {site!r}: there are {list(activations)}")
         heard = activations[site]
-        unit = probe_directions(
-            heard, labels, target, against=against, method=method, penalty=penalty, seed=seed
-        )
-        return scaled(unit, heard)
+        names = np.asarray(labels)
+
+        def probe(names: npt.NDArray[Any]) -> SteeringVector:
+            unit = probe_directions(
+                heard, names, target, against=against, method=method, penalty=penalty, seed=seed
+            )
+            return scaled(unit, heard)
+
+        return control_of(probe, names, control, draw)
 
     records = []
     for number, push in enumerate(pushes):
-        direction = vector(push.target, push.against, push.method, push.site)
+        direction = vector(push.target, push.against, push.method, push.site, push.control, push.draw)
         layers = None if push.layer is None else (push.layer,)
         about = {
             "push": number, "target": push.target, "against": push.against, "method": push.method,
             "site": push.site, "scope": "all" if push.layer is None else f"layer {push.layer}",
+            "control": push.control, "draw": push.draw,
         }  # fmt: skip
         for strength in (0.0, *push.strengths):
             steering = Steering(
@@ -189,48 +210,68 @@ def score_clips(
     return table.join(columns, on="clip")
 
 
-def best_strength(
-    table: pd.DataFrame,
-    *,
-    by: Sequence[str],
-    target: str = "target",
-    source: str | None = "source",
-    keep: float = 0.5,
-) -> pd.DataFrame:
-    """The strength that a search chose, for each setting: the rule where paper B states none.
+def control_of(
+    make: Callable[[npt.NDArray[Any]], SteeringVector], labels: npt.NDArray[Any], control: Control, draw: int
+) -> SteeringVector:
+    """The vector that `make` makes of labels, or a control of it: see `Push`.
 
-    Among the multipliers that keep the mean `source` score at or above `keep` times its baseline, the one with the
-    highest mean `target` score; if there is none, the one that keeps most of the source. Search on other prompts
-    than those that are reported. Chapters: *Genre fusion*, *Timbre transfer*, *Probes*.
+    Chapters: *Genre fusion*, *Timbre transfer*.
+    """
+    if control == "shuffled labels":
+        return make(np.random.default_rng(draw).permutation(labels))
+    vector = make(labels)
+    return random_direction(vector, seed=draw) if control else vector
+
+
+def strongest(table: pd.DataFrame, *, by: Sequence[str], budget: float) -> pd.DataFrame:
+    """The strongest push that quality can afford, for each setting: the rule where paper B states none.
+
+    Quality is the negative log-likelihood of a clip's tokens under the unsteered model (`engine.generation.nll`), less
+    that of the unsteered clip of the same prompt and seed. A strength is allowed if the mean over the clips of the
+    search is within the budget, and that of all smaller strengths. No judge takes part, so that what is tested
+    afterwards is not what was chosen by. Search on other prompts than those that are reported.
+    Chapters: *Genre fusion*, *Timbre transfer*, *Probes*.
 
     Parameters
     ----------
     table : DataFrame
-        One row a clip: `by`, ``multiplier`` (0 is the baseline), `target` and `source`.
+        One row a clip: `by`, ``multiplier`` (0 is the baseline, which is in the rows of each setting), ``prompt``,
+        ``seed`` and ``nll``.
     by : sequence of str
-        Columns that make a setting; the baseline must be in the rows of each.
-    target, source : str
-        Columns of scores. A `source` of None leaves the condition out.
-    keep : float
-        Between 0 and 1.
+        Columns that make a setting.
+    budget : float
+        Nats a token.
 
     Returns
     -------
     DataFrame
-        Columns `by`, ``multiplier``, `target` (its mean there) and `source` (the share of it that is kept).
+        A row for each setting: `by`, ``multiplier`` (NaN where none is allowed), ``excess`` (an Interval, at that
+        strength; of the smallest where none is allowed).
+
+    Raises
+    ------
+    ValueError
+        If a setting lacks the baseline of a clip, or has nothing beside it.
     """
-    check_columns(table, [*by, "multiplier", target, *([source] if source else [])])
-    rows = []
-    for key, part in table.groupby(list(by), sort=False, dropna=False):
-        means = part.groupby("multiplier")[[target, *([source] if source else [])]].mean()
-        steered = means.drop(index=0.0, errors="ignore")
-        if len(steered) == len(means) or steered.empty:
-            raise ValueError(f"the search for {key} needs the baseline (multiplier 0) and at least one other")
-        before = means.loc[0.0, source] if source else 0.0
-        good = steered[steered[source] >= keep * before] if source else steered
-        multiplier = good[target].idxmax() if len(good) else steered[source].idxmax()
-        chosen = {"multiplier": multiplier, target: steered.loc[multiplier, target]}
-        if source:
-            chosen[source] = steered.loc[multiplier, source] / before
-        rows.append(dict(zip(by, key, strict=True)) | chosen)
+    check_columns(table, [*by, "multiplier", "prompt", "seed", "nll"])
+    key, rows = ["prompt", "seed"], []
+    for name, part in table.groupby(list(by), sort=False, dropna=False):
+        plain = part[part["multiplier"] == 0].drop_duplicates(key).set_index(key)["nll"]
+        steered = part[part["multiplier"] != 0]
+        before = steered.join(plain.rename("before"), on=key)["before"]
+        if steered.empty or before.isna().any():
+            raise ValueError(f"the search for {name} needs the baseline (multiplier 0) of every steered clip")
+        excess = steered.assign(excess=steered["nll"] - before)
+        found: dict[float, Interval] = {
+            float(strength): mean_interval(clips["excess"], clusters=clips["prompt"])
+            for strength, clips in excess.groupby("multiplier", sort=True)
+        }
+        allowed = [
+            strength for strength in found if all(found[s].estimate <= budget for s in found if s <= strength)
+        ]
+        chosen = max(allowed, default=float("nan"))
+        rows.append(
+            dict(zip(by, name, strict=True))
+            | {"multiplier": chosen, "excess": found[chosen if allowed else min(found)]}
+        )
     return pd.DataFrame(rows)

@@ -106,7 +106,7 @@ def test_every_local_reference_of_a_page_resolves(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_with_its_pictures_is_light(page):
-    pictures = [address for address in References(page).loads if address.endswith((".png", ".svg", ".jpg"))]
+    pictures = [address for address in References(page).loads if address.endswith((".png", ".svg", ".jpg", ".webp"))]
     sizes = [
         (BOOK / page).parent.joinpath(unquote(urlsplit(address).path)).stat().st_size
         for address in set(pictures)
@@ -209,7 +209,7 @@ def test_the_entry_leads_to_the_front_page(visit):
 @in_browser
 def test_formulas_are_drawn(visit):
     visited = visit(f"{BOOK.as_uri()}/book/intro.html")
-    visited.page.wait_for_selector("mjx-container svg")
+    visited.page.wait_for_selector(".katex-html")
     assert visited.wrong == []
 
 

@@ -1,11 +1,13 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,9 +130,20 @@ def test_the_page_that_runs_the_model_gets_its_engine_and_what_the_build_has_mad
     (made / "model-int8.js").write_text("weights")
     live.copy_engine(app, None)
     names = {path.name for path in (tmp_path / "pages" / "_live").iterdir()}
-    assert names == {"steerlive.js", "play.js", "play.css", "directions.js", "model-int8.js"}
+    scripts = {"steerlive.js", "play.js", "play.css", "another_seed.js"}
+    assert names == scripts | {"directions.js", "model-int8.js"}
     engine = (tmp_path / "pages" / "_live" / "steerlive.js").read_text(encoding="utf-8")
     assert engine.index("var SteerLive") < engine.index("live.kernel =") < engine.index("live.load =")
+
+
+@pytest.mark.parametrize(("body", "offered"), [("<figure data-remake='{}'>", True), ("<figure>", False)])
+def test_pages_with_clips_that_can_be_made_again_load_a_script_for_it(live, tmp_path, body, offered):
+    context = {"body": body, "pathto": lambda file, resource: f"../../{file}"}
+    live.offer_another_seed(application(tmp_path), "book/chapters/x", "page.html", context, None)
+    assert ('<script src="../../_live/another_seed.js">' in context["body"]) == offered
+    context = {"body": body}
+    live.offer_another_seed(application(tmp_path, pages=()), "book/chapters/x", "page.html", context, None)
+    assert context["body"] == body
 
 
 def test_a_book_with_that_page_and_without_the_model_is_not_built(live, tmp_path):
@@ -187,6 +200,33 @@ def test_the_first_use_of_a_term_links_to_the_glossary_and_later_ones_do_not(tmp
     assert "term-check" not in html  # an everyday word
 
 
+def test_a_page_repeats_what_chapters_found_and_says_which_have_not_run(tmp_path):
+    (tmp_path / "book" / "chapters").mkdir(parents=True)
+    (tmp_path / "results" / "scorecard").mkdir(parents=True)
+    for name in ("held_out", "probes"):
+        (tmp_path / "book" / "chapters" / f"{name}.md").write_text(
+            f"---\norphan:\n---\n# The chapter {name}\n"
+        )
+    (tmp_path / "results" / "scorecard" / "bottom_line.held_out.md").write_text(
+        "**Bottom line, on `pocket`.** It holds.\n\n**What speaks against it.** Little.\n"
+    )
+    (tmp_path / "index.md").write_text(
+        "# I\n\n```{bottom-lines} held_out probes\n```\n\n```{bottom-lines} held_out\n:without-doubt:\n```\n"
+    )
+    (tmp_path / "conf.py").write_text(
+        f"import sys\nsys.path[:0] = [{str(ROOT / 'book' / '_ext')!r}, {str(ROOT)!r}]\n"
+        "extensions = ['myst_parser', 'bottom_lines']\nroot_doc = 'index'\nexclude_patterns = ['results']\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-W", str(tmp_path), str(tmp_path / "out")], check=True
+    )
+    html = (tmp_path / "out" / "index.html").read_text()
+    assert html.count('href="book/chapters/held_out.html"') == 2
+    assert html.count("It holds.") == 2
+    assert html.count("Little.") == 1
+    assert html.count("This chapter has not run here.") == 1
+
+
 def test_the_reference_knows_which_chapter_uses_a_name(tmp_path):
     cells = [
         {"cell_type": "code", "source": ["x = sl.sweep(model)\n"]},
@@ -208,3 +248,41 @@ def test_footnotes_of_docstrings_become_text():
     lines = ["See [1]_.", "", ".. [1] A paper,", "       its end.", "", "    code"]
     extension("reference").plain_footnotes(None, "", "", None, None, lines)
     assert lines == ["See [1].", "", "[1] A paper,", "its end.", "", "    code"]
+
+
+PLOT = """<?xml version="1.0"?><svg width="432pt" height="216pt" viewBox="0 0 432 216"><defs><path id="p1"/></defs>
+<use xlink:href="#p1" style="fill: #d55e00; stroke: #777777"/><g clip-path="url(#p1)"/>
+<text style="font: 10px 'DejaVu Sans'; fill: #777777">tempo (BPM)</text></svg>"""
+
+
+def test_a_figure_takes_the_colours_of_the_page_and_keeps_its_ids_to_itself():
+    shown = extension("looks").figure(PLOT, "abc", "Tempo against λ")
+    assert "var(--sl-high)" in shown and "currentColor" in shown
+    assert not re.search("#d55e00|#777777", shown)
+    assert (
+        {*re.findall(r'id="([^"]*)"', shown)} == {*re.findall(r'(?:href="#|url\(#)([^")]*)', shown)} != {"p1"}
+    )
+    assert 'role="img" aria-label="Tempo against λ"' in shown
+
+
+def test_a_figure_is_never_shown_so_small_that_its_text_is_under_ten_pixels():
+    least = float(re.search(r"min-width:(\d+)px", extension("looks").figure(PLOT, "abc", "x"))[1])
+    assert 10 * least / 432 >= 10
+
+
+def test_a_figure_without_words_of_its_own_is_described_by_its_text():
+    shown = extension("looks").figure(PLOT, "abc", "../../_images/abc.svg")
+    assert "tempo (BPM)" in re.search('aria-label="([^"]*)"', shown)[1]
+
+
+def test_a_table_has_one_row_of_readable_heads_and_folds_what_comes_after_seven_columns():
+    rows = pd.DataFrame([range(8)], columns=["multiplier", "n", *map("c_{}".format, range(6))])
+    shown = extension("looks").table(rows.rename_axis("attribute").to_html())
+    heads = re.findall(r"<th[^>]*scope[^>]*>([^<]*)</th>", shown)
+    assert heads == ["attribute", "λ", "clips", *map("c {}".format, range(6))]
+    assert shown.count("sl-more") == 2 * 2  # two columns of a head and of a row
+
+
+def test_copies_of_a_style_or_a_script_are_kept_once_where_they_do_their_work():
+    body = extension("looks").once("<style>a</style>1<script>b</script><style>a</style>2<script>b</script>")
+    assert body == "<style>a</style>12<script>b</script>"

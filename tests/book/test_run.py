@@ -128,6 +128,22 @@ def test_an_executed_notebook_is_finished_for_the_page(tmp_path):
     assert [path.name for path in output.parent.iterdir() if path.is_file()] == ["x.ipynb"]
 
 
+def test_the_bottom_line_stands_below_the_question_and_is_still_computed_last(tmp_path):
+    notebook = write(tmp_path / "x.ipynb", "answer = 6 * 7", "print('Bottom line:', answer)")
+    content = nbformat.read(notebook, as_version=4)
+    content.cells[0].source = "# Chapter\n\n**The question.** How much?\n\n**The idea.** Multiply."
+    content.cells[-1].metadata.tags = ["bottom-line", "hide-input"]
+    nbformat.write(content, notebook)
+    run_notebook(notebook, tmp_path / "out.ipynb", progress=False)
+    cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    assert cells[0].source == "# Chapter\n\n**The question.** How much?"
+    assert cells[1].outputs[0].text == "Bottom line: 42\n"
+    assert cells[2].source == "**The idea.** Multiply."
+    [computed] = [cell for cell in cells if "print('Bottom line" in cell.source]
+    assert computed.metadata.tags == ["remove-cell"]
+    run_notebook(tmp_path / "out.ipynb", tmp_path / "twice.ipynb", progress=False)  # runs as it stands
+
+
 def test_a_notebook_that_fails_is_named_with_its_error_and_replaces_nothing(tmp_path):
     broken = "raise ValueError('layer 99 of 12')"
     notebook = write(tmp_path / "x.ipynb", "print('so far')", broken, "print('never')")

@@ -6,8 +6,10 @@ import pytest
 import soundfile
 import torch
 
+from steerlib.activations import Activations
 from steerlib.chapters import timbre_transfer as chapter
 from steerlib.engine.generation import Run, generate
+from steerlib.music.datasets import AudioSet
 from steerlib.steering import Steering, SteeringVector
 from steerlib.study import Study
 from steerlib.sweeps import transfer
@@ -32,6 +34,13 @@ def test_tunes_are_played_unsteered_and_steered_with_their_chroma(study, monkeyp
     assert table["chroma"].between(-1, 1).all()
     assert (table[["flute", "violin"]] == 0.5).all(axis=None)
     extractor = study.model.processor.feature_extractor
+    assert table["nll"].notna().all()
+    other = chapter.play_tunes(study, tunes, steered=[], seed=1, **play)
+    assert set(other["key"]).isdisjoint(table["key"])
+    named = chapter.words(study, tunes, table, instruments=["flute", "violin"])
+    assert named[named["multiplier"] == 1]["prompt"].tolist() == [
+        f"{prompt} with a {name}" for name in ("flute", "violin") for prompt in prompts
+    ]
     chroma = extractor(audio, sampling_rate=16000, return_tensors="pt").input_features
     steering = Steering(vectors["a", "v"], 1.0, preserve_norm=True)
     expected = generate(
@@ -67,3 +76,88 @@ def test_a_vector_is_judged_by_its_own_instrument_against_the_same_tunes_unsteer
     assert effects["name"].unique().tolist() == ["flute"]
     assert effects["effect"].to_dict() == pytest.approx({"notes: instrument": 0.3, "notes: tune": -0.2})
     assert effects["baseline"].to_dict() == pytest.approx({"notes: instrument": 0.2, "notes: tune": 0.5})
+
+
+KINDS = {"pieces": ("flute", "violin"), "notes": ("flute", "violin")}
+
+
+def clips(outcomes, *, tunes=12, plain=0.4):
+    """What `by_vector` makes of tunes: by direction, the share of tunes with the instrument, and of chroma kept."""
+    rows = []
+    for direction, (rise, kept) in outcomes.items():
+        for target in ("flute", "violin"):
+            for tune in range(tunes):
+                up = 0.3 * (tune < rise * tunes)
+                for multiplier, score, chroma in ((0.0, 0.1, plain), (0.1, 0.1 + up, kept * plain)):
+                    rows.append({
+                        "direction": direction, "target": target, "tune": tune, "multiplier": multiplier,
+                        "score": score, "chroma": chroma,
+                    })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def played_again(*, kept, tunes=12):
+    return pd.DataFrame(
+        {"tune": range(tunes), "chroma": [0.4 if tune < kept * tunes else 0.1 for tune in range(tunes)]}
+    )
+
+
+def idle(rise=0.05):
+    return {
+        f"{kind}, {control}": (rise, 1.0)
+        for kind in KINDS
+        for control in ("random direction", "shuffled labels")
+    }
+
+
+@pytest.mark.parametrize(
+    ("rise", "kept", "again", "expected"),
+    [
+        (1.0, 0.9, 1.0, "supported"),
+        (1.0, 0.3, 1.0, "not supported"),  # the instrument comes, the tune goes
+        (0.1, 1.0, 1.0, "not supported"),  # the tune stays, and nothing else happens
+        (1.0, 0.9, 0.2, "not testable"),  # the model itself does not keep the tune
+    ],
+)
+def test_a_transfer_needs_the_instrument_and_the_tune(study, tmp_path, rise, kept, again, expected):
+    study.scores = tmp_path / "scores"
+    table = clips(dict.fromkeys(KINDS, (rise, kept)) | idle())
+    verdict = chapter.verdict(study, table, played_again(kept=again))
+    assert verdict.verdict == expected
+    assert set(verdict.parts) == set(KINDS)
+
+
+def test_what_random_directions_do_as_well_is_no_transfer(study, tmp_path):
+    study.scores = tmp_path / "scores"
+    table = clips(dict.fromkeys(KINDS, (1.0, 0.9)) | idle(1.0))
+    assert chapter.verdict(study, table, played_again(kept=1.0)).verdict == "not shown"
+    shares = chapter.shares(table).set_index("name")
+    assert shares["effect"].tolist() == [1] * 6 and shares["kept"].tolist() == [1] * 6
+
+
+def test_a_tune_that_was_never_followed_cannot_be_kept():
+    assert chapter.shares(clips({"pieces": (1.0, 1.0)}, plain=-0.1))["kept"].tolist() == [0]
+
+
+def test_directions_have_controls_of_their_length_and_the_strength_of_their_kind(rng):
+    labels = np.repeat(["flute", "violin", "piano"], 4)
+    table = pd.DataFrame({"label": labels})
+    sounds = {kind: AudioSet(np.zeros((12, 10), np.float32), 16000, table) for kind in KINDS}
+    heard = {
+        kind: Activations(
+            torch.tensor(rng.normal(size=(12, 3, 32)), dtype=torch.float32), None, tuple("abcdefghijkl")
+        )
+        for kind in KINDS
+    }
+    found = chapter.directions(heard, sounds, ["flute", "violin"], method="mse", penalty=10.0, seed=0)
+    assert len(found) == 2 * 2 * 3
+    for (direction, name), vector in found.items():
+        torch.testing.assert_close(vector.norms, found["pieces", "flute"].norms)
+        if ", " in direction:
+            assert (vector.cosine_similarity(found[direction.split(",")[0], name]).diagonal() < 0.9).all()
+    chosen = pd.DataFrame({"direction": ["pieces", "notes"], "multiplier": [0.1, 0.2], "excess": ["", ""]})
+    ways = chapter.allowed(chosen, ["flute"])
+    assert ways == [(("pieces", "flute"), 0.1), (("notes", "flute"), 0.2)]
+    assert set(chapter.controls(ways)) <= {(key, size) for key in found for size in (0.1, 0.2)}
+    with pytest.raises(ValueError, match="no strength of the direction of notes"):
+        chapter.allowed(chosen.assign(multiplier=[0.1, np.nan]), ["flute"])

@@ -74,19 +74,52 @@ def test_greedy_tokens_follow_a_melody_as_in_transformers(tiny, make, rng):
         {"branches": "unconditional"},
         {"site": "attention"},
         {"preserve_norm": True},
+        {"positions": "prefix"},
+        {"positions": "audio"},
+        {"positions": "audio", "steps": "first", "multiplier": 9.0},  # the start token alone takes a strong push
+        {"positions": "prefix", "site": "attention", "preserve_norm": True, "branches": "conditional"},
         {"site": "attention", "preserve_norm": True, "steps": "first", "branches": "conditional"},
     ],
     ids=str,
 )
 def test_steered_greedy_tokens_are_those_of_hooks_in_transformers(tiny, make, vector, settings):
-    plain = make(sampling=GREEDY)
-    with vector.apply(tiny, 0.7, **settings):
+    plain, settings = make(sampling=GREEDY), {"multiplier": 0.7} | settings
+    with vector.apply(tiny, **settings):
         expected = transformers_tokens(tiny)
         inside = make(sampling=GREEDY)
-    row_by_row = make(sampling=GREEDY, steering=Steering(vector, 0.7, **settings))
+    row_by_row = make(sampling=GREEDY, steering=Steering(vector, **settings))
     assert np.array_equal(inside.tokens, expected)
     assert np.array_equal(row_by_row.tokens, expected)
     assert not np.array_equal(expected, plain.tokens)
+
+
+def test_prefix_and_audio_are_all_positions_and_neither_alone_is(make, vector):
+    together = Steering(vector, 0.7, positions="prefix"), Steering(vector, 0.7, positions="audio")
+    both = make(sampling=GREEDY, steering=[together] * 3).tokens
+    assert np.array_equal(both, make(sampling=GREEDY, steering=Steering(vector, 0.7)).tokens)
+    assert not any(np.array_equal(make(sampling=GREEDY, steering=each).tokens, both) for each in together)
+
+
+def test_prefix_only_is_done_after_the_first_step(make, vector):
+    prefix = {steps: Steering(vector, 0.7, positions="prefix", steps=steps) for steps in ("all", "first")}
+    assert np.array_equal(make(steering=prefix["all"]).tokens, make(steering=prefix["first"]).tokens)
+
+
+@pytest.mark.parametrize("act", ["generate", "hooks"])
+def test_prefix_only_is_refused_where_there_is_no_prefix(tiny_cross, vector, act):
+    steering = Steering(vector, positions="prefix")
+    with pytest.raises(ValueError, match="positions='prefix', but this model reads its prompt through cross"):
+        if act == "hooks":
+            steering.applied(tiny_cross).__enter__()
+        generate(tiny_cross, PROMPTS, seconds=SECONDS, steering=steering, run=QUIET)
+
+
+def test_audio_only_is_every_position_where_there_is_no_prefix(tiny_cross, vector):
+    made = [
+        generate(tiny_cross, PROMPTS, seconds=SECONDS, steering=Steering(vector, 0.7, positions=each), run=QUIET)
+        for each in ("all", "audio")
+    ]
+    assert np.array_equal(made[0].tokens, made[1].tokens)
 
 
 def test_nested_steering_acts_as_nested_hooks_do(tiny, make, vector, rng):
@@ -133,6 +166,8 @@ def crowd(vector):
         Steering(vector, 0.6),
         Steering(-vector, 0.3, source_layer=2, branches="conditional"),
         Steering(vector, 0.5, site="attention", preserve_norm=True),
+        Steering(vector, 0.5, positions="prefix"),
+        Steering(vector, 0.5, positions="audio", schedule=(0.5, 1.0)),
         (
             Steering(vector, 0.2, steps="first"),
             Steering(vector, 0.1, preserve_norm=True),
@@ -143,7 +178,7 @@ def crowd(vector):
     return {
         "prompts": [PROMPTS[row % 3] for row in rows],
         "seed": [row // 3 for row in rows],
-        "steering": [settings[row % 5] for row in rows],
+        "steering": [settings[row % len(settings)] for row in rows],
     }
 
 
@@ -202,7 +237,9 @@ def test_nested_contexts_add_to_a_rows_own_steering(tiny, make, vector):
 def test_a_schedule_is_a_factor_for_each_frame_and_its_last_one_goes_on(make, vector):
     constant = make(steering=Steering(vector, 1.0)).tokens
     for schedule in [(1.0,), (0.5,) * 10]:
-        assert np.array_equal(make(steering=Steering(vector, 1 / schedule[0], schedule=schedule)).tokens, constant)
+        assert np.array_equal(
+            make(steering=Steering(vector, 1 / schedule[0], schedule=schedule)).tokens, constant
+        )
     late = make(steering=Steering(vector, 1.0, schedule=(0.0,) * 5 + (1.0,))).tokens
     plain = make().tokens
     assert np.array_equal(late[:, 0, :5], plain[:, 0, :5]), "nothing acts before its frame"

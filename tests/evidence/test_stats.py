@@ -9,10 +9,14 @@ from steerlib.evidence.stats import (
     Interval,
     auc,
     check_columns,
+    control_range,
+    holm,
     jackknife_interval,
     mean_interval,
     paired_interval,
+    share_interval,
     shifts,
+    sign_flip_interval,
     summarise,
 )
 
@@ -49,14 +53,14 @@ def test_the_estimate_is_the_mean_difference_and_lies_within_the_interval(rng):
         (np.random.default_rng(2).exponential(size=40), np.arange(40) // 4),
         (np.where(np.arange(12) % 3 == 0, np.nan, np.arange(12.0)), None),
         (np.arange(12) % 4 == 0, np.arange(12) // 2),
-        (np.ones(8), None),  # where BCa is undefined
+        (np.ones(8), None),
         ([5.0], None),
         ([np.nan, np.nan], None),
     ],
 )
 def test_the_interval_of_a_mean_is_that_of_pairs_with_zero_to_the_last_digit(values, clusters):
     values = np.asarray(values, dtype=float)
-    for options in ({}, {"level": 0.8, "resamples": 300, "seed": 3}):
+    for options in ({}, {"level": 0.8}):
         mean = mean_interval(values, clusters=clusters, **options)
         paired = paired_interval(values, 0 * values, clusters=clusters, **options)
         np.testing.assert_array_equal(
@@ -72,11 +76,15 @@ def test_columns_that_a_table_lacks_are_named():
         check_columns(table, ["seed", "bpm", "by", "seed"], what="the summary")
 
 
-def test_for_normal_effects_the_interval_agrees_with_students(rng):
-    difference = rng.normal(10, 5, size=200)
-    found = paired_interval(difference, np.zeros(200), resamples=5000)
-    low, high = scipy_stats.t.interval(0.95, 199, difference.mean(), scipy_stats.sem(difference))
-    assert found.low == pytest.approx(low, abs=0.1) and found.high == pytest.approx(high, abs=0.1)
+def test_the_interval_is_students_of_the_clusters_means(rng):
+    difference = rng.normal(10, 5, size=40)
+    found = paired_interval(difference, np.zeros(40))
+    low, high = scipy_stats.t.interval(0.95, 39, difference.mean(), scipy_stats.sem(difference))
+    assert (found.low, found.high, found.df) == (pytest.approx(low), pytest.approx(high), 39)
+    means = difference.reshape(10, 4).mean(axis=1)
+    clustered = mean_interval(difference, clusters=np.arange(40) // 4)
+    low, high = scipy_stats.t.interval(0.95, 9, means.mean(), scipy_stats.sem(means))
+    assert (clustered.low, clustered.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_pairing_narrows_the_interval_when_prompts_differ(rng):
@@ -93,7 +101,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_claim(rng, relative):
     for _ in range(200):
         baseline = rng.gamma(20, 5, size=30)  # mean 100
         values = baseline * 1.2 + rng.normal(scale=10, size=30)
-        found = paired_interval(values, baseline, relative=relative, resamples=400)
+        found = paired_interval(values, baseline, relative=relative)
         covered += found.low <= (0.2 if relative else 20) <= found.high
     assert 0.88 <= covered / 200 <= 0.99
 
@@ -134,19 +142,12 @@ def test_repeating_each_prompt_does_not_feign_more_evidence(rng):
     assert clustered.n == 100
 
 
-def test_the_same_seed_gives_the_same_interval(rng):
-    values, baseline = rng.normal(size=(2, 20))
-    assert paired_interval(values, baseline, seed=1) == paired_interval(values, baseline, seed=1)
-    assert paired_interval(values, baseline, seed=1) != paired_interval(values, baseline, seed=2)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"values": [1.0], "baseline": [1.0, 2.0]}, "align them by prompt"),
         ({"values": [[1.0]], "baseline": [1.0]}, "flat list"),
         ({"values": [1.0], "baseline": [1.0], "level": 95}, "between 0 and 1"),
-        ({"values": [1.0], "baseline": [1.0], "resamples": 0}, "at least 1"),
         ({"values": [1.0], "baseline": [1.0], "clusters": [1, 2]}, "one name for each"),
     ],
 )
@@ -170,7 +171,7 @@ def test_auc_agrees_with_mann_whitney_even_with_ties(rng):
 
 def test_auc_covers_the_truth_about_as_often_as_it_claims(rng):
     truth = scipy_stats.norm.cdf(1 / np.sqrt(2))
-    found = [auc(rng.normal(1, size=40), rng.normal(size=40), resamples=400) for _ in range(200)]
+    found = [auc(rng.normal(1, size=40), rng.normal(size=40)) for _ in range(200)]
     assert 0.88 <= np.mean([f.low <= truth <= f.high for f in found]) <= 0.99
 
 
@@ -179,6 +180,53 @@ def test_auc_counts_what_it_drops():
     assert (found.estimate, found.n, found.dropped) == (1, 3, 1)
     with pytest.raises(ValueError, match="needs both sets"):
         auc([np.nan], [1.0])
+
+
+@pytest.mark.parametrize("sets", [([3.0, 4, 5], [0.0, 1, 2]), ([0.0], [1.0]), ([1.0, 2.0], [1.0, 2.0])])
+def test_auc_has_an_interval_inside_0_and_1_that_is_never_without_width(sets):
+    found = auc(*sets)
+    assert 0 <= found.low <= found.estimate <= found.high <= 1
+    assert found.high - found.low > 0.1
+
+
+def test_auc_of_the_same_prompts_on_both_sides_knows_that_they_are_not_independent(rng):
+    level = rng.normal(scale=3, size=40)
+    sides = (level + 0.8 + rng.normal(size=40), level + rng.normal(size=40))
+    alone, paired = auc(*sides), auc(*sides, clusters=(np.arange(40), np.arange(40)))
+    assert paired.estimate == alone.estimate
+    assert paired.high - paired.low <= 1.01 * (alone.high - alone.low)
+
+
+# --- permutation, controls, many checks ---
+
+
+def test_the_sign_flip_interval_belongs_to_the_permutation_test(rng):
+    values = rng.normal(1, 1, size=10)
+    found = sign_flip_interval(values)
+    for limit in (found.low - 1e-9, found.high + 1e-9):
+        signs = ((np.arange(2**10)[:, None] >> np.arange(10)) & 1) * 2 - 1
+        flipped = (signs * np.abs(values - limit)).mean(axis=1)
+        chance = np.mean(np.abs(flipped) >= np.abs((values - limit).mean()) - 1e-12)
+        assert chance == pytest.approx(0.05, abs=0.005)
+
+
+def test_five_values_are_too_few_for_a_sign_flip_interval_and_six_are_not():
+    assert np.isinf(sign_flip_interval(np.arange(1.0, 6)).low)
+    assert sign_flip_interval(np.arange(1.0, 7)).low > 0
+
+
+def test_one_of_twenty_controls_lies_outside_the_range_of_the_others(rng):
+    for draws in (1, 3, 10):
+        effects = rng.normal(scale=4, size=(2000, draws + 1))
+        outside = [row[0] > control_range(row[1:]).high for row in effects]
+        assert np.mean(outside) == pytest.approx(0.025, abs=0.012)
+    assert np.isnan(control_range([]).high) and np.isnan(control_range([1.0], symmetric=False).high)
+    assert control_range([0.4, 0.5, 0.6], symmetric=False).estimate == pytest.approx(0.5)
+
+
+def test_holm_multiplies_the_smallest_by_the_number_of_all_and_never_falls():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, np.nan]), [0.03, 0.06, 0.06, np.nan])
+    np.testing.assert_allclose(holm([0.9, 0.8]), [1, 1])
 
 
 # --- jackknife ---
@@ -310,3 +358,15 @@ def test_a_pole_that_cannot_be_measured_gives_no_shift(rng):
 def test_settings_without_one_clip_at_either_pole_are_refused(rng, effects, by, message):
     with pytest.raises(ValueError, match=message):
         shifts(sweep_table(effects, rng=rng), value="bpm", by=by)
+
+
+def test_a_share_without_spread_has_an_interval_and_none_leaves_zero_to_one(rng):
+    never, always = share_interval([False] * 8), share_interval([True] * 8)
+    assert (never.estimate, never.low) == (0, 0) and never.high == pytest.approx(0.3694, abs=1e-3)
+    assert (always.estimate, always.high) == (1, 1) and always.low == pytest.approx(1 - 0.3694, abs=1e-3)
+    clusters = np.repeat(np.arange(4), 6)
+    wide = share_interval([False] * 24, clusters=clusters)
+    assert wide.high > never.high and wide.n == 24
+    mixed = share_interval(rng.random(24) < 0.9, clusters=clusters)
+    assert 0 <= mixed.low < mixed.estimate < mixed.high <= 1
+    assert share_interval([True]).low < 0.1

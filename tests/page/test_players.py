@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from steerlib.page.players import ab_grid, lambda_slider, player, players, write_mp3
+from steerlib.page.players import Curve, ab_grid, lambda_slider, player, players
 from steerlib.page.remake import Remake
-from steerlib.page.style import PALETTE
+from steerlib.page.sound import write_mp3
+from steerlib.page.style import PALETTE, css
 
 RATE = 16000
 
@@ -90,8 +91,8 @@ def test_labels_are_text_and_never_markup():
 def test_spectrograms_are_small_pictures_with_alternative_text():
     page = player(tone(440), RATE, label="a tone", spectrogram=True)
     [source, alternative] = re.findall(r'<img [^>]*src="([^"]*)" alt="([^"]*)"', page.data)[0]
-    assert Path(source).read_bytes()[:4] == b"\x89PNG"
-    assert Path(source).stat().st_size < 60_000
+    assert Path(source).read_bytes()[8:12] == b"WEBP"
+    assert Path(source).stat().st_size < 20_000
     assert "a tone" in alternative
 
 
@@ -159,7 +160,27 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_system():
 
 def test_the_ends_of_the_slider_have_the_colours_of_the_figures():
     page = lambda_slider({0.0: tone(440)}, RATE, label="x", poles=("bright", "dark"))
-    assert f"--sl-positive:{PALETTE['bright']};--sl-negative:{PALETTE['dark']}" in page.data
+    assert f"--sl-positive:{css(PALETTE['bright'])};--sl-negative:{css(PALETTE['dark'])}" in page.data
+
+
+def test_curves_below_the_slider_stand_in_the_order_of_its_stops_and_leave_out_what_is_not_known():
+    curve = Curve("tempo", "BPM", [0.1, -0.1], [140, float("nan")], [130, 90], [150, 110], worse=[0.1])
+    page = lambda_slider({-0.1: tone(220), 0.1: tone(880)}, RATE, label="x", curves=[curve])
+    [drawn] = json.loads(re.findall(r'"application/json">(.*?)</script>', page.data)[0])
+    assert drawn["mean"] == [None, 140] and drawn["low"] == [90, 130] and drawn["worse"] == [1]
+
+
+def test_a_curve_over_other_multipliers_than_the_slider_is_refused():
+    curve = Curve("tempo", "BPM", [0.2], [140], [130], [150])
+    with pytest.raises(ValueError, match=r"curve 'tempo' has the λ \[0.2\], the slider \[0.1\]"):
+        lambda_slider({0.1: tone(220)}, RATE, label="x", curves=[curve])
+
+
+def test_every_player_says_how_long_it_is_and_titles_of_several_can_be_hidden():
+    page = players({"a": tone(440, seconds=1.0), "b": tone(440, seconds=2.5)}, RATE)
+    assert re.findall(r'sl-time">([^<]*)<', page.data) == ["1.0 s", "2.5 s"]
+    assert 'class="sl-guess"' in page.data
+    assert 'class="sl-guess"' not in player(tone(440), RATE, label="x").data
 
 
 def cells(prompts=("a folk song", "a <jazz> trio")):
@@ -237,5 +258,5 @@ def test_a_grid_with_a_hole_or_a_wrong_readout_is_refused_before_anything_is_wri
 def test_the_cells_of_the_grid_have_the_colours_of_the_figures():
     clips = {("timbre", value, "a song"): tone(440) for value in (-1.0, 0.0, 1.0)}
     page = ab_grid(clips, RATE, label="x", poles={"timbre": ("bright", "dark")})
-    colours = re.findall(r"--sl-pole:(#\w+)", page.data)
-    assert colours == [PALETTE["dark"], PALETTE["baseline"], PALETTE["bright"]]
+    colours = re.findall(r'--sl-pole:([^"]+)"', page.data)
+    assert colours == [css(PALETTE[name]) for name in ("dark", "baseline", "bright")]

@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import adjusted_rand_score
 
 from steerlib.activations import Activations
 from steerlib.prompts import Attribute
@@ -13,6 +14,8 @@ from steerlib.readout.analysis import (
     clusters,
     jaccard,
     knee,
+    partition,
+    rand_index,
     separation,
     similarity_blocks,
     subset_agreement,
@@ -174,18 +177,50 @@ def clouds(rng):
 def test_clusters_agree_with_labels_where_they_are_clouds_and_not_in_noise(clouds):
     table = clusters(*clouds).set_index("layer")
     assert abs(table.loc[0, "ari"]) < 0.1
-    assert table.loc[1, "ari_high"] == 1
     assert table.loc[1, "ari"] > 0.8
     assert (table["ari_low"] <= table["ari"]).all() and (table["ari"] <= table["ari_high"]).all()
     assert table.loc[1, "nmi"] > table.loc[0, "nmi"]
     assert clusters(*clouds, layers=[1])["layer"].tolist() == [1]
 
 
-def test_the_jaccard_matrix_matches_clusters_to_labels(clouds):
-    overlap = jaccard(*clouds, layer=1)
+def test_clips_of_one_group_are_left_out_together(clouds):
+    activations, labels = clouds
+    groups = np.arange(len(labels)) % 15
+    alone, together = (
+        clusters(activations, labels, groups=each, layers=[0]).iloc[0] for each in (None, groups)
+    )
+    assert alone["ari"] == together["ari"]
+    assert alone["ari_high"] != together["ari_high"]
+
+
+def test_the_interval_of_the_agreement_covers_what_other_clips_would_give(rng):
+    centres, labels = rng.normal(size=(4, 6)), np.repeat(np.arange(4), 15)
+    found = []
+    for seed in range(60):
+        values = torch.tensor(1.4 * centres[labels] + rng.normal(size=(60, 6)), dtype=torch.float32)
+        heard = Activations(values[:, None], None, tuple(map(str, range(60))))
+        found.append(clusters(heard, labels, starts=3, seed=seed).iloc[0])
+    expected = np.mean([each["ari"] for each in found])
+    assert 0.2 < expected < 0.8
+    assert np.mean([each["ari_low"] <= expected <= each["ari_high"] for each in found]) > 0.88
+
+
+def test_the_rand_index_is_that_of_scikit_learn(rng):
+    for kinds in (2, 5, 20):
+        one, other = rng.integers(kinds, size=(2, 60))
+        assert rand_index(one, other) == pytest.approx(adjusted_rand_score(one, other))
+        assert rand_index(one.astype(str), one) == 1
+    assert rand_index([0] * 5, [1] * 5) == 1
+
+
+def test_clusters_are_numbered_as_the_labels_that_they_are_matched_to(clouds):
+    activations, labels = clouds
+    found = partition(activations, labels, 1)
+    assert np.array(["a", "b", "c"])[found].tolist() == list(labels)
+    overlap = jaccard(labels, found)
     assert overlap.index.tolist() == ["a", "b", "c"]
     np.testing.assert_allclose(overlap.to_numpy(), np.eye(3))
-    noise = jaccard(*clouds, layer=0).to_numpy()
+    noise = jaccard(labels, partition(activations, labels, 0)).to_numpy()
     assert 0 < noise.max() < 0.6
 
 
@@ -194,7 +229,7 @@ def test_labels_with_a_single_clip_are_refused(clouds):
     with pytest.raises(ValueError, match="two labels with two clips each"):
         clusters(activations, ["odd", *labels[1:]])
     with pytest.raises(ValueError, match=r"labels must have shape \(90,\)"):
-        jaccard(activations, labels[:5], layer=0)
+        partition(activations, labels[:5], 0)
 
 
 # --- directions of few prompts ---

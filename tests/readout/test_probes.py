@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from steerlib.activations import Activations
-from steerlib.readout.probes import grouped_splits, probe_accuracy, probe_directions, scaled
+from steerlib.readout.probes import (
+    grouped_splits,
+    nested_accuracy,
+    probe_accuracy,
+    probe_directions,
+    scaled,
+)
 
 CLASSES = ("folk", "pop", "rock")
 
@@ -124,3 +130,28 @@ def test_bad_requests_are_refused(planted, change, message):
     activations, labels, _ = planted
     with pytest.raises(ValueError, match=message):
         probe_directions(activations, **({"labels": labels} | change))
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_nested_accuracy_finds_the_layer_and_is_high_there(planted, loss):
+    found = nested_accuracy(*planted, loss=loss, penalties=[1.0, 100.0])
+    assert found.layers == (1,) * 4
+    assert found.accuracy.estimate > 0.95 and found.accuracy.high <= 1
+    assert found.chance == pytest.approx(1 / 3) and found.accuracy.n == 120
+    pair = nested_accuracy(*planted, loss=loss, target="rock", against="folk", penalties=[10.0])
+    assert pair.accuracy.n == 80 and pair.accuracy.estimate > 0.95
+
+
+def test_the_best_of_many_layers_of_noise_is_no_better_than_chance_if_chosen_inside(rng):
+    labels, groups = np.repeat(["a", "b"], 30), np.arange(60).astype(str)
+    nested, best = [], []
+    for seed in range(8):
+        values = torch.tensor(rng.normal(size=(60, 12, 16)), dtype=torch.float32)
+        noise = Activations(values, None, tuple(map(str, range(60))))
+        nested.append(
+            nested_accuracy(noise, labels, groups, loss="mse", penalties=[10.0], seed=seed).right.mean()
+        )
+        scan = probe_accuracy(noise, labels, groups, losses=["mse"], control=False, seed=seed)
+        best.append(scan["accuracy"].max())
+    assert abs(np.mean(nested) - 0.5) < 0.06
+    assert np.mean(best) > 0.58

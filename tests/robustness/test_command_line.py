@@ -279,3 +279,12 @@ def test_a_worker_that_the_system_kills_ends_the_sweep_with_3(data):
 def test_the_table_of_a_sweep_has_the_rows_that_the_experiment_asks_for(run, data):
     assert run("sweep", "experiment.yaml", "--quiet")[0] == 0
     assert len(pd.read_parquet(data / "results" / "sweeps" / "tiny" / "table.parquet")) == 6
+
+
+def test_a_sweep_that_is_done_is_done_again_at_once_and_changes_nothing(run, data):
+    assert run("sweep", "experiment.yaml", "--quiet")[0] == 0
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    for option in ([], ["--merge"], ["--vectors"], ["--dry-run"]):
+        code, _, error = run("sweep", "experiment.yaml", "--quiet", *option)
+        assert code == 0, error
+    assert before == {path: path.read_bytes() for path in before}

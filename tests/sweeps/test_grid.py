@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from steerlib.engine.generation import Run, generate
+from steerlib.activations import stream_norms
+from steerlib.engine.generation import Run, generate, nll
 from steerlib.engine.sampling import Sampling
 from steerlib.measure import spectral_centroid
-from steerlib.steering import Steering, SteeringVector
+from steerlib.steering import Steering, SteeringVector, kappa
 from steerlib.sweeps import grid as module
 from steerlib.sweeps.grid import BASELINE, Grid, cost, sweep
 from steerlib.sweeps.store import Store, merge
@@ -24,8 +25,9 @@ from steerlib.sweeps.store import Store, merge
 QUIET = Run(progress=False)
 PROMPTS = ["a fast rock song", "slow jazz"]
 COLUMNS = [
-    *["attribute", "strategy", "source_layer", "multiplier", "steps", "branches", "site"],
-    *["prompt_id", "prompt", "seed", "centroid", "clip", "key"],
+    *["attribute", "strategy", "source_layer", "multiplier", "kappa"],
+    *["steps", "branches", "site", "positions"],
+    *["prompt_id", "prompt", "seed", "centroid", "nll", "clip", "key"],
 ]
 
 
@@ -103,6 +105,17 @@ def test_rows_are_the_clips_that_generate_makes(run, tiny, tmp_path):
     audio, _ = soundfile.read(tmp_path / "store" / row["clip"])
     assert np.allclose(audio, clip.audio[0].clip(-1, 1), atol=2**-15)
     assert row["centroid"] == spectral_centroid(clip)[0]
+
+
+def test_each_row_has_its_likelihood_and_the_strength_of_its_push(run, tiny):
+    table = run()
+    rows = table[(table["attribute"] == "timbre") & (table["multiplier"] == -0.5)]
+    steering = Steering(tiny_vectors()["timbre"], -0.5, source_layer=1)
+    clips = generate(tiny, PROMPTS, seconds=0.2, steering=steering, run=QUIET)
+    assert np.allclose(rows["nll"], nll(tiny, clips), rtol=1e-6)
+    assert np.allclose(rows["kappa"], kappa((steering,), stream_norms(tiny)))
+    assert (table.loc[table["multiplier"] == 0, "kappa"] == 0).all()
+    assert same(run(), table)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +265,15 @@ def test_changed_weights_make_every_row_again(run, made, tiny):
     assert made == [10, 10]
 
 
+def test_positions_make_other_clips_and_all_positions_keep_the_keys_that_rows_have(run):
+    keys = {each: run(grid=tiny_grid(positions=each))["key"].tolist() for each in ("all", "prefix", "audio")}
+    assert run()["key"].tolist() == keys["all"]
+    assert len({key for each in keys.values() for key in each}) == 3 * 8 + 2, "the baselines are the same"
+    assert module._content(Steering(tiny_vectors()["tempo"])).keys() == {
+        *("deltas", "steps", "branches", "site", "preserve_norm")
+    }
+
+
 def test_a_sweep_that_broke_off_goes_on_to_the_same_table(run, made, monkeypatch):
     whole = run("whole")
     metric = module.METRICS["centroid"]
@@ -343,6 +365,7 @@ def test_shards_merge_into_the_unsharded_sweep(run, made, tmp_path):
         ({"grid": tiny_grid(strategy="all_to_all")}, "leave layers None"),
         ({"grid": tiny_grid(strategy="some")}, "strategy must be one of"),
         ({"grid": tiny_grid(steps="last")}, "steps must be one of"),
+        ({"grid": tiny_grid(positions="text")}, "positions must be one of"),
         ({"metrics": ["loudness"]}, "unknown metrics 'loudness'"),
         (
             {"grid": tiny_grid({"tempo": SteeringVector(np.ones((4, 32)))})},

@@ -85,8 +85,9 @@ def test_a_part_of_another_version_is_named_and_left_out(store):
     old = parts(store)[0]
     table = pq.read_table(old)
     about = json.loads(table.schema.metadata[b"steerlib.Store"]) | {"version": 0}
-    pq.write_table(table.replace_schema_metadata({"steerlib.Store": json.dumps(about)}), old)
-    with pytest.warns(UserWarning, match=rf"{old.name}.*version 0"):
+    old.unlink()
+    pq.write_table(table.replace_schema_metadata({"steerlib.Store": json.dumps(about)}), old.with_stem("old"))
+    with pytest.warns(UserWarning, match=r"old\.parquet.*version 0"):
         assert len(store.read()) == 2
 
 
@@ -168,7 +169,7 @@ def test_kill_9_at_any_moment_leaves_whole_rows(tmp_path):
     )
     folder = tmp_path / "store"
     process = subprocess.Popen([sys.executable, "-c", program, str(folder)])
-    deadline = time.time() + 60
+    deadline = time.time() + 600
     while len(list(folder.glob("parts/*.parquet"))) < 5 and time.time() < deadline:
         time.sleep(0.005)
     process.kill()

@@ -11,7 +11,7 @@ from steerlib.engine.generation import Run, generate
 from steerlib.readout.probes import probe_directions, scaled
 from steerlib.steering import Steering
 from steerlib.sweeps import transfer
-from steerlib.sweeps.transfer import Push, best_strength, score_clips, steer_toward
+from steerlib.sweeps.transfer import Push, score_clips, steer_toward, strongest
 
 LABELS = ["folk"] * 6 + ["rock"] * 6
 
@@ -59,10 +59,23 @@ def test_a_name_within_another_word_is_no_naming_and_nonsense_is_refused():
         Push("a song", "pop", (1.0,))
 
 
-def test_the_search_keeps_a_bad_source_from_getting_worse():
-    table = pd.DataFrame({"setting": "x", "multiplier": [0.0, 0.1, 0.2], "target": [0.1, 0.3, 0.5]})
-    table = table.assign(source=[-0.2, -0.05, -0.4])
-    assert best_strength(table, by=["setting"])["multiplier"].tolist() == [0.1]
+def test_controls_are_as_long_as_the_direction_and_point_elsewhere(tiny, heard, tmp_path, monkeypatch):
+    made = []
+    steering = transfer.Steering
+    monkeypatch.setattr(
+        transfer, "Steering", lambda vector, *a, **k: made.append(vector) or steering(vector, *a, **k)
+    )
+    for control, draw in (("", 0), ("random direction", 0), ("random direction", 1), ("shuffled labels", 0)):
+        push = Push(("a folk song",), "rock", (1.0,), site="attention", control=control, draw=draw)
+        table = steer_toward(
+            tiny, {"attention": heard}, LABELS, [push], seconds=0.5, store=tmp_path, progress=False
+        )
+        assert set(table["control"]) == {control} and set(table["draw"]) == {draw}
+    vectors = made[1::2]  # one for the baseline, one for the strength
+    for vector in vectors[1:]:
+        torch.testing.assert_close(vector.norms, vectors[0].norms)
+        assert (vector.cosine_similarity(vectors[0]).diagonal() < 0.9).all()
+    assert not torch.equal(vectors[1].directions, vectors[2].directions)
 
 
 def test_pushes_share_the_baseline_and_what_is_in_the_store(tiny, heard, tmp_path):
@@ -98,17 +111,29 @@ def test_each_clip_is_scored_once_and_scores_reach_all_its_rows(tmp_path, monkey
         score_clips(pd.DataFrame({"clip": [None]}), tmp_path, ["rock", "pop"])
 
 
-def test_the_search_takes_the_highest_target_that_keeps_the_source():
-    table = pd.DataFrame(
-        {
-            "setting": "x",
-            "multiplier": [0.0, 0.1, 0.2, 0.3],
-            "target": [0.1, 0.3, 0.5, 0.9],
-            "source": [0.8, 0.7, 0.4, 0.1],
-        }
-    )
-    assert best_strength(table, by=["setting"])["multiplier"].tolist() == [0.2]
-    assert best_strength(table, by=["setting"], source=None)["multiplier"].tolist() == [0.3]
-    assert best_strength(table, by=["setting"], keep=0.95)["multiplier"].tolist() == [0.1]
+def searched(costs, *, prompts=12):
+    """Clips that cost so much likelihood, by strength; prompts differ more than strengths do."""
+    rows = [
+        {"setting": "x", "multiplier": strength, "prompt": f"song {i}", "seed": 0, "nll": 4 + i + cost + 0.01 * (i % 2)}
+        for strength, cost in {0.0: 0.0, **costs}.items()
+        for i in range(prompts)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_strongest_push_within_the_budget_is_chosen_whatever_a_judge_says():
+    chosen = strongest(searched({0.1: 0.02, 0.2: 0.08, 0.3: 0.5}), by=["setting"], budget=0.1)
+    assert chosen["multiplier"].tolist() == [0.2]
+    assert chosen["excess"][0].estimate == pytest.approx(0.08)
+
+
+def test_no_strength_is_allowed_beyond_one_that_is_not_nor_at_any_if_all_cost_too_much():
+    assert strongest(searched({0.1: 0.5, 0.2: 0.0}), by=["setting"], budget=0.1)["multiplier"].isna().all()
+    none = strongest(searched({0.1: 0.5, 0.2: 0.7}), by=["setting"], budget=0.1)
+    assert none["multiplier"].isna().all() and none["excess"][0].estimate == pytest.approx(0.5)
+
+
+def test_a_search_without_its_baseline_is_refused():
+    table = searched({0.1: 0.02})
     with pytest.raises(ValueError, match="needs the baseline"):
-        best_strength(table[1:], by=["setting"])
+        strongest(table[table["multiplier"] != 0], by=["setting"], budget=0.1)

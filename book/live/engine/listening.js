@@ -1,4 +1,4 @@
-// Equal loudness: the level of a clip as steerlib/page/players.py has it, so that clips are compared at one loudness.
+// Equal loudness: the level of a clip as steerlib/page/sound.py has it, so that clips are compared at one loudness.
 SteerLive.part(function (live) {
   'use strict';
 

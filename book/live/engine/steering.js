@@ -9,6 +9,7 @@
 //   branches       "both", "conditional" or "unconditional" rows of guidance
 //   site           "residual" or "attention": the output of a block, or of its self-attention
 //   preserveNorm   scale each state back to the length it had
+//   positions      "all": the page steers every position, or says that it cannot
 //   schedule       a factor of λ for each frame of the clip; the last one goes on. None: 1 throughout
 SteerLive.part(function (live) {
   'use strict';
@@ -17,6 +18,7 @@ SteerLive.part(function (live) {
     steps: ['all', 'first'],
     branches: ['both', 'conditional', 'unconditional'],
     site: ['residual', 'attention'],
+    positions: ['all'],
   };
 
   /** A steering with all its fields, or an error that says what is wrong with it. */
@@ -30,6 +32,7 @@ SteerLive.part(function (live) {
       site: 'residual',
       preserveNorm: false,
       schedule: null,
+      positions: 'all',
       ...given,
     };
     const { directions, multiplier, sourceLayer, layers, schedule } = steering;

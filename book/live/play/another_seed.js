@@ -51,11 +51,10 @@
       this.pictures = [...root.querySelectorAll('.sl-picture')];
       this.drawn = this.pictures.map(picture => picture.src);
       this.field = make('input', { type: 'number', step: 1, value: this.made.seed });
-      this.go = make('button', { type: 'button' }, 'Make this with another seed');
-      this.back = make('button', { type: 'button', hidden: true }, `Back to seed ${this.made.seed}`);
+      this.go = make('button', { type: 'submit', class: 'sl-quiet' }, 'Make this with another seed');
+      this.back = make('button', { type: 'button', class: 'sl-quiet', hidden: true }, `Back to seed ${this.made.seed}`);
       this.status = make('span', { role: 'status' }, loading ? '' : 'The first press loads the model into this page.');
       this.row = make('form', { class: 'sl-another' }, make('label', {}, 'Seed ', this.field), this.go, this.back, this.status);
-      this.go.type = 'submit';
       this.row.addEventListener('submit', event => {
         event.preventDefault();
         this.begin();

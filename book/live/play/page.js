@@ -41,17 +41,8 @@ var SteerPlay = {};
     if (element.getAttribute('role') === 'alert') element.hidden = !text;
   };
 
-  play.COLOURS = {
-    fast: '#D55E00',
-    slow: '#0072B2',
-    bright: '#E69F00',
-    dark: '#56B4E9',
-    positive: '#009E73',
-    negative: '#CC79A7',
-  };
-
-  /** The colour of a pole. */
-  play.colourOf = (pole, sign) => play.COLOURS[pole] || play.COLOURS[sign > 0 ? 'positive' : 'negative'];
+  /** The colour of a pole: one for the high poles, one for the low ones, as in the book's figures. */
+  play.colourOf = (pole, sign) => (sign > 0 ? 'var(--sl-high, #D55E00)' : 'var(--sl-low, #0072B2)');
 
   /** Offer bytes or text as a file. */
   play.download = function (name, content, type) {

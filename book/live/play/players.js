@@ -13,6 +13,7 @@
       this.heard = 0;
       this.position = 0; // s, while nothing plays
       this.equal = true;
+      document.addEventListener('sl-sound', event => event.detail !== this && this.playing && this.stop());
     }
 
     /** The sound system, begun at a press of a button, before which a browser plays nothing. */
@@ -59,6 +60,7 @@
 
     start() {
       if (!this.clips.some(Boolean)) return;
+      document.dispatchEvent(new CustomEvent('sl-sound', { detail: this })); // one sound at a time on a page
       const context = this.wake();
       const gains = this.gains();
       const position = this.position % this.seconds;

@@ -1,0 +1,190 @@
+"""The bottom line of a chapter: what this run found, in two or three sentences made from its results.
+
+A notebook's prose must hold for any model and any parameters, so it cannot say what was found. These sentences can: the
+chapter computes them in its last cell (tag ``bottom-line``), the runner moves the box below the chapter's question, and
+the front page and the scorecard show the same words. Used in every chapter.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from IPython.display import HTML
+
+from steerlib.evidence.scorecard import Verdict
+from steerlib.evidence.stats import Interval
+from steerlib.files import write_whole
+from steerlib.page.style import number
+
+__all__ = ["bottom_line", "bottom_lines", "listed", "measured", "of_verdicts"]
+
+_NAME = "bottom_line.{chapter}.md"
+
+
+def bottom_line(
+    chapter: str,
+    found: Sequence[str],
+    against: str,
+    *,
+    model: str,
+    folder: str | Path,
+    hear: HTML | None = None,
+) -> HTML:
+    """The box below a chapter's question; its words are kept in the folder of records, too.
+
+    Parameters
+    ----------
+    chapter : str
+        Name of the notebook.
+    found : sequence of str
+        One to three whole sentences, made from results; ``**bold**`` is the only markup.
+    against : str
+        One sentence: what speaks against it.
+    model : str
+        On which it was found.
+    folder : path-like
+        Of the verdicts; made if it is missing.
+    hear : HTML, optional
+        A player with the clip that shows it.
+
+    Returns
+    -------
+    IPython.display.HTML
+
+    Raises
+    ------
+    ValueError
+        If there are no or too many sentences, one is not a whole sentence, or one has a NaN in it.
+    """
+    sentences = [*found, against]
+    if not 1 <= len(found) <= 3:
+        raise ValueError(f"the bottom line of {chapter} has {len(found)} findings: expected one to three")
+    for sentence in sentences:
+        if not re.search(r"[.!?]$", sentence) or re.search(r"\bnan\b", sentence):
+            raise ValueError(
+                f"the bottom line of {chapter} has {sentence!r}: expected a whole sentence with a full stop, and words "
+                "instead of a NaN"
+            )
+    text = f"**Bottom line, on `{model}`.** {' '.join(found)}\n\n**What speaks against it.** {against}\n"
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    write_whole(Path(folder) / _NAME.format(chapter=chapter), text.encode())
+    player = f'<div class="bottom-line-sound">{hear.data}</div>' if hear is not None else ""
+    return HTML(f'<div class="bottom-line">{_paragraphs(text)}{player}</div>')
+
+
+def bottom_lines(folder: str | Path, chapters: Sequence[str] | None = None) -> dict[str, str]:
+    """The bottom lines that chapters have left, in Markdown, by chapter.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of the verdicts; one that does not exist holds none.
+    chapters : sequence of str, optional
+        Which, and in what order; all by default. Those that have not run are left out.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    files = {path.name.split(".")[1]: path for path in sorted(Path(folder).glob(_NAME.format(chapter="*")))}
+    names = list(files) if chapters is None else [name for name in chapters if name in files]
+    return {name: files[name].read_text(encoding="utf-8") for name in names}
+
+
+def measured(interval: Interval, unit: str = "", *, sign: bool = True, share: bool = False) -> str:
+    """An estimate with its 95 % interval, for a sentence.
+
+    Parameters
+    ----------
+    interval : Interval
+    unit : str
+    sign : bool, default True
+        Write the + of a positive change.
+    share : bool, default False
+        The interval holds fractions; write percent.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> measured(Interval(35.6, 22.0, 45.1, 24), "BPM")
+    '+35.6 BPM [+22, +45.1]'
+    >>> measured(Interval(0.184, 0.1, 0.2, 24), share=True, sign=False)
+    '18.4 % [10, 20]'
+    """
+    factor, unit = (100, "%") if share else (1, unit)
+    estimate, low, high = (
+        ("+" if sign and value > 0 else "") + number(factor * value).replace("-", "\N{MINUS SIGN}")
+        for value in (interval.estimate, interval.low, interval.high)
+    )
+    return f"{estimate}{f' {unit}' if unit else ''} [{low}, {high}]"
+
+
+def of_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:
+    """What the verdicts of a chapter found, and what speaks against it, in sentences.
+
+    Parameters
+    ----------
+    verdicts : sequence of Verdict
+        At least one. From the third on they share a sentence's place.
+
+    Returns
+    -------
+    found : list of str
+        At most three sentences, each with what was claimed, what was measured and the verdict.
+    against : str
+        How far the controls get.
+    """
+    told = [_told(verdict) for verdict in verdicts]
+    found = told if len(told) <= 3 else [*told[:2], " ".join(told[2:])]
+    reached = [
+        f"{_of(part)}{number(each.control.high)} {verdict.check.limit(part).unit}".strip()
+        for verdict in verdicts[:1]
+        for part, each in verdict.parts.items()
+        if each.control is not None
+    ]
+    count = max((each.interval.n for verdict in verdicts for each in verdict.parts.values()), default=0)
+    control = verdicts[0].check.control
+    reach = f"The control ({control}) reaches up to {listed(reached)}. " if reached else ""
+    return (
+        found,
+        f"{reach}This is one model and one seed, with at most {count} prompts or clips behind a number.",
+    )
+
+
+def _told(verdict: Verdict) -> str:
+    check = verdict.check
+    parts = [
+        f"{_of(part)}{measured(each.interval, check.limit(part).unit, sign=False)}"
+        for part, each in verdict.parts.items()
+    ]
+    claim = f"\N{LEFT DOUBLE QUOTATION MARK}{check.text.rstrip('.')}\N{RIGHT DOUBLE QUOTATION MARK} ({check.claim})"
+    if verdict.verdict == "not testable" and check.needs:
+        needed = [
+            f"{_of(part)}{number(each.testable.estimate)}"
+            for part, each in verdict.parts.items()
+            if each.testable
+        ]
+        return (
+            f"{claim} cannot be tested on this model: the {check.needs[0]} is {listed(needed)}, and the test needs "
+            f"{check.needs[1]}."
+        )
+    return f"{claim} is **{verdict.verdict}**: {check.quantity} {listed(parts)}; claimed {check.limit('')}."
+
+
+def _of(part: str) -> str:
+    return f"{part} " if part else ""
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a sentence lists them: "tempo, timbre and mode"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _paragraphs(text: str) -> str:
+    text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html.escape(text.strip()))
+    text = re.sub(r"`(.+?)`", r"<code>\1</code>", text)
+    return "".join(f"<p>{paragraph}</p>" for paragraph in text.split("\n\n"))

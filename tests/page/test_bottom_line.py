@@ -1,0 +1,89 @@
+import pytest
+
+from steerlib.evidence.claims import primary
+from steerlib.evidence.scorecard import Measured, Verdict
+from steerlib.evidence.stats import Interval
+from steerlib.page.bottom_line import bottom_line, bottom_lines, listed, measured, of_verdicts
+
+FOUND = ["Tempo rises by +30 BPM [+20, +40]."]
+AGAINST = "A random push does the same, if less than <half> of it."
+
+
+def test_the_box_says_what_was_found_on_which_model_and_what_speaks_against_it(tmp_path):
+    box = bottom_line("layer_scan", FOUND, AGAINST, model="pocket", folder=tmp_path / "scores").data
+    assert "<strong>Bottom line, on <code>pocket</code>.</strong> Tempo rises" in box
+    assert "less than &lt;half&gt; of it." in box
+    assert box.count("<p>") == 2
+
+
+def test_the_words_are_kept_for_the_front_page_in_the_order_asked_for(tmp_path):
+    for chapter in ("held_out", "layer_scan"):
+        bottom_line(chapter, [f"{chapter} found it."], AGAINST, model="pocket", folder=tmp_path)
+    assert list(bottom_lines(tmp_path)) == ["held_out", "layer_scan"]
+    kept = bottom_lines(tmp_path, ["layer_scan", "probes", "held_out"])
+    assert list(kept) == ["layer_scan", "held_out"]
+    assert kept["held_out"].startswith("**Bottom line, on `pocket`.** held_out found it.")
+    assert bottom_lines(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([], "0 findings"),
+        (["One."] * 4, "4 findings"),
+        (["no full stop"], "whole sentence"),
+        (["It is nan BPM."], "NaN"),
+    ],
+)
+def test_what_is_no_sentence_is_refused(found, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        bottom_line("layer_scan", found, AGAINST, model="pocket", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_have_their_interval_a_real_minus_and_a_word_for_what_is_missing():
+    assert measured(Interval(-0.0312, -0.05, 0.01, 9)) == "−0.0312 [−0.05, +0.01]"
+    assert measured(Interval(0.184, 0.1, 0.2, 24), share=True, sign=False) == "18.4 % [10, 20]"
+    assert measured(Interval(1.0, float("nan"), float("nan"), 2), "Hz") == "+1 Hz [–, –]"
+
+
+def verdict(claim, interval, testable=None):
+    check = primary(claim)
+    control = Interval(0.0, -0.1, 0.11, 8)
+    parts = {
+        part: Measured(interval, control=control, testable=testable) for part in check.parts or ("tempo",)
+    }
+    return Verdict(check, "pocket", parts)
+
+
+def test_verdicts_become_sentences_with_claim_measure_limit_and_control():
+    found, against = of_verdicts([verdict("T3", Interval(0.5, 0.4, 0.6, 24))])
+    assert found[0].startswith("“DiffMean does more than any push of its length")
+    assert "(T3) is **supported**: shift tempo 0.5 octaves [0.4, 0.6] and timbre 0.5" in found[0]
+    assert found[0].endswith("claimed > 0 octaves.")
+    assert against.startswith(
+        "The control (random directions of the same length) reaches up to tempo 0.11 octaves"
+    )
+    assert "at most 24 prompts" in against
+
+
+def test_a_claim_that_cannot_be_tested_says_why():
+    found, _ = of_verdicts(
+        [verdict("A3", Interval(0.1, 0.0, 0.2, 24), testable=Interval(0.98, 0.97, 0.99, 11))]
+    )
+    assert (
+        "(A3) cannot be tested on this model: the cosine of the directions of neighbouring layers is"
+        in found[0]
+    )
+    assert found[0].endswith("tempo 0.98 and timbre 0.98, and the test needs < 0.9.")
+
+
+def test_a_chapter_of_many_claims_still_has_three_sentences_or_fewer(tmp_path):
+    found, against = of_verdicts([verdict("T3", Interval(0.5, 0.4, 0.6, 24))] * 5)
+    assert len(found) == 3
+    assert "(T3)" in bottom_line("known_truth", found, against, model="pocket", folder=tmp_path).data
+
+
+def test_words_are_listed_as_a_sentence_does():
+    assert listed(["tempo"]) == "tempo"
+    assert listed(["tempo", "timbre", "mode"]) == "tempo, timbre and mode"
