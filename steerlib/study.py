@@ -8,7 +8,7 @@ are read.
 Units: those of the metrics (BPM, Hz, onsets per second), seconds of audio, embedding units squared for distances.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ from steerlib.measure.audio import read_clips
 from steerlib.model import MusicModel
 from steerlib.page import players
 from steerlib.page.bottom_line import bottom_line, of_verdicts
-from steerlib.page.remake import Remake, remake
+from steerlib.page.remake import remake
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
@@ -202,13 +202,9 @@ class Study:
             label=rows["prompt"].iloc[0],
             readouts=values,
             poles=(attribute.positive, attribute.negative),
-            remake=self.remake(rows, rows["multiplier"]),
+            remake=remake(self, rows, rows["multiplier"]),
             **options,
         )
-
-    def remake(self, rows: pd.DataFrame, keys: Iterable[Any]) -> Remake | None:
-        """What rows were made of, by their keys in a widget, see `page.remake.remake`."""
-        return remake(rows, keys, self.vectors, self.model, self.seed, self.seconds, self.sampling)
 
     def verdict(
         self, claim: str, measured: Mapping[str, Measured] | Measured | Sequence[Check], **options: Any

@@ -7,6 +7,7 @@ from IPython.display import HTML
 from steerlib.page import players
 from steerlib.page.bottom_line import listed
 from steerlib.page.explorer import Explorer
+from steerlib.page.remake import remake
 from steerlib.page.style import number
 from steerlib.study import Trial
 
@@ -38,7 +39,7 @@ def grid(trial: Trial) -> HTML:
         label="Two attributes, several λ, several prompts",
         poles={name: (each.positive, each.negative) for name, each in study.attributes.items()},
         readouts={"BPM": rows["bpm"].tolist(), "Hz": rows["centroid"].tolist()},
-        remake=study.remake(rows, keys),
+        remake=remake(study, rows, keys),
         shown={name: _UNITS[each.metric] for name, each in study.attributes.items() if each.metric in _UNITS},
     )
 

@@ -9,7 +9,7 @@ import html
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -74,30 +74,34 @@ class Remake:
         return f' data-remake="{html.escape(json.dumps(content))}"'
 
 
-def remake(
-    rows: pd.DataFrame,
-    keys: Iterable[Any],
-    vectors: Mapping[str, SteeringVector],
-    model: MusicModel,
-    seed: int,
-    seconds: float,
-    sampling: Sampling,
-) -> Remake | None:
-    """What rows of a sweep with these vectors were made of, by their keys in a widget.
+class Source(Protocol):
+    """What a study says of its clips."""
+
+    model: MusicModel
+    seed: int
+    seconds: float
+    sampling: Sampling
+
+    @property
+    def vectors(self) -> Mapping[str, SteeringVector]: ...
+
+
+def remake(study: Source, rows: pd.DataFrame, keys: Iterable[Any]) -> Remake | None:
+    """What rows of a study's sweep were made of, by their keys in a widget.
 
     None if no page can make them: they are of another model than the book's, or not One-to-All at every step.
     """
     usual = {"strategy": "one_to_all", "steps": "all", "branches": "both", "site": "residual"}
-    if model.name != "pocket" or not (rows[list(usual)] == pd.Series(usual)).all(axis=None):
+    if study.model.name != "pocket" or not (rows[list(usual)] == pd.Series(usual)).all(axis=None):
         return None
     names = [f"{row.attribute} {row.source_layer}" for row in rows.itertuples()]
     return Remake(
-        weights=model.identity["weights"],
-        seed=seed,
-        seconds=seconds,
-        guidance=sampling.guidance_scale,
+        weights=study.model.identity["weights"],
+        seed=study.seed,
+        seconds=study.seconds,
+        guidance=study.sampling.guidance_scale,
         directions={
-            name: vectors[row.attribute].directions[row.source_layer].numpy()
+            name: study.vectors[row.attribute].directions[row.source_layer].numpy()
             for name, row in zip(names, rows.itertuples(), strict=True)
         },
         clips=dict(zip(keys, zip(rows["prompt"], names, rows["multiplier"], strict=True), strict=True)),
