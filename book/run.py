@@ -373,7 +373,9 @@ def _finish(
             cell.metadata.mystnb = {"code_prompt_show": _LABEL, "code_prompt_hide": _LABEL}
             cell.source = cell.source.replace("# Parameters", f"# {_LABEL} (profile: {profile})", 1)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
+            outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
+            # a chapter that has nothing to measure ends with SystemExit, having said why
+            cell.outputs = [output for output in outputs if output.get("ename") != "SystemExit"]
     _lift_bottom_line(content)
     rows = {
         "notebook": f"`notebooks/{notebook.name}`",

@@ -22,6 +22,7 @@ The house, from the ground up. A module imports from its own wing and from the l
     sweeps      settings x prompts x seeds, stored
     page        what a reader sees and hears
     study       one chapter's model, attributes, prompts, judges and store
+    yardsticks  what an effect is held against: pushes that mean nothing, words, and what it costs
     chapters    figures, tables and checks that one chapter has
     pocket      the workshop that trained the pocket model
     cli         the command line

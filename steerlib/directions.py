@@ -3,7 +3,8 @@
 DiffMean: paper A section 3.1, equation 1, and paper B section IV-C1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from steerlib.activations import Activations
 from steerlib.prompts import prompts_hash
 from steerlib.steering import SteeringVector
 
-__all__ = ["diff_mean", "random_direction", "subset_directions"]
+__all__ = ["controls", "diff_mean", "random_direction", "shuffled_direction", "subset_directions"]
 
 
 def diff_mean(activations: Activations) -> SteeringVector:
@@ -131,17 +132,110 @@ def subset_directions(
     return found
 
 
-def random_direction(vector: SteeringVector, *, seed: int) -> SteeringVector:
-    """A direction that means nothing: at each layer as long as that of `vector`, and uniform on the sphere.
+def random_direction(
+    vector: SteeringVector, *, seed: int, within: Activations | None = None
+) -> SteeringVector:
+    """A direction that means nothing: at each layer as long as that of `vector`, and drawn at random.
 
-    The control that paper A lacks: what does a push of this length do, whatever its direction? Chapter: *What
-    only we can ask*.
+    The control that paper A lacks: what does a push of this length do, whatever its direction? Chapters: *Steering
+    sweep*, *Held out*, *What only we can ask*.
+
+    Parameters
+    ----------
+    vector : SteeringVector
+    seed : int
+    within : Activations, optional
+        Draw from a Gaussian with the covariance of these activations within their poles, so that the push goes where
+        activations vary; by default uniformly on the sphere.
     """
-    noise = torch.randn(vector.directions.shape, generator=torch.Generator().manual_seed(seed))
-    length = vector.norms[:, None] / noise.norm(dim=1, keepdim=True)
+    generator = torch.Generator().manual_seed(seed)
+    if within is None:
+        noise = torch.randn(vector.directions.shape, generator=generator)
+    else:
+        values = within.values
+        if within.labels is not None:
+            poles = [values[within.labels], values[~within.labels]]
+            values = torch.cat([pole - pole.mean(dim=0) for pole in poles])
+        weights = torch.randn(len(values), generator=generator)
+        noise = ((values - values.mean(dim=0)) * weights[:, None, None]).sum(dim=0)
+    return _as_long_as(
+        vector, noise, method="random" if within is None else "random in covariance", seed=seed
+    )
+
+
+def shuffled_direction(activations: Activations, *, seed: int, pairs: int | None = None) -> SteeringVector:
+    """DiffMean after the poles of half of the pairs were swapped, made as long as that of all right poles.
+
+    What the recipe finds in the same prompts where there is nothing to be found. Chapters: *Steering sweep*, *Held
+    out*, *How many prompts*.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of an attribute.
+    seed : int
+    pairs : int, optional
+        So many pairs, drawn at random; all by default.
+
+    Raises
+    ------
+    ValueError
+        If there are no two pairs of prompts.
+    """
+    labels = activations.labels
+    if labels is None or len(labels) < 4 or 2 * int(labels.sum()) != len(labels):
+        raise ValueError(
+            "poles are shuffled in pairs: extract the activations of an Attribute with two pairs or more"
+        )
+    order = np.random.default_rng(seed).permutation(len(labels) // 2)[:pairs]
+    differences = (activations.values[labels] - activations.values[~labels])[order]
+    signs = torch.ones(len(differences))
+    signs[: len(differences) // 2] = -1
+    mixed = (differences * signs[:, None, None]).mean(dim=0)
+    return _as_long_as(diff_mean(activations), mixed, method="DiffMean of shuffled poles", seed=seed)
+
+
+def controls(
+    activations: Mapping[str, Activations], name: str, *, draws: int, seed: int = 0
+) -> dict[str, SteeringVector]:
+    """Directions that should not steer an attribute, each as long as its own: what an effect must exceed.
+
+    Parameters
+    ----------
+    activations : mapping of str to Activations
+        By attribute.
+    name : str
+        The attribute that is steered.
+    draws : int
+        Random directions; every second is drawn within the covariance of the activations.
+    seed : int
+
+    Returns
+    -------
+    dict of str to SteeringVector
+        "random 1" and on, "shuffled poles", and the directions of the other attributes by their names.
+    """
+    own = activations[name]
+    vector = diff_mean(own)
+    found = {
+        f"random {k + 1}": random_direction(vector, seed=seed + k, within=own if k % 2 else None)
+        for k in range(draws)
+    }
+    found["shuffled poles"] = shuffled_direction(own, seed=seed)
+    for other, theirs in activations.items():
+        if other != name:
+            found[other] = _as_long_as(
+                vector, diff_mean(theirs).directions, method="DiffMean", attribute=other
+            )
+    return found
+
+
+def _as_long_as(vector: SteeringVector, directions: torch.Tensor, **about: Any) -> SteeringVector:
+    """Directions made as long as those of a vector, layer by layer."""
+    length = vector.norms[:, None] / directions.norm(dim=1, keepdim=True)
     same = {
         key: vector.metadata[key]
         for key in ("model", "revision", "weights", "versions")
         if key in vector.metadata
     }
-    return SteeringVector(noise * length, {**same, "method": "random", "seed": seed})
+    return SteeringVector(directions * length, {**same, **about})

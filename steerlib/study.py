@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, display
 
 from steerlib.activations import Activations, extract_activations
 from steerlib.directions import diff_mean
@@ -25,9 +25,10 @@ from steerlib.engine.generation import Run
 from steerlib.engine.sampling import Sampling
 from steerlib.evidence import choices, claims, scorecard, stats
 from steerlib.evidence.scorecard import Check, Measured, Verdict
-from steerlib.evidence.stats import Interval
 from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
+from steerlib.measure.distance import Distances
+from steerlib.measure.registry import add_columns
 from steerlib.model import MusicModel
 from steerlib.page import players
 from steerlib.page.bottom_line import bottom_line, of_verdicts
@@ -36,7 +37,7 @@ from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
 
-__all__ = ["Distances", "Pole", "Study", "Trial"]
+__all__ = ["Pole", "Study", "Trial"]
 
 
 class Study:
@@ -111,18 +112,29 @@ class Study:
         """The DiffMean vector of each attribute."""
         return {name: diff_mean(each) for name, each in self.activations.items()}
 
-    def take_layers(self, path: str | Path, fallback: int) -> None:
-        """Take the source layers that an earlier chapter chose into `layers`, and say where they come from."""
-        self.layers = {name: int(value) for name, value in self._take("source layer", path, fallback).items()}
+    def take_layers(self, path: str | Path, by_hand: int) -> None:
+        """Take the source layers that an earlier chapter chose into `layers`; `by_hand` if `path` is empty.
 
-    def take_sizes(self, path: str | Path, fallback: float) -> None:
-        """Take the sizes of λ that an earlier chapter chose into `sizes`, and say where they come from."""
-        self.sizes = self._take("size of λ", path, fallback)
+        An attribute for which its rule allows none is left out of the study, which is said. If that is all of them,
+        the claims of the chapter are recorded as open, and the notebook ends there.
+        """
+        self.layers = {name: int(value) for name, value in self._take("source layer", path, by_hand).items()}
 
-    def _take(self, what: str, path: str | Path, fallback: float) -> dict[str, float]:
-        choice = choices.load(path, list(self.attributes), model=self.model.name, fallback=fallback)
-        print(what, dict(choice.values), "-", choice.source)
-        return dict(choice.values)
+    def take_sizes(self, path: str | Path, by_hand: float) -> None:
+        """Take the sizes of λ that an earlier chapter chose into `sizes`; see `take_layers`."""
+        self.sizes = self._take("size of λ", path, by_hand)
+
+    def _take(self, what: str, path: str | Path, by_hand: float) -> dict[str, float]:
+        choice = choices.take(path, list(self.attributes), what=what, model=self.model.name, by_hand=by_hand)
+        print(choice)
+        self.attributes = {name: self.attributes[name] for name in choice.allowed}
+        self.layers = {name: layer for name, layer in self.layers.items() if name in choice.allowed}
+        if not self.attributes:
+            scorecard.record_open(self.chapter, model=self.model.name, folder=self.scores, note=str(choice))
+            words = f"Nothing is measured here, because no {what} is allowed for any attribute."
+            display(self.bottom_line([words], "More prompts, or other values tried, might allow one."))
+            raise SystemExit
+        return choice.allowed
 
     def choose(
         self, what: str, file: str, values: Mapping[str, float | None], rule: str = choices.RULE
@@ -152,29 +164,27 @@ class Study:
         return self.compare(grid, metrics=metrics)
 
     def compare(
-        self, grid: Grid | Mapping[str, Grid], *, metrics: Sequence[str] = ("bpm", "centroid", "onset_rate")
+        self,
+        grid: Grid | Mapping[str, Grid],
+        *,
+        prompts: int | None = None,
+        metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
     ) -> "Trial":
-        """Steer every prompt in every way of one grid or of several, in one batch; see `steerlib.sweep`."""
-        return Trial(self, self._sweep(grid, self.seed, metrics))
+        """Steer every prompt, or the first so many, in every way of one grid or several; see `steerlib.sweep`."""
+        return Trial(self, self._sweep(grid, self.seed, metrics, prompts))
 
     @cached_property
     def reference(self) -> pd.DataFrame:
         """Unsteered clips of the same prompts with other random numbers: what distances are taken to."""
         return self._sweep(BASELINE, self.seed + 1, ("bpm", "centroid", "onset_rate"))
 
-    def _sweep(self, grid: Grid | Mapping[str, Grid], seed: int, metrics: Sequence[str]) -> pd.DataFrame:
+    def _sweep(
+        self, grid: Grid | Mapping[str, Grid], seed: int, metrics: Sequence[str], prompts: int | None = None
+    ) -> pd.DataFrame:
         return sweep(
-            self.model,
-            self.prompts,
-            grid,
-            store=self.store,
-            seconds=self.seconds,
-            seeds=[seed],
-            sampling=self.sampling,
-            metrics=metrics,
-            beats=self.beats,
-            run=Run(progress=True),
-        )
+            self.model, self.prompts[:prompts], grid, store=self.store, seconds=self.seconds, seeds=[seed],
+            sampling=self.sampling, metrics=metrics, beats=self.beats, run=Run(progress=True),
+        )  # fmt: skip
 
     def check_windows(self, window: float, *, extrapolate: bool = True) -> None:
         """Raise before anything is generated if the prompts are too few for a Fréchet distance."""
@@ -195,12 +205,11 @@ class Study:
         """A slider over the multipliers of one prompt, see `page.players.lambda_slider`."""
         rows = rows.sort_values("multiplier")
         sounds = dict(zip(rows["multiplier"], self.sounds(rows), strict=True))
-        values = {"BPM": rows["bpm"].round().tolist(), "Hz": rows["centroid"].round().tolist()}
         return players.lambda_slider(
             sounds,
             self.model.sample_rate,
             label=rows["prompt"].iloc[0],
-            readouts=values,
+            readouts={"BPM": rows["bpm"].round().tolist(), "Hz": rows["centroid"].round().tolist()},
             poles=(attribute.positive, attribute.negative),
             remake=remake(self, rows, rows["multiplier"]),
             **options,
@@ -308,7 +317,12 @@ class Trial:
 
     def effects(self, name: str, metric: str | None = None) -> pd.DataFrame:
         """Paired effects on an attribute's metric (or another), by setting; see `evidence.stats.summarise`."""
-        return stats.summarise(self.parts[name], value=metric or self.study.attributes[name].metric)
+        return stats.summarise(self._rows(name, metric), value=metric or self.study.attributes[name].metric)
+
+    def _rows(self, name: str, metric: str | None) -> pd.DataFrame:
+        """The rows of an attribute; a metric that the sweep did not have is measured on its clips."""
+        self.table = add_columns(self.table, self.study.store, [metric] if metric else [])
+        return self.parts[name]
 
     @cached_property
     def all_effects(self) -> pd.DataFrame:
@@ -316,42 +330,21 @@ class Trial:
         return pd.concat([self.effects(name) for name in self.parts], ignore_index=True)
 
     def shifts(
-        self, name: str, by: Sequence[str] = ("attribute",), metric: str | None = None
+        self,
+        name: str,
+        by: Sequence[str] = ("attribute",),
+        metric: str | None = None,
+        *,
+        octaves: bool = False,
     ) -> pd.DataFrame:
         """Half the distance between the poles of an attribute, by prompt and `by`; see `evidence.stats.shifts`."""
-        return stats.shifts(self.parts[name], value=metric or self.study.attributes[name].metric, by=by)
+        value = metric or self.study.attributes[name].metric
+        return stats.shifts(self._rows(name, metric), value=value, by=by, octaves=octaves)
 
-    def distances(self, *, window: float) -> "Distances":
+    def distances(self, *, window: float, embedding: str = "clap") -> Distances:
         """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""
         rows = pd.concat([self.table, self.study.reference])
-        embeddings = distance.embed_clips(rows, self.study.store, window=window, clap=self.study.clap)
+        embeddings = distance.embed_clips(
+            rows, self.study.store, window=window, clap=self.study.clap, embedding=embedding
+        )
         return Distances(self.table, self.study.reference, embeddings)
-
-
-@dataclass(frozen=True, eq=False)
-class Distances:
-    """Fréchet distances of the settings of a sweep to its reference; see `measure.distance`.
-
-    Attributes
-    ----------
-    rows, reference : DataFrame
-    embeddings : mapping of str to ndarray, shape (windows, D)
-        By the key of a row.
-    """
-
-    rows: pd.DataFrame
-    reference: pd.DataFrame
-    embeddings: Mapping[str, npt.NDArray[Any]]
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """The distance of each setting, with its interval; see `measure.distance.frechet_table`."""
-        return distance.frechet_table(self.rows, self.reference, self.embeddings)
-
-    def of(self, rows: pd.DataFrame, *, versus: pd.DataFrame | None = None) -> Interval:
-        """The distance of the rows of one setting, or by how much it exceeds that of another."""
-        return distance.frechet_setting(rows, self.reference, self.embeddings, versus=versus)
-
-    def bend(self, pole: Pole) -> Interval:
-        """By how much steeper the distance rises over the upper half of the multipliers than over the lower."""
-        return distance.frechet_bend(pole.rows, self.reference, self.embeddings)

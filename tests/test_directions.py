@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from steerlib.activations import Activations, extract_activations
-from steerlib.directions import diff_mean, random_direction, subset_directions
+from steerlib.directions import (
+    controls,
+    diff_mean,
+    random_direction,
+    shuffled_direction,
+    subset_directions,
+)
 from steerlib.prompts import Attribute
 
 ATTRIBUTE = Attribute(
@@ -118,3 +124,42 @@ def test_a_random_direction_has_the_lengths_of_the_vector_and_little_else(rng):
     assert vector.cosine_similarity(control).abs().max() < 0.2
     assert torch.equal(control.directions, random_direction(vector, seed=1).directions)
     assert not torch.equal(control.directions, random_direction(vector, seed=2).directions)
+
+
+def lying_in_a_plane(rng, pairs=20):
+    """Activations of 3 layers x 32 whose noise lies in the first two of 32 dimensions, poles apart along the third."""
+    values = np.zeros((2 * pairs, 3, 32))
+    values[:, :, :2] = rng.normal(size=(2 * pairs, 3, 2))
+    values[:pairs, :, 2] += 5
+    labels = torch.arange(2 * pairs) < pairs
+    return Activations(torch.tensor(values).float(), labels, tuple(f"prompt {k}" for k in range(2 * pairs)))
+
+
+def test_a_random_direction_within_the_covariance_goes_where_activations_vary(rng):
+    activations = lying_in_a_plane(rng)
+    vector = diff_mean(activations)
+    control = random_direction(vector, seed=1, within=activations)
+    assert torch.allclose(control.norms, vector.norms)
+    assert control.directions[:, 2:].abs().max() < 1e-4 * vector.norms.min()  # not along what parts the poles
+    assert not torch.equal(
+        control.directions, random_direction(vector, seed=2, within=activations).directions
+    )
+
+
+def test_shuffled_poles_leave_no_trace_of_the_attribute(rng):
+    activations = lying_in_a_plane(rng)
+    control = shuffled_direction(activations, seed=0)
+    assert torch.allclose(control.norms, diff_mean(activations).norms)
+    assert control.directions[:, 2].abs().max() < 1e-4 * control.norms.min()
+    with pytest.raises(ValueError, match="shuffled in pairs"):
+        shuffled_direction(Activations(torch.zeros(2, 3, 32), None, ("a", "b")), seed=0)
+
+
+def test_controls_are_random_shuffled_and_of_other_attributes_all_of_one_length(rng):
+    several = {"tempo": lying_in_a_plane(rng), "timbre": lying_in_a_plane(rng)}
+    found = controls(several, "tempo", draws=3)
+    assert list(found) == ["random 1", "random 2", "random 3", "shuffled poles", "timbre"]
+    length = diff_mean(several["tempo"]).norms
+    assert all(torch.allclose(each.norms, length) for each in found.values())
+    along = found["timbre"].cosine_similarity(diff_mean(several["timbre"])).diagonal()
+    assert torch.allclose(along, torch.ones(3), atol=1e-5)

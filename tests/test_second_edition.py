@@ -217,16 +217,6 @@ def test_a_degraded_clip_keeps_its_beats_where_they_are_heard():
         assert np.abs(times - at).min() < 0.06
 
 
-def test_confidence_is_high_for_a_regular_pulse_and_zero_without_one():
-    probability = np.full(400, 0.02)
-    times = np.arange(0, 8, 0.5)
-    probability[(times * 50).astype(int)] = 0.9
-    assert judges._confidence(probability, times, 120.0) == pytest.approx(0.9)
-    probability[(times[::2] * 50).astype(int)] = 0.02
-    assert judges._confidence(probability, times, 120.0) == pytest.approx(0.46, abs=0.05)
-    assert judges._confidence(probability, times[:2], float("nan")) == 0
-
-
 def test_broken_codes_use_codes_of_the_clips_and_are_not_the_clips():
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(100, (6, 4, 50), generator=generator)

@@ -34,7 +34,9 @@ class BottomLines(SphinxDirective):
             text = known.get(chapter, "This chapter has not run here.")
             if "without-doubt" in self.options:
                 text = text.split("\n\n")[0]
-            lines = StringList([f"{{doc}}`/book/chapters/{chapter}`", "", *text.splitlines(), ""], source=chapter)
+            lines = StringList(
+                [f"{{doc}}`/book/chapters/{chapter}`", "", *text.splitlines(), ""], source=chapter
+            )
             entry = nodes.container(classes=["bottom-line"])
             self.state.nested_parse(lines, self.content_offset, entry)
             container += entry

@@ -32,13 +32,16 @@ HEADS = {
 COLOURS = {
     "#d55e00": "var(--sl-high)", "#0072b2": "var(--sl-low)", "#b34700": "var(--sl-high)", "#005a8f": "var(--sl-low)",
     "#777777": "currentColor", "#000000": "currentColor", "#222": "currentColor", "#444": "currentColor",
-    "#666666": "var(--sl-middle)", "#eef3f8": "var(--sl-panel)",
+    "#666666": "var(--sl-middle)", "#666": "var(--sl-middle)", "#555": "var(--sl-muted)", "#eef3f8": "var(--sl-panel)",
+    **dict.fromkeys(("#cfe3f2", "#d4e6f3", "#e3f2fb"), "var(--sl-low-tint)"),
+    **dict.fromkeys(("#f6e2c8", "#f8dccb", "#fbeccb"), "var(--sl-high-tint)"),
+    "#d9ead3": "var(--sl-good-tint)", "#3b7d2a": "var(--sl-good)",
 }  # fmt: skip
 _IMAGE = re.compile(
     r'(?:<a [^>]*image-reference[^>]*>)?<img\b[^>]*?src="[^"]*?_images/([^"/]+\.svg)"[^>]*>(?:</a>)?'
 )
 _TABLE = re.compile(r'<table (?:border="1" class="dataframe"|id="T_).*?</table>', re.S)
-_ATTRIBUTE = re.compile(r'(alt|class|id)="([^"]*)"')
+_ATTRIBUTE = re.compile(r'(alt)="([^"]*)"')
 
 
 def finish_page(app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: object) -> None:
@@ -70,7 +73,7 @@ def inline(image: str, source: Path | None) -> str:
     if source is None or not source.is_file():
         return image
     attributes = dict(_ATTRIBUTE.findall(image))
-    drawing = "drawing" in attributes.get("class", "")
+    drawing = source.parent.name == "images"
     return figure(source.read_text(encoding="utf-8"), source.stem, attributes.get("alt", ""), drawing)
 
 

@@ -1,6 +1,7 @@
 """Figures, tables and checks of the chapter *DiffMean directions* (``notebooks/diffmean_directions.ipynb``)."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,36 +10,97 @@ import numpy.typing as npt
 import pandas as pd
 import seaborn as sns  # type: ignore[import-untyped]
 import torch
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from steerlib.activations import Activations
-from steerlib.evidence import scorecard
+from steerlib.directions import diff_mean
+from steerlib.evidence import scorecard, stats
+from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
-from steerlib.page import figures
+from steerlib.page import explorables, figures
+from steerlib.page.bottom_line import listed
 from steerlib.page.style import pole_colour
-from steerlib.readout.analysis import Blocks, similarity_blocks
+from steerlib.prompts import Attribute, load_attribute
+from steerlib.readout.analysis import Blocks, neighbour_cosine, similarity_blocks
 from steerlib.steering import SteeringVector
 
 __all__ = [
+    "attributes",
+    "blocks_measured",
     "blocks_redrawn",
     "clouds",
     "cosines",
     "draw_activation_kde",
     "draw_cosine_matrix",
     "draw_separation_by_layer",
+    "findings",
+    "drag",
+    "film",
     "lengths",
     "paper_layer",
+    "plane_auc",
+    "plane_auc_of_shuffled",
     "separation",
     "tell",
 ]
 
 
+def drag(activations: Activations, layer: int, pairs: int = 6) -> HTML:
+    """The first pairs of prompts, to be dragged: across is along Δ of all prompts, upwards what varies most besides."""
+    positive, names = _sides(activations)
+    values = activations.values[:, layer].numpy().astype(float)
+    values -= values.mean(axis=0)
+    delta = values[np.array(positive)].mean(axis=0) - values[np.logical_not(positive)].mean(axis=0)
+    across = values @ (delta / np.linalg.norm(delta))
+    rest = values - np.outer(across, delta / np.linalg.norm(delta))
+    points = np.column_stack([across, PCA(n_components=1).fit_transform(rest)])
+    rows = [*np.flatnonzero(positive)[:pairs], *np.flatnonzero(np.logical_not(positive))[:pairs]]
+    return explorables.drag(
+        points[rows], [positive[row] for row in rows], [activations.prompts[row] for row in rows], names
+    )
+
+
+def film(activations: Activations, separated: pd.DataFrame, start: int) -> HTML:
+    """All prompts on two principal components, layer after layer; each layer is turned to match the one before."""
+    positive, names = _sides(activations)
+    layers: dict[int, npt.NDArray[np.float64]] = {}
+    said, before = {}, None
+    for layer in range(activations.values.shape[1]):
+        pca = PCA(n_components=2)
+        points = pca.fit_transform(activations.values[:, layer].numpy().astype(float))
+        if before is not None:
+            points = points @ orthogonal_procrustes(points, before)[0]
+        layers[layer] = before = points
+        row = separated.loc[separated["layer"] == layer].iloc[0]
+        said[layer] = (
+            f"{100 * pca.explained_variance_ratio_.sum():.0f} % of the variance lies in this plane; a linear "
+            f"classifier tells the poles apart with an AUC of {row.auc:.2f} [{row.auc_low:.2f}, {row.auc_high:.2f}]"
+        )
+    return explorables.film(layers, positive, activations.prompts, names, said, start=start)
+
+
+def _sides(activations: Activations) -> tuple[list[bool], tuple[str, str]]:
+    """Which prompts are of the positive pole, and the names of both poles."""
+    if activations.labels is None or activations.attribute is None:
+        raise ValueError("these activations have no poles: extract them from an Attribute, not from a list")
+    return activations.labels.bool().tolist(), (
+        activations.attribute.positive,
+        activations.attribute.negative,
+    )
+
+
 def clouds(activations: Activations, layers: Sequence[int]) -> None:
     """Prompts on the two principal components of their activations, a panel a layer (paper A, figure 2)."""
-    for ax, layer in zip(figures.panels(1, len(layers), size=(3.4, 3.2)), layers, strict=True):
+    for ax, layer in zip(figures.panels(1, len(layers), size=(3.0, 3.0)), layers, strict=True):
         draw_activation_kde(activations, layer, ax)
     plt.show()
 
@@ -82,10 +144,73 @@ def paper_layer(depth: int) -> int:
     return round(13.5 / scorecard.paper("a")["layers"]["blocks"] * depth - 0.5)
 
 
-def blocks_redrawn(
-    activations: Activations, blocks: Blocks, *, draws: int = 200, seed: int = 0
-) -> tuple[Interval, Interval]:
-    """How many blocks there are, and the cosine within them minus that between them (paper A, section 4.2).
+def plane_auc(
+    activations: Activations, layer: int, *, labels: npt.NDArray[np.bool_] | None = None, seed: int = 0
+) -> Interval:
+    """AUC of a linear classifier on the two first principal components, on pairs left out (paper A, figure 2).
+
+    The components are those of the other pairs; `labels` replace those of the activations.
+    """
+    assert activations.labels is not None
+    truth = activations.labels.numpy().astype(bool) if labels is None else labels
+    half = len(truth) // 2
+    pairs = np.arange(len(truth)) % half
+    values = activations.values[:, layer].numpy().astype(float)
+    model = make_pipeline(PCA(n_components=2), StandardScaler(), LogisticRegression(max_iter=1000))
+    folds = GroupKFold(min(5, half), shuffle=True, random_state=seed)
+    scores = cross_val_predict(model, values, truth, groups=pairs, cv=folds, method="decision_function")
+    return stats.auc(scores[truth], scores[~truth], clusters=(pairs[truth], pairs[~truth]))
+
+
+def plane_auc_of_shuffled(activations: Activations, layer: int, *, draws: int, seed: int = 0) -> Interval:
+    """Where that AUC lies if the poles of half of the pairs are swapped."""
+    half, found = len(activations) // 2, []
+    for draw in range(draws):
+        swapped = np.isin(
+            np.arange(2 * half) % half, np.random.default_rng([seed, draw]).permutation(half)[: half // 2]
+        )
+        labels = (np.arange(2 * half) < half) ^ swapped
+        found.append(plane_auc(activations, layer, labels=labels, seed=seed).estimate)
+    return stats.control_range(found, symmetric=False)
+
+
+def attributes(names: Sequence[str], pairs: int) -> dict[str, Attribute]:
+    """Attributes by name, with their first so many pairs."""
+    return {name: load_attribute(name).first(pairs) for name in names}
+
+
+def blocks_measured(activations: Activations, *, draws: int, seed: int = 0) -> Measured:
+    """How many blocks of layers there are, how many with the layers in random order, and whether it can be told."""
+    cosines = diff_mean(activations).cosine_similarity().numpy()
+    number = blocks_redrawn(activations, similarity_blocks(cosines), seed=seed)
+    rng, counts = np.random.default_rng(seed), []
+    for _ in range(draws):
+        order = rng.permutation(len(cosines))
+        counts.append(float(len(similarity_blocks(cosines[np.ix_(order, order)]).bounds)))
+    control = stats.control_range(counts, symmetric=False)
+    return Measured(number, control=control, testable=neighbour_cosine(cosines))
+
+
+def findings(attribute: Attribute, plane: Interval, parts: Mapping[str, Measured]) -> tuple[list[str], str]:
+    """What this run found, in sentences, and what speaks against it."""
+    poles = f"{attribute.positive} and {attribute.negative}"
+    found = [
+        f"Prompts that say {poles} lie apart: a classifier on two principal components has an AUC of "
+        f"{plane.estimate:.2f} on prompts that it has not seen."
+    ]
+    alike = [
+        f"{each.testable.estimate:.2f} for {name}"
+        for name, each in parts.items()
+        if each.testable is not None
+    ]
+    return found, (
+        "Opposite prompts contain different words, which the text encoder tells apart before the decoder begins; and "
+        f"the directions of neighbouring layers have a mean cosine of {listed(alike)}."
+    )
+
+
+def blocks_redrawn(activations: Activations, blocks: Blocks, *, draws: int = 200, seed: int = 0) -> Interval:
+    """How many blocks there are (paper A, section 4.2).
 
     Pairs of prompts are drawn again with replacement, and the blocks found anew each time.
     """
@@ -97,12 +222,7 @@ def blocks_redrawn(
         drawn = differences[torch.from_numpy(rng.integers(half, size=half))].mean(0)
         found.append(similarity_blocks(SteeringVector(drawn).cosine_similarity().numpy()))
     few, many = np.percentile([len(each.bounds) for each in found], [2.5, 97.5])
-    narrow, wide = np.percentile([_gap(each) for each in found], [2.5, 97.5])
-    return Interval(len(blocks.bounds), few, many, half), Interval(_gap(blocks), narrow, wide, half)
-
-
-def _gap(blocks: Blocks) -> float:
-    return blocks.within - blocks.between if len(blocks.bounds) > 1 else 0.0
+    return Interval(len(blocks.bounds), few, many, half)
 
 
 def draw_activation_kde(activations: Activations, layer: int, ax: Axes) -> None:
@@ -185,13 +305,15 @@ def draw_cosine_matrix(matrix: npt.ArrayLike, ax: Axes, *, blocks: Blocks | None
     blocks : Blocks, optional
         Outlined, from `steerlib.readout.analysis.similarity_blocks`.
     """
-    image = ax.imshow(np.asarray(matrix, dtype=float), cmap="RdBu_r", vmin=-1, vmax=1)
+    cosines = np.asarray(matrix, dtype=float)
+    least = max(-1.0, math.floor(10 * cosines.min()) / 10)  # a scale from -1 would show one colour
+    image = ax.imshow(cosines, cmap="cividis", vmin=least, vmax=1)
     bar = ax.figure.colorbar(image, ax=ax, label="cosine similarity", shrink=0.85)
     bar.outline.set_visible(False)
     for first, last in blocks.bounds if blocks else ():
         size = last - first + 1
         ax.add_patch(
-            Rectangle((first - 0.5, first - 0.5), size, size, fill=False, edgecolor="black", linewidth=2)
+            Rectangle((first - 0.5, first - 0.5), size, size, fill=False, edgecolor="white", linewidth=2)
         )
     ax.set(xlabel="layer", ylabel="layer")
     for axis in (ax.xaxis, ax.yaxis):

@@ -1,17 +1,19 @@
-"""The grid of the chapter *Explorer* (``notebooks/explorer.ipynb``)."""
+"""Grid, pad and blind test of the chapter *Explorer* (``notebooks/explorer.ipynb``)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from IPython.display import HTML
 
-from steerlib.page import players
+from steerlib.engine.generation import Run
+from steerlib.page import explorables, players
 from steerlib.page.bottom_line import listed
 from steerlib.page.explorer import Explorer
 from steerlib.page.remake import remake
-from steerlib.page.style import number
-from steerlib.study import Trial
+from steerlib.page.style import number, signed
+from steerlib.study import Study, Trial
+from steerlib.sweeps.grid import Grid, sweep
 
-__all__ = ["findings", "grid", "press"]
+__all__ = ["blind", "findings", "grid", "pad", "press"]
 
 _UNITS = {"bpm": "BPM", "centroid": "Hz"}
 
@@ -42,6 +44,57 @@ def grid(trial: Trial) -> HTML:
         remake=remake(study, rows, keys),
         shown={name: _UNITS[each.metric] for name, each in study.attributes.items() if each.metric in _UNITS},
     )
+
+
+def pad(study: Study, layer: int, multipliers: Sequence[float], *, prompts: int) -> HTML:
+    """Every mixture of the first two attributes, for the first prompts: made, measured, and shown as a square."""
+    (first, one), (second, two) = list(study.attributes.items())[:2]
+    mixtures = {
+        (a, b): study.vectors[first] * a + study.vectors[second] * b for a in multipliers for b in multipliers
+    }
+    names = {f"{a:g} {first}, {b:g} {second}": (a, b) for a, b in mixtures if a or b}
+    table = sweep(
+        study.model,
+        study.prompts[:prompts],
+        Grid({name: mixtures[each] for name, each in names.items()}, [1.0], [layer]),
+        store=study.store,
+        seconds=study.seconds,
+        seeds=[study.seed],
+        sampling=study.sampling,
+        metrics=("bpm", "centroid"),
+        beats=study.beats,
+        run=Run(progress=True),
+    )
+    places = [names[row.attribute] if row.multiplier else (0.0, 0.0) for row in table.itertuples()]
+    keys = [(*place, prompt) for place, prompt in zip(places, table["prompt"], strict=True)]
+    values = zip(table["bpm"], table["centroid"], strict=True)
+    measured = {
+        key: (f"{number(round(bpm, 0))} BPM", f"{number(round(hz, 0))} Hz")
+        for key, (bpm, hz) in zip(keys, values, strict=True)
+    }
+    return explorables.pad(
+        dict(zip(keys, study.sounds(table), strict=True)),
+        study.model.sample_rate,
+        attributes=((first, one.positive, one.negative), (second, two.positive, two.negative)),
+        readouts=(
+            {key: each[0] for key, each in measured.items()},
+            {key: each[1] for key, each in measured.items()},
+        ),
+    )
+
+
+def blind(trial: Trial) -> HTML:
+    """Pairs for a blind test: of each prompt and attribute the largest λ, toward one pole and the other by turns."""
+    study, pairs = trial.study, []
+    for count, (name, prompt) in enumerate(
+        (name, prompt) for prompt in study.prompts for name in study.attributes
+    ):
+        rows = trial.parts[name][trial.parts[name]["prompt"] == prompt]
+        value = max(rows["multiplier"]) if count % 2 else min(rows["multiplier"])
+        two = [rows[rows["multiplier"] == each].iloc[[0]] for each in (value, 0.0)]
+        steered, plain = (study.sounds(each)[0] for each in two)
+        pairs.append((f"{name}, λ = {signed(value, '+g')}", steered, plain))
+    return explorables.blind(pairs, study.model.sample_rate)
 
 
 def findings(trial: Trial) -> tuple[list[str], str]:

@@ -24,7 +24,7 @@ from steerlib.page import figures
 from steerlib.steering import Site
 from steerlib.study import Study
 from steerlib.sweeps.grid import sweep_cells
-from steerlib.sweeps.transfer import Control, Push, score_clips, steer_toward
+from steerlib.sweeps.transfer import Control, Push, score_clips, steer_toward, unless_overspent
 
 __all__ = [
     "FUSED",
@@ -195,23 +195,15 @@ class Fusion:
 
 
 def allowed(chosen: pd.DataFrame, main: Setting) -> dict[str, float]:
-    """The strength of each setting that has one (`strongest`), by setting.
-
-    Raises
-    ------
-    ValueError
-        If the main setting has none: then there is nothing to report.
-    """
-    found = {str(setting): float(row["multiplier"]) for setting, row in chosen.iterrows()}
-    left = [setting for setting, strength in found.items() if np.isnan(strength)]
-    if name(main) in left:
-        raise ValueError(
-            f"no strength of the main setting is within the budget, the smallest costs {chosen['excess'][name(main)]} "
-            "nats a token: give smaller strengths in settings, or a larger budget"
-        )
+    """The strength of the main setting and of each other one that has one within the budget (`strongest`)."""
+    left = [setting for setting in chosen.index[~chosen["within"]] if setting != name(main)]
     if left:
         print(f"no strength within the budget, left out: {'; '.join(left)}")
-    return {setting: strength for setting, strength in found.items() if setting not in left}
+    if not chosen["within"][name(main)]:
+        print(
+            "no strength of the main setting is within the budget: the smallest is shown, and no claim can pass"
+        )
+    return {str(setting): float(size) for setting, size in chosen["multiplier"].drop(left).items()}
 
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:
@@ -304,20 +296,25 @@ def tables_1_and_2(effects: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("pair")
 
 
-def verdict_b2(study: Study, main: pd.DataFrame, controls: pd.DataFrame) -> Verdict:
+def verdict_b2(study: Study, main: pd.DataFrame, controls: pd.DataFrame, chosen: pd.DataFrame) -> Verdict:
     """Judge B2, pair by pair: does the target rise more than the genres that are neither source nor target do?"""
     found = {
         pair: stats.sign_flip_interval(part) for pair, part in _specific(main).groupby("pair", sort=False)
     }
     drawn = _specific(controls).groupby(["pair", "draw"]).mean()
     control = stats.control_range(drawn, symmetric=False)
+    way = chosen.loc[main["setting"].iloc[0]]
     return study.verdict(
-        "B2", {pair: Measured(rise, control=control) for pair, rise in found.items()},
-        note=f"Setting: {main['setting'].iloc[0]}, strength {_strength(main):g}.",
-    )  # fmt: skip
+        "B2",
+        {
+            pair: unless_overspent(Measured(rise, control=control), bool(way["within"]))
+            for pair, rise in found.items()
+        },
+        note=f"Setting: {way.name}, strength {way['multiplier']:g}{'' if way['within'] else ', over the budget'}.",
+    )
 
 
-def verdict_b4(study: Study, arms: pd.DataFrame) -> Verdict:
+def verdict_b4(study: Study, arms: pd.DataFrame, chosen: pd.DataFrame) -> Verdict:
     """Judge B4 by the share of fused clips; overlays say whether the judge hears two genres at once at all."""
     part: dict[Any, pd.DataFrame] = dict(list(arms.groupby("arm")))
     controls = pd.concat([part[control] for control in _CONTROLS if control in part])
@@ -336,16 +333,13 @@ def verdict_b4(study: Study, arms: pd.DataFrame) -> Verdict:
             steered, other.loc[steered.index], clusters=steered.index.get_level_values(1)
         )
         also.append(Check(f"share of fused clips, steered minus {above}", gain, above=0, unit="of clips"))
-    return study.verdict("B4", measured, also=also)
+    way = chosen.loc[part["steered"]["setting"].iloc[0]]
+    return study.verdict("B4", unless_overspent(measured, bool(way["within"])), also=also)
 
 
 def _share(clips: pd.DataFrame) -> Interval:
     """Share of fused clips, with its interval over prompts."""
     return stats.share_interval(clips["fused"], clusters=clips["prompt_id"])
-
-
-def _strength(table: pd.DataFrame) -> float:
-    return float(table.loc[table["multiplier"] != 0, "multiplier"].iloc[0])
 
 
 def _paired(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

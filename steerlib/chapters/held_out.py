@@ -1,6 +1,6 @@
 """Figures, tables and checks of the chapter *Held-out prompts* (``notebooks/held_out.ipynb``)."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import librosa
@@ -12,17 +12,25 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from steerlib.evidence import scorecard, stats
+from steerlib.evidence import choices, scorecard, stats
+from steerlib.evidence.scorecard import Check, Measured
+from steerlib.evidence.stats import Interval
 from steerlib.measure import band_level
+from steerlib.measure.distance import Distances
 from steerlib.page import style
+from steerlib.page.bottom_line import listed, measured
 from steerlib.page.players import players as listen
 from steerlib.prompts import Attribute
-from steerlib.study import Distances, Study, Trial
+from steerlib.study import Study, Trial
 
 __all__ = [
+    "balance",
+    "balance_along",
     "bands",
+    "claimed",
     "draw_spectrogram",
-    "levels",
+    "findings",
+    "in_paper_figures",
     "players",
     "poles",
     "settings",
@@ -45,7 +53,8 @@ def table_1(trial: Trial, distances: Distances) -> pd.DataFrame:
         clips = trial.parts[name]
         plain = clips.loc[clips["multiplier"] == 0, attribute.metric]
         mean = f"{plain.mean():.1f} ± {plain.std():.1f}"
-        rows.append([name, "not steered", 0.0, mean, "", "", plain.count(), *fads.loc[(name, 0.0)]])
+        rows.append([name, "not steered", 0.0, mean, *[""] * 5, 0.0, plain.count(), *fads.loc[(name, 0.0)]])
+        likelihood = trial.effects(name, "nll").set_index("multiplier")["effect"]
         for _, row in trial.effects(name).iterrows():
             pole = attribute.positive if row["multiplier"] > 0 else attribute.negative
             mean = f"{row['mean']:.1f} ± {row['std']:.1f}"
@@ -53,8 +62,14 @@ def table_1(trial: Trial, distances: Distances) -> pd.DataFrame:
             low, high = 100 * row["relative_low"], 100 * row["relative_high"]
             change = f"{100 * row['relative']:+.1f} [{low:+.1f}, {high:+.1f}]"
             fad = fads.loc[(name, row["multiplier"])]
-            rows.append([name, pole, row["multiplier"], mean, effect, change, row["n"], *fad])
-    names = ["attribute", "toward", "λ", "mean ± std", "change", "change (%)", "clips", "FAD", "FAD∞"]
+            octaves = f"{row['octaves']:+.2f}" if attribute.metric in stats.OCTAVES else ""
+            ways = [f"{100 * row[side]:.0f} %" for side in ("right", "wrong")]
+            nll = round(likelihood[row["multiplier"]], 3)
+            rows.append(
+                [name, pole, row["multiplier"], mean, effect, change, octaves, *ways, nll, row["n"], *fad]
+            )
+    names = ["attribute", "toward", "λ", "mean ± std", "change", "change (%)", "octaves", "right", "wrong",
+             "nll", "clips", "FAD", "FAD∞"]  # fmt: skip
     print(f"{trial.study.model.name}; tempo in BPM, timbre in Hz; brackets: 95 % intervals")
     return pd.DataFrame(rows, columns=names).set_index(["attribute", "toward"])
 
@@ -78,13 +93,36 @@ def table_1_of_the_paper() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).set_index(["attribute", "toward"])
 
 
-def poles(trial: Trial, of: Collection[str]) -> Iterator[tuple[str, str, "pd.Series[Any]"]]:
-    """Attribute, words for the setting, and the effect, for both poles of each attribute in `of`."""
-    for name, attribute in trial.study.attributes.items():
-        for _, row in trial.effects(name).iterrows() if name in of else ():
+def claimed(study: Study) -> list[str]:
+    """Those attributes of the study that the paper's claims are about."""
+    return [name for name in scorecard.paper("a")["table_1"] if name in study.attributes]
+
+
+def poles(trial: Trial) -> Iterator[tuple[str, Interval]]:
+    """Words for the setting, and the effect in octaves in the intended direction, for both poles of each attribute."""
+    for name in claimed(trial.study):
+        attribute = trial.study.attributes[name]
+        for _, row in trial.effects(name).iterrows():
             pole = attribute.positive if row["multiplier"] > 0 else attribute.negative
-            where = f"layer {row['source_layer']}, λ = {row['multiplier']:g}"
-            yield name, f"{name} toward {pole}, {where}", row
+            change = row.rename({"octaves": "effect", "octaves_low": "low", "octaves_high": "high"})
+            change = change[~change.index.duplicated(keep="last")]
+            yield f"{name} toward {pole}, λ = {row['multiplier']:g}", choices.intended(change)
+
+
+def in_paper_figures(trial: Trial, controls: Trial, name: str) -> Measured:
+    """The shift over the paper's lower figure; whether the unsteered clips are like the paper's; and the control's."""
+    published = scorecard.paper("a")
+    least, start = published["least_shift"][name], published["table_1"][name]["baseline"]["mean"]
+    metric = trial.study.attributes[name].metric
+    plain = trial.parts[name].query("multiplier == 0")[metric]
+    part = controls.table[controls.table["setting"] == name]
+    along = stats.shifts(part, value=metric, by=["attribute"])
+    random = along[along["attribute"].str.startswith("random")].groupby("attribute")["shift"].mean()
+    return Measured(
+        stats.mean_interval(trial.shifts(name)["shift"] / least),
+        control=stats.control_range(random / least),
+        testable=stats.mean_interval(plain / start),
+    )
 
 
 def settings(study: Study) -> str:
@@ -156,10 +194,67 @@ def bands(sounds: Sounds, attribute: Attribute, sample_rate: int) -> None:
     plt.show()
 
 
-def levels(sounds: Sounds, sample_rate: int, *, split: float) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Level in dB of each clip, by pole: above `split` Hz, then below."""
-    for side in ({"low": split}, {"high": split}):
-        yield {pole: band_level(clips, sample_rate=sample_rate, **side) for pole, clips in sounds.items()}
+def levels(
+    clips: npt.NDArray[np.float32], sample_rate: int, *, split: float
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Level in dB of each clip above `split` Hz, and below."""
+    high = band_level(clips, sample_rate=sample_rate, low=split)
+    return high, band_level(clips, sample_rate=sample_rate, high=split)
+
+
+def balance(
+    sounds: Sounds, attribute: Attribute, sample_rate: int, *, split: float
+) -> tuple[npt.NDArray[Any], list[Check]]:
+    """Half the poles' difference in level above minus below `split` Hz, by prompt; and each level's own change."""
+    found = {pole: levels(clips, sample_rate, split=split) for pole, clips in sounds.items()}
+    tilt = {pole: high - low for pole, (high, low) in found.items()}
+    also = []
+    for pole, limit in (attribute.negative, {"below": 0.0}), (attribute.positive, {"above": 0.0}):
+        change = stats.paired_interval(found[pole][0], found["reference"][0])
+        also.append(
+            Check(
+                f"level above {split:g} Hz toward {pole}",
+                change,
+                above=limit.get("above"),
+                below=limit.get("below"),
+                unit="dB",
+            )
+        )
+    return (tilt[attribute.positive] - tilt[attribute.negative]) / 2, also
+
+
+def balance_along(controls: Trial, name: str, *, split: float) -> list[float]:
+    """The same along each random direction, mean over prompts."""
+    rows = controls.table[(controls.table["setting"] == name) & (controls.table["multiplier"] != 0)]
+    found = []
+    for direction, part in rows.groupby("attribute"):
+        if str(direction).startswith("random"):
+            part = part.sort_values(["multiplier", "prompt_id"])
+            high, low = levels(controls.study.sounds(part), controls.study.model.sample_rate, split=split)
+            minus, plus = np.split(high - low, 2)
+            found.append(float((plus - minus).mean() / 2))
+    return found
+
+
+def findings(trial: Trial, beside: pd.DataFrame) -> tuple[list[str], str]:
+    """What this run found, in sentences, and what speaks against it."""
+    parts, against = [], []
+    for name, part in beside.groupby("attribute", sort=False):
+        own = part[part["kind"] == "own"].iloc[0]
+        interval = Interval(own["shift"], own["low"], own["high"], own["n"])
+        if np.isnan([own["shift"], own["low"], own["high"], own["of_words"]]).any():
+            against.append(f"{name} could not be measured in enough clips")
+            continue
+        share = f", {100 * own['of_words']:.0f} % of what its words do"
+        parts.append(f"{name} by {measured(interval, own['unit'])}{share}")
+        random = part[part["kind"] == "random"]["shift"].abs()
+        against.append(
+            f"{100 * own['wrong']:.0f} % of the prompts move the wrong way for {name}, and the strongest of "
+            f"{len(random)} random directions moves it by {random.max():.2g}"
+        )
+    found = f"On prompts that had no part in any choice, steering shifts {listed(parts)}." if parts else ""
+    words = "; ".join(against)
+    return [found or "Nothing could be measured in enough clips."], f"{words[:1].upper()}{words[1:]}."
 
 
 def draw_spectrogram(

@@ -14,22 +14,27 @@ from matplotlib.ticker import MaxNLocator
 
 from steerlib.activations import Activations, AudioPosition, extract_activations, extract_audio_activations
 from steerlib.evidence import stats
+from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.model import MusicModel
 from steerlib.music.corpus import SAMPLE_RATE, Truth
 from steerlib.page import figures, style
+from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import PALETTE
 from steerlib.readout.decoding import decodability
 from steerlib.steering import SteeringVector
 from steerlib.study import Study, Trial
 
 __all__ = [
+    "against_random",
     "control",
     "cosines",
     "draw_forest",
     "draw_layer_curves",
     "effects",
+    "findings",
     "listen",
+    "of_other_clips",
     "read_and_hear",
     "readable",
     "readable_curves",
@@ -115,12 +120,58 @@ def cosines(study: Study, found: Mapping[str, Mapping[str, SteeringVector]]) -> 
     plt.show()
 
 
-def shifts(trial: Trial) -> dict[tuple[str, str], "pd.Series[float]"]:
+def of_other_clips(study: Study, seen: Activations, number: Numbers, name: str, draws: int) -> Interval:
+    """Where R² at the source layer lies when each clip has the number of another: what chance decodes."""
+    values, rng = seen.values[:, [study.layers[name]]].numpy(), np.random.default_rng(study.seed)
+    found = [
+        decodability(values, rng.permutation(number[name]), seed=study.seed)["r2"][0]
+        for _ in range(max(2, draws))
+    ]
+    return stats.control_range(found, symmetric=False)
+
+
+def against_random(
+    shift: Shifts, randoms: int
+) -> tuple[dict[tuple[str, str], Interval], dict[str, Interval]]:
+    """The mean shift along each direction, and where that along random ones lies, by attribute."""
+    along = {each: stats.mean_interval(values) for each, values in shift.items()}
+    reach = {
+        name: stats.control_range([along[name, f"random {k + 1}"].estimate for k in range(randoms)])
+        for name, _ in along
+    }
+    return along, reach
+
+
+def findings(
+    study: Study,
+    decoded: Mapping[str, Measured],
+    along: Mapping[tuple[str, str], Interval],
+    reach: Mapping[str, Interval],
+) -> tuple[list[str], str]:
+    """What this run found, in sentences, and what speaks against it."""
+    parts, against = [], []
+    for name in study.attributes:
+        shift = along[name, "DiffMean"]
+        if name in decoded and np.isfinite([shift.low, shift.high, decoded[name].interval.estimate]).all():
+            share = f"{100 * decoded[name].interval.estimate:.0f} % of the variance of {name} is decoded"
+            parts.append(
+                f"{share} from the music itself, and DiffMean shifts it by {measured(shift, 'octaves')}"
+            )
+        if np.isfinite(reach[name].high):
+            against.append(f"{name} by up to {reach[name].high:.2g} octaves")
+    found = f"{'; '.join(parts)}." if parts else "Too few clips could be measured to tell."
+    random = (
+        f"Random directions as long would move {listed(against)}." if against else "There is no control here."
+    )
+    return [found], f"{random} All this is one small model, whose music is composed by rules."
+
+
+def shifts(trial: Trial, *, octaves: bool = False) -> dict[tuple[str, str], "pd.Series[float]"]:
     """How far each prompt is shifted, by attribute and direction."""
     found = {}
     for (name, direction), rows in trial.table.groupby(["setting", "attribute"], sort=False):
         metric = trial.study.attributes[name].metric
-        found[name, direction] = stats.shifts(rows, value=metric, by=["attribute"])["shift"]
+        found[name, direction] = stats.shifts(rows, value=metric, by=["attribute"], octaves=octaves)["shift"]
     return found
 
 

@@ -8,14 +8,29 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from steerlib.evidence import choices, scorecard
-from steerlib.evidence.stats import check_columns
+from steerlib.directions import random_direction
+from steerlib.evidence import choices, scorecard, stats
+from steerlib.evidence.stats import Interval, check_columns
 from steerlib.page import figures
+from steerlib.page.bottom_line import listed
 from steerlib.page.style import PALETTE, signed
 from steerlib.prompts import Attribute
-from steerlib.study import Trial
+from steerlib.study import Study, Trial
+from steerlib.sweeps.grid import Grid
 
-__all__ = ["choice", "curves", "draw_layer_scan", "effects", "players", "shift", "split"]
+__all__ = [
+    "choice",
+    "curves",
+    "draw_layer_scan",
+    "effects",
+    "findings",
+    "inject",
+    "injection_curves",
+    "of_random",
+    "players",
+    "shift",
+    "split",
+]
 
 
 def curves(trial: Trial) -> None:
@@ -67,17 +82,102 @@ def split(layers: Sequence[int], depth: int) -> tuple[list[int], list[int]]:
     return middle, rest
 
 
+def inject(study: Study, layers: Sequence[int], multiplier: float, *, prompts: int) -> Trial:
+    """Add the direction of each layer after its own block alone, as much of it as One-to-All adds in all."""
+    size = multiplier * study.model.depth
+    grid = Grid(study.vectors, (-size, size), layers, strategy="one_to_one")
+    return study.compare(grid, prompts=prompts)
+
+
+def injection_curves(trial: Trial) -> None:
+    """The shift against the block at which it is injected (paper A, figure 4, in its other reading)."""
+    axes = figures.panels(1, len(trial.parts))
+    for ax, name in zip(axes, trial.parts, strict=True):
+        means = pd.DataFrame(
+            [(layer, *_limits(each)) for layer, each in shift(trial, name).items()],
+            columns=["layer", "shift", "low", "high"],
+        )
+        ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
+        ax.fill_between(means["layer"], means["low"], means["high"], alpha=0.2, linewidth=0)
+        ax.plot(means["layer"], means["shift"], marker="o", markersize=4)
+        ax.set(xlabel="block at which it is added", ylabel=f"shift ({_unit(trial.study, name)})")
+        ax.set_title(name, loc="left")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    plt.show()
+
+
+def _limits(values: "pd.Series[float]") -> tuple[float, float, float]:
+    mean = stats.mean_interval(values)
+    return mean.estimate, mean.low, mean.high
+
+
+def _unit(study: Study, name: str) -> str:
+    attribute = study.attributes[name]
+    return "octaves" if attribute.metric in stats.OCTAVES else attribute.unit
+
+
+def of_random(
+    study: Study,
+    middle: Sequence[int],
+    rest: Sequence[int],
+    multiplier: float,
+    *,
+    draws: int,
+    prompts: int,
+) -> dict[str, Interval]:
+    """Where the difference between two layers lies if their directions are random, by attribute.
+
+    Of each draw, the direction of one layer inside the paper's stretch and of one outside.
+    """
+    pair = [middle[len(middle) // 2], rest[len(rest) // 2]]
+    grids = {
+        name: Grid(
+            {f"random {k}": random_direction(vector, seed=study.seed + k) for k in range(draws)},
+            (-multiplier, multiplier),
+            pair,
+        )
+        for name, vector in study.vectors.items()
+    }
+    table, found = study.compare(grids, prompts=prompts).table, {}
+    for name, attribute in study.attributes.items():
+        octaves = attribute.metric in stats.OCTAVES
+        rows = table[table["setting"] == name]
+        shifts = stats.shifts(rows, value=attribute.metric, by=["attribute", "source_layer"], octaves=octaves)
+        means = shifts.groupby(["attribute", "source_layer"])["shift"].mean().unstack()
+        found[name] = stats.control_range(means[pair[0]] - means[pair[1]])
+    return found
+
+
+def findings(
+    study: Study, best: Mapping[str, int | None], cosines: Mapping[str, Interval], inject: Trial
+) -> tuple[list[str], str]:
+    """What this run found, in sentences, and what speaks against it."""
+    chosen = listed([f"{'none' if layer is None else layer} for {name}" for name, layer in best.items()])
+    against = []
+    for name, cosine in cosines.items():
+        means = shift(inject, name).mean().dropna()
+        words = (
+            f"The directions of neighbouring layers have a mean cosine of {cosine.estimate:.2f} for {name}"
+        )
+        if len(means):
+            most = f"{means.max():.2g} {_unit(study, name)}"
+            words += f"; injected at one block alone, they shift it most at block {means.idxmax()}, by {most}"
+        against.append(f"{words}.")
+    return [f"The rule chooses layer {chosen}."], " ".join(against)
+
+
 def shift(trial: Trial, name: str) -> pd.DataFrame:
-    """The shift of each prompt (rows) by the direction of each layer (columns), along one attribute."""
-    shifts = trial.shifts(name, by=["source_layer"])
+    """The shift of each prompt (rows) by the direction of each layer (columns), in octaves where there are any."""
+    octaves = trial.study.attributes[name].metric in stats.OCTAVES
+    shifts = trial.shifts(name, by=["source_layer"], octaves=octaves)
     wide = shifts.pivot(index="prompt_id", columns="source_layer", values="shift")
     return wide.set_axis(wide.columns.astype(int), axis="columns")
 
 
 def effects(trial: Trial) -> pd.DataFrame:
     """The effect of each layer's direction on the attribute's own measure."""
-    shown = ["attribute", "source_layer", "multiplier", "n", "dropped", "baseline", "mean", "effect"]
-    return trial.all_effects[[*shown, "low", "high"]].round(2)
+    shown = ["attribute", "source_layer", "multiplier", "kappa", "n", "dropped", "baseline", "mean", "effect"]
+    return trial.all_effects[[*shown, "low", "high", "octaves", "right", "wrong"]].round(2)
 
 
 def draw_layer_scan(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:

@@ -5,19 +5,21 @@ from functools import partial
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns  # type: ignore[import-untyped]
+import torch
+from IPython.display import HTML
 
 from steerlib.engine.clips import Clips
 from steerlib.engine.generation import generate
 from steerlib.evidence import stats
 from steerlib.measure import tempo
 from steerlib.model import MusicModel
-from steerlib.page import figures, style
+from steerlib.page import explorables, figures, players, style
 from steerlib.page.bottom_line import measured
 from steerlib.page.style import number
 from steerlib.study import Study
 from steerlib.sweeps.grid import METRICS
 
-__all__ = ["boxes", "clips_of_poles", "findings", "poles_apart", "sizes", "tokens"]
+__all__ = ["anatomy", "boxes", "clips_of_poles", "codebooks", "findings", "poles_apart", "sizes", "tokens"]
 
 
 def sizes(model: MusicModel) -> pd.DataFrame:
@@ -31,6 +33,64 @@ def sizes(model: MusicModel) -> pd.DataFrame:
         "parameters (million)": round(sum(each.numel() for each in model.network.parameters()) / 1e6, 1),
     }
     return pd.Series(parts, name=model.name).to_frame()
+
+
+def anatomy(model: MusicModel, clips: Clips, frames: int = 12) -> HTML:
+    """The parts of this model, to press on, and the delay pattern of the first clip's first frames."""
+    network, decoder = model.network, model.config.decoder
+    size = {
+        name: f"{sum(each.numel() for each in part.parameters()) / 1e6:.1f} million parameters"
+        for name, part in (
+            ("text", network.text_encoder),
+            ("decoder", network.decoder),
+            ("codec", network.audio_encoder),
+        )
+    }
+    parts = {
+        "Prompt": (
+            "a sentence",
+            f"What you ask for, such as “{clips.prompts[0]}”. Each word becomes a number or a few.",
+        ),
+        "Text encoder": (
+            size["text"],
+            "Turns the words into vectors, one for each piece of a word, and a last one (EOS) that has read them all. "
+            "The directions of this book are read where that last one stands.",
+        ),
+        "Prefix": (
+            f"{model.prefix_length} places",
+            "The vectors of the melody (here none is given) and of the words stand before all music. Every later "
+            "place can look back at them at every step, so a prompt acts on the whole clip.",
+        ),
+        "Decoder": (
+            f"{model.depth} blocks, {size['decoder']}",
+            f"Each block reads a stream of {model.width} numbers at each place, with {decoder.num_attention_heads} "
+            "attention heads and a small network, and adds what it found. Steering adds λΔ to this stream after "
+            "each block.",
+        ),
+        "Codes": (
+            f"{model.codebooks} codebooks of {decoder.vocab_size}",
+            f"The decoder does not write sound. {model.frame_rate:g} times a second it chooses one code from each of "
+            f"{model.codebooks} lists. Each list refines what the ones before left over. They are chosen one step "
+            "apart, in the delay pattern below, so that each can take the coarser ones of its frame into account.",
+        ),
+        "Codec": (f"{model.sample_rate} Hz, {size['codec']}", "Turns the codes back into sound."),
+    }
+    return explorables.anatomy(parts, clips.tokens[0, :, :frames], decoder.vocab_size)
+
+
+def codebooks(model: MusicModel, clips: Clips) -> HTML:
+    """The first clip from its first codebook alone, from its first two, four, and so on, up to all."""
+    counts = [2**power for power in range(model.codebooks.bit_length()) if 2**power < model.codebooks]
+    codes = torch.as_tensor(clips.tokens[:1]).long()[None]
+    heard = {}
+    for count in [*counts, model.codebooks]:
+        with torch.inference_mode():
+            audio = model.network.audio_encoder.decode(
+                codes[:, :, :count].to(model.device), [None]
+            ).audio_values
+        name = {1: "the first codebook alone", model.codebooks: f"all {model.codebooks} codebooks"}
+        heard[name.get(count, f"the first {count} codebooks")] = audio[0, 0].float().cpu().numpy()
+    return players.players(heard, model.sample_rate, label=clips.prompts[0])
 
 
 def tokens(clips: Clips) -> None:

@@ -1,6 +1,7 @@
 """Figures and tables of the chapter *Other attributes* (``notebooks/other_attributes.ipynb``)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,21 +12,27 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from steerlib.directions import random_direction
 from steerlib.evidence import stats
+from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.music.corpus import SAMPLE_RATE, Truth
 from steerlib.page import figures
+from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import METRIC_LABELS, signed
 from steerlib.study import Study, Trial
-from steerlib.sweeps.grid import BASELINE, METRICS, sweep
+from steerlib.sweeps.grid import BASELINE, METRICS, Grid, sweep
 
 __all__ = [
     "cross_effects",
     "draw_cross_effects",
     "effects",
+    "findings",
     "follow_words",
+    "in_spreads",
     "judges",
     "listen",
+    "of_random",
     "steering_and_words",
 ]
 
@@ -86,6 +93,54 @@ def effects(trial: Trial, metrics: Sequence[str]) -> pd.DataFrame:
     ]
     names = ["attribute", "metric", "shift", "spread"]
     return pd.DataFrame(rows, columns=names).set_index(names[:2])
+
+
+def in_spreads(row: "pd.Series[Any]") -> Interval:
+    """A shift of `effects` in standard deviations of unsteered clips."""
+    shift, spread = row["shift"], row["spread"]
+    estimate, low, high = (each / spread for each in (shift.estimate, shift.low, shift.high))
+    return replace(shift, estimate=estimate, low=low, high=high)
+
+
+def of_random(
+    study: Study, multiplier: float, layer: int, table: pd.DataFrame, *, draws: int, prompts: int
+) -> dict[str, Interval]:
+    """Where such shifts lie along random directions as long as an attribute's own."""
+    grids = {
+        name: Grid(
+            {f"random {k}": random_direction(vector, seed=study.seed + k) for k in range(draws)},
+            (-multiplier, multiplier),
+            [layer],
+        )
+        for name, vector in study.vectors.items()
+    }
+    metrics = list(table.index.get_level_values("metric").unique())
+    made, found = study.compare(grids, prompts=prompts, metrics=metrics).table, {}
+    for name, attribute in study.attributes.items():
+        rows = made[made["setting"] == name]
+        shifts = stats.shifts(rows, value=attribute.metric, by=["attribute"])
+        spread = table.loc[(name, attribute.metric), "spread"]
+        found[name] = stats.control_range(shifts.groupby("attribute")["shift"].mean() / spread)
+    return found
+
+
+def findings(parts: Mapping[str, Measured], trial: Trial) -> tuple[list[str], str]:
+    """What this run found, in sentences, and what speaks against it."""
+    told = {
+        name: each
+        for name, each in parts.items()
+        if np.isfinite([each.interval.low, each.interval.high]).all()
+    }
+    shifts = [f"{name} by {measured(each.interval, 'standard deviations')}" for name, each in told.items()]
+    if not told:
+        return ["Too few clips could be measured to tell."], "There is nothing to speak against."
+    wrong = []
+    for name in told:
+        shift = trial.shifts(name)["shift"].dropna()
+        wrong.append(f"{100 * (shift < 0).mean():.0f} % for {name}")
+    return [f"Steering shifts {listed(shifts)} of unsteered clips."], (
+        f"Some prompts move the wrong way, {listed(wrong)}, and no layer was chosen for these attributes."
+    )
 
 
 def cross_effects(table: pd.DataFrame) -> None:

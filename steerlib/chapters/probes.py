@@ -19,7 +19,7 @@ from steerlib.page.style import PALETTE
 from steerlib.readout.probes import Loss, Nested, nested_accuracy
 from steerlib.steering import Site
 from steerlib.study import Study
-from steerlib.sweeps.transfer import Push, score_clips, steer_toward, strongest
+from steerlib.sweeps.transfer import Push, score_clips, steer_toward, strongest, unless_overspent
 
 __all__ = [
     "accuracy_by_layer",
@@ -116,22 +116,21 @@ def pushes(
     ]
 
 
-def common_strength(searched: pd.DataFrame, budget: float) -> float:
+def common_strength(searched: pd.DataFrame, budget: float) -> tuple[float, bool]:
     """The strongest push that both losses can afford, over all classes: neither is helped by the choice.
 
-    Raises
-    ------
-    ValueError
-        If one of them has none.
+    Returns
+    -------
+    strength : float
+    within : bool
+        False if one of them has none within the budget: nothing measured with the strength can then pass.
     """
     chosen = strongest(searched, by=["method"], budget=budget)
-    if chosen["multiplier"].isna().any():
-        costs = ", ".join(f"{row.method}: {row.excess}" for row in chosen.itertuples())
-        raise ValueError(
-            f"no strength is within the budget, the smallest costs ({costs}) nats a token: give smaller strengths, "
-            "or a larger budget"
-        )
-    return float(chosen["multiplier"].min())
+    strength, within = float(chosen["multiplier"].min()), bool(chosen["within"].all())
+    print(
+        f"strength {strength:g} for both losses{'' if within else ', over the budget: no claim on steering can pass'}"
+    )
+    return strength, within
 
 
 def steer(
@@ -167,7 +166,12 @@ def effects(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(
-    study: Study, found: Mapping[tuple[str, Loss], Nested], table: pd.DataFrame, *, draws: int = 200
+    study: Study,
+    found: Mapping[tuple[str, Loss], Nested],
+    table: pd.DataFrame,
+    *,
+    within: bool,
+    draws: int = 200,
 ) -> Verdict:
     """Judge B3 by reading (accuracy on clips left out, residual stream) and by steering (score, same strength).
 
@@ -179,8 +183,11 @@ def verdict(
     scores = steered.pivot(index=["target", "prompt_id", "seed"], columns="way", values="score")
     measured = {
         "reading": _compared(mse.right, bce.right, mse.units, draws, study.seed),
-        "steering": _compared(
-            scores["MSE"], scores["BCE"], scores.index.get_level_values("prompt_id"), draws, study.seed
+        "steering": unless_overspent(
+            _compared(
+                scores["MSE"], scores["BCE"], scores.index.get_level_values("prompt_id"), draws, study.seed
+            ),
+            within,
         ),
     }
     return study.verdict("B3", measured, note="Same clips, same rule, and the same strength for both.")

@@ -1,33 +1,42 @@
 """Figures, tables and checks of the chapter *How many prompts* (``notebooks/prompt_count.ipynb``)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from steerlib.directions import shuffled_direction
 from steerlib.evidence import stats
-from steerlib.evidence.stats import check_columns
+from steerlib.evidence.scorecard import Measured
+from steerlib.evidence.stats import Interval, check_columns
 from steerlib.page import figures
+from steerlib.page.bottom_line import measured
 from steerlib.page.style import PALETTE, signed
 from steerlib.prompts import Attribute
 from steerlib.readout.analysis import subset_agreement
 from steerlib.steering import SteeringVector
 from steerlib.study import Study, Trial
+from steerlib.sweeps.grid import Grid
 
 __all__ = [
     "agreement",
     "curves",
     "draw_agreement_curve",
     "draw_prompt_count_curve",
-    "effects",
+    "findings",
     "nearest",
+    "of_shuffled",
     "per_prompt",
     "players",
+    "plus_one",
     "shifts",
     "sweep",
+    "unit",
 ]
 
 Drawn = Mapping[tuple[int, int], SteeringVector]
@@ -112,15 +121,48 @@ def nearest(counts: Sequence[int], wanted: int) -> int:
     return min(counts[:-1] or counts, key=lambda count: abs(count - wanted))
 
 
-def effects(trial: Trial, name: str, prompts: int) -> pd.DataFrame:
-    """The effect toward each pole of directions of so many prompts, all draws pooled."""
-    rows = trial.parts[name]
-    return stats.summarise(rows[rows["prompts"] == prompts], value=trial.study.attributes[name].metric)
+def plus_one(change: Interval) -> Interval:
+    """A relative change as a share of what it is a change of."""
+    return replace(change, estimate=1 + change.estimate, low=1 + change.low, high=1 + change.high)
+
+
+def unit(study: Study, name: str) -> str:
+    attribute = study.attributes[name]
+    return "octaves" if attribute.metric in stats.OCTAVES else attribute.unit
+
+
+def of_shuffled(study: Study, name: str, pairs: int, whole: float, *, draws: int) -> Interval:
+    """Where the share of the whole shift lies for directions of so many pairs whose poles are shuffled."""
+    vectors = {
+        f"shuffled {k}": shuffled_direction(study.activations[name], seed=study.seed + k, pairs=pairs)
+        for k in range(draws)
+    }
+    table = study.compare(Grid(vectors, study.poles()[name], [study.layers[name]])).table
+    metric = study.attributes[name].metric
+    found = stats.shifts(table, value=metric, by=["attribute"], octaves=metric in stats.OCTAVES)
+    return stats.control_range(found.groupby("attribute")["shift"].mean() / whole)
+
+
+def findings(study: Study, name: str, few: int, share: Measured) -> tuple[list[str], str]:
+    """What this run found, in sentences, and what speaks against it."""
+    if np.isnan([share.interval.low, share.interval.high]).any():
+        return ["Too few clips could be measured to tell."], "There is nothing to speak against."
+    far = measured(share.interval, share=True, sign=False)
+    found = f"Directions of {few} prompts a pole shift {name} {far} as far "
+    against = f"With {share.interval.n} neutral prompts the interval is wide"
+    if share.control is not None and np.isfinite(share.control.high):
+        reach = f"{100 * share.control.high:.0f} %"
+        against += f", and as many prompts with shuffled poles would reach up to {reach} of the shift"
+    return [f"{found}as those of all {len(study.activations[name]) // 2}."], f"{against}."
 
 
 def per_prompt(trial: Trial, name: str) -> pd.DataFrame:
-    """The shift of each neutral prompt (rows), mean over draws, by the number of prompts (columns)."""
-    table = trial.shifts(name, by=["prompts", "subset"])
+    """The shift of each neutral prompt (rows), mean over draws, by the number of prompts (columns).
+
+    In octaves where the measure has any.
+    """
+    octaves = trial.study.attributes[name].metric in stats.OCTAVES
+    table = trial.shifts(name, by=["prompts", "subset"], octaves=octaves)
     return table.groupby(["prompts", "prompt_id"])["shift"].mean().unstack("prompts")
 
 

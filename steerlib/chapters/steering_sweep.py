@@ -1,5 +1,7 @@
 """Figures, tables and checks of the chapter *Steering sweep* (``notebooks/steering_sweep.ipynb``)."""
 
+from collections.abc import Mapping, Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -7,25 +9,35 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from myst_nb import glue
 
+from steerlib import yardsticks
 from steerlib.evidence import choices, stats
 from steerlib.evidence.stats import Interval, check_columns
+from steerlib.measure.distance import Distances
 from steerlib.page import figures
+from steerlib.page.bottom_line import listed, measured
+from steerlib.page.players import Curve
 from steerlib.page.style import PALETTE
 from steerlib.prompts import Attribute
 from steerlib.readout.analysis import knee
-from steerlib.study import Distances, Pole, Study, Trial
+from steerlib.study import Study, Trial
 
 __all__ = [
-    "best_below",
+    "budget",
+    "controls",
     "curves",
     "distance_curves",
     "draw_fad_curve",
     "draw_multiplier_curve",
     "effects",
+    "findings",
     "knees",
+    "of_random",
+    "linked",
     "sliders",
     "smoothness",
+    "steps",
     "strongest",
+    "tell",
 ]
 
 
@@ -47,7 +59,7 @@ def curves(trial: Trial) -> None:
         for name, each in trial.study.attributes.items()
     }
     columns = max(map(len, measures.values()))
-    axes = iter(figures.panels(len(measures), columns, size=(3.0, 3.0)))
+    axes = iter(figures.panels(len(measures), columns, size=(3.0, 3.5)))
     for name, metrics in measures.items():
         for metric in metrics:
             draw_multiplier_curve(
@@ -57,10 +69,13 @@ def curves(trial: Trial) -> None:
 
 
 def effects(trial: Trial) -> pd.DataFrame:
-    """The effect of each λ on the attribute's own measure."""
+    """The effect of each λ on the attribute's own measure.
+
+    `right` and `wrong` are the shares of prompts that move as intended and the other way; `shift` is half the
+    difference of the poles, which leaves out what a push does whichever way it points, and `drift` is that.
+    """
     shown = [
-        "attribute",
-        "multiplier",
+        "kappa",
         "n",
         "dropped",
         "baseline",
@@ -69,8 +84,16 @@ def effects(trial: Trial) -> pd.DataFrame:
         "low",
         "high",
         "relative",
+        "octaves",
+        "right",
+        "wrong",
     ]
-    return trial.all_effects[shown].set_index(["attribute", "multiplier"]).round(2)
+    table = trial.all_effects.set_index(["attribute", "multiplier"])[shown]
+    other = table["effect"].rename(lambda value: -value, level="multiplier").reindex(table.index)
+    sign = np.sign(table.index.get_level_values("multiplier"))
+    return table.assign(
+        shift=sign * (table["effect"] - other) / 2, drift=(table["effect"] + other) / 2
+    ).round(2)
 
 
 def strongest(trial: Trial) -> None:
@@ -90,11 +113,51 @@ def strongest(trial: Trial) -> None:
 def distance_curves(study: Study, distances: Distances) -> None:
     """The Fréchet distance against λ, a panel for each attribute (paper A, figure 7)."""
     for ax, (name, attribute) in zip(
-        figures.panels(len(study.attributes), size=(6.5, 3.6)), study.attributes.items(), strict=True
+        figures.panels(len(study.attributes), size=(6.5, 4.2)), study.attributes.items(), strict=True
     ):
         rows = distances.table[distances.table["attribute"] == name]
-        draw_fad_curve(rows, ax, attribute=attribute)
+        pushes = distances.rows.groupby(["attribute", "multiplier"])["kappa"].mean().reset_index()
+        draw_fad_curve(rows.merge(pushes), ax, attribute=attribute)
     plt.show()
+
+
+def linked(trial: Trial, distances: Distances, prompt: int = 0) -> None:
+    """A slider for each attribute over the curves of tempo, centroid and distance, shaded where that is shown worse."""
+    study, table = trial.study, distances.table
+    for name, rows in trial.parts.items():
+        plain = rows[rows["multiplier"] == 0]
+        parts = rows[rows["multiplier"] != 0].groupby("multiplier")
+        worse = [float(value) for value, part in parts if distances.of(part, versus=plain).low > 0]
+        far = table[table["attribute"] == name].sort_values("multiplier")
+        curves = [_curve(trial.effects(name, metric), *label) for metric, label in _LINKED.items()]
+        values, mean, low, high = _columns(far, "multiplier", "fad", "fad_low", "fad_high")
+        curves.append(
+            Curve("distance from the model's own music (Fréchet)", "", values, mean, low, high, worse)
+        )
+        one = rows[rows["prompt_id"] == prompt]
+        display(study.slider(one, study.attributes[name], spectrogram=True, curves=curves))
+
+
+_LINKED = {
+    "bpm": ("tempo, mean over prompts", "BPM"),
+    "centroid": ("spectral centroid, mean over prompts", "Hz"),
+}
+
+
+def _curve(summary: pd.DataFrame, name: str, unit: str) -> Curve:
+    """Means, with the interval of the paired effect around the baseline, and the baseline itself at λ = 0."""
+    baseline = float(summary.loc[summary["n"].idxmax(), "baseline"])
+    steered = summary[summary["multiplier"] != 0]
+    steered = steered.assign(
+        low=steered["baseline"] + steered["low"], high=steered["baseline"] + steered["high"]
+    )
+    plain = pd.DataFrame({"multiplier": [0.0], "mean": [baseline], "low": [baseline], "high": [baseline]})
+    both = pd.concat([steered[list(plain)], plain]).sort_values("multiplier")
+    return Curve(name, unit, *_columns(both, "multiplier", "mean", "low", "high"))
+
+
+def _columns(table: pd.DataFrame, *names: str) -> list[list[float]]:
+    return [table[name].astype(float).tolist() for name in names]
 
 
 def knees(trial: Trial, distances: Distances) -> pd.DataFrame:
@@ -109,26 +172,151 @@ def knees(trial: Trial, distances: Distances) -> pd.DataFrame:
     return distances.table.set_index(["attribute", "multiplier"]).drop(columns="source_layer").round(2)
 
 
-def best_below(summary: pd.DataFrame, limit: float) -> float | None:
-    """The size of λ below a limit that the rule of `choices.best` prefers, and say so.
+def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) -> None:
+    """What each λ costs, measure by measure, with the margin that its upper limit must stay below."""
+    labels = {
+        "nll": "excess negative log-likelihood\n(nats per token)",
+        "clap": "excess Fréchet distance, CLAP\n(share of variance)",
+        "mel": "excess Fréchet distance, mel bands\n(share of variance)",
+    }
+    axes = iter(figures.panels(len(study.attributes), len(margins), size=(3.0, 3.5)))
+    for name, attribute in study.attributes.items():
+        rows = quality[quality["attribute"] == name]
+        for measure, margin in margins.items():
+            ax = next(axes)
+            ax.axhline(margin, color=PALETTE["baseline"], linestyle="--", linewidth=1, label="margin")
+            for sign in (1, -1):
+                pole, colour = figures.pole(attribute, sign)
+                part = rows[np.sign(rows["multiplier"]) == sign].sort_values("multiplier", key=abs)
+                size = part["multiplier"].abs()
+                ax.fill_between(
+                    size,
+                    part[f"{measure}_low"],
+                    part[f"{measure}_high"],
+                    color=colour,
+                    alpha=0.2,
+                    linewidth=0,
+                )
+                ax.plot(size, part[measure], color=colour, marker="o", markersize=4, label=f"toward {pole}")
+            ax.set(xlabel="size of the multiplier |λ|", ylabel=labels[measure])
+            figures.kappa_axis(ax, rows)
+            figures.legend(ax)
+    plt.show()
 
-    Where no size lies below the limit, the smallest is taken.
+
+def tell(
+    quality: pd.DataFrame, best: Mapping[str, float | None], margins: Mapping[str, float]
+) -> pd.DataFrame:
+    """Say which size of λ the budget allows, and give what each multiplier costs."""
+    for name, size in best.items():
+        rows = quality[quality["attribute"] == name]
+        if size is None:
+            least = rows["multiplier"].abs().min()
+            rows = rows[rows["multiplier"].abs() == least]
+            over = [each for each, margin in margins.items() if not (rows[f"{each}_high"] < margin).all()]
+            print(
+                f"{name}: no λ is allowed. Even at |λ| = {least:g} the upper limit of {listed(over)} is not below its "
+                "margin, be it for harm or for too few prompts; the chapters after this one do not steer it"
+            )
+        else:
+            kappa = rows.loc[rows["multiplier"].abs() == size, "kappa"].mean()
+            print(f"{name}: the largest λ within the budget is ±{size:g}, κ = {kappa:.2g}")
+    return quality.set_index(["attribute", "multiplier"]).round(3)
+
+
+def steps(trial: Trial, name: str, size: float | None) -> list[float]:
+    """The multipliers of an attribute within the budget, 0 among them; none if no size is."""
+    every = sorted(trial.parts[name]["multiplier"].unique())
+    return [value for value in every if size is not None and abs(value) <= size]
+
+
+def smoothness(rows: pd.DataFrame, metric: str, multipliers: Sequence[float]) -> Interval:
+    """Rank correlation of λ, sign and all, and a measure within a prompt, averaged over prompts.
+
+    NaN with fewer than five λ: of two or three any order is smooth.
     """
-    sizes = summary.assign(size=summary["multiplier"].abs())
-    allowed = sizes[sizes["size"] < limit]
-    found = choices.best(allowed if len(allowed) else sizes[sizes["size"] == sizes["size"].min()], by="size")
-    shown = "at no λ" if limit == np.inf else f"from |λ| = {limit:g} on"
-    name = summary["attribute"].iloc[0]
-    print(f"{name}: the distance is shown to be greater {shown}; chosen: {found}")
-    return found
+    wide = rows[rows["multiplier"].isin(multipliers)].pivot(
+        index="multiplier", columns="prompt_id", values=metric
+    )
+    if len(wide) < 5:
+        return Interval(np.nan, np.nan, np.nan, 0, wide.shape[1])
+    return stats.mean_interval(wide.reset_index().corr(method="spearman")["multiplier"].drop("multiplier"))
 
 
-def smoothness(pole: Pole, up_to: float | None) -> Interval:
-    """Rank correlation of |λ| and the metric within a prompt, up to a size of λ, averaged over prompts."""
-    rows = pole.rows[pole.rows["multiplier"].abs() <= (up_to or pole.rows["multiplier"].abs().max())]
-    wide = rows.pivot(index="multiplier", columns="prompt_id", values=pole.metric)
-    order = wide.reset_index().corr(method="spearman")["multiplier"].drop("multiplier")
-    return stats.mean_interval(order)
+def controls(trial: Trial, best: Mapping[str, float | None], *, draws: int, prompts: int) -> pd.DataFrame:
+    """Rank correlation and shift along directions that should not steer, as along the attribute's own.
+
+    Of each attribute at five λ of the same size: 0, the size within the budget, and the largest of at most half of it.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``attribute``, ``direction``, ``kind`` ("random", or "other"), ``rank`` and ``shift`` (octaves, or the
+        unit of a measure that has none).
+    """
+    study, factors = trial.study, {}
+    for name, size in best.items():
+        inside = [value for value in steps(trial, name, size) if value > 0]
+        half = [value for value in inside if 2 * value <= inside[-1]]
+        if half:
+            factors[name] = [-inside[-1], -half[-1], half[-1], inside[-1]]
+    rows = []
+    if factors:
+        made = yardsticks.controls(study, draws=draws, prompts=prompts, multipliers=factors).table
+        own = trial.table[trial.table["prompt_id"] < prompts].assign(setting=lambda each: each["attribute"])
+        for (name, direction), part in pd.concat([own, made]).groupby(["setting", "attribute"], sort=False):
+            if name not in factors:
+                continue
+            metric = study.attributes[name].metric
+            ends = part[part["multiplier"].abs() == factors[name][-1]]
+            shift = stats.shifts(ends, value=metric, by=["attribute"], octaves=metric in stats.OCTAVES)[
+                "shift"
+            ]
+            rank = smoothness(part, metric, [0.0, *factors[name]])
+            kind = "own" if direction == name else "random" if direction.startswith("random") else "other"
+            rows.append([name, direction, kind, rank.estimate, shift.mean(), len(shift)])
+    return pd.DataFrame(rows, columns=["attribute", "direction", "kind", "rank", "shift", "n"])
+
+
+def of_random(table: pd.DataFrame, name: str, column: str) -> Interval:
+    """Where results of random directions lie; see `evidence.stats.control_range`."""
+    return stats.control_range(table.query("attribute == @name and kind == 'random'")[column])
+
+
+def findings(
+    trial: Trial, best: Mapping[str, float | None], margins: Mapping[str, float], table: pd.DataFrame
+) -> tuple[list[str], str]:
+    """What this run found, in sentences, and what speaks against it."""
+    allowed, found = [], []
+    for name, size in best.items():
+        if size is None:
+            allowed.append(f"no λ for {name}")
+            continue
+        metric = trial.study.attributes[name].metric
+        octaves = metric in stats.OCTAVES
+        ends = trial.parts[name].query("multiplier.abs() == @size")
+        unit = "octaves" if octaves else trial.study.attributes[name].unit
+        shift = stats.mean_interval(
+            stats.shifts(ends, value=metric, by=["attribute"], octaves=octaves)["shift"]
+        )
+        allowed.append(f"±{size:g} for {name}")
+        if np.isfinite(shift.low):
+            found.append(f"{name} shifts by {measured(shift, unit)}, half the way between its poles")
+    sentences = [
+        f"With at most {margins['nll']:g} nats per token and {margins['clap']:g} of the variance to lose, the "
+        f"largest λ is {listed(allowed)}."
+    ]
+    sentences += [f"There, {listed(found)}."] if found else []
+    random = table[table["kind"] == "random"]
+    if random.empty:
+        return sentences, "Without an allowed λ and a smaller one beside it, no control could be run."
+    reach = listed(
+        [f"{name} by {part['shift'].abs().max():.2g}" for name, part in random.groupby("attribute")]
+    )
+    return (
+        sentences,
+        f"Of {random['direction'].nunique()} random directions as long, the strongest shifts {reach}.",
+    )
 
 
 def draw_multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
@@ -166,6 +354,8 @@ def draw_multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribu
         ax.plot(x, mean, color=colour, marker="o", markersize=4, label=f"toward {name}")
         figures.mark_knee(ax, x, mean, colour)
     ax.set(xlabel="size of the multiplier |λ|", ylabel=quantity)
+    if "kappa" in summary:
+        figures.kappa_axis(ax, summary)
     figures.legend(ax)
 
 
@@ -204,4 +394,6 @@ def draw_fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> No
             )
         figures.mark_knee(ax, part["size"], part["fad"], colour)
     ax.set(xlabel="size of the multiplier |λ|", ylabel="Fréchet audio distance (embedding units²)")
+    if "kappa" in table:
+        figures.kappa_axis(ax, table)
     figures.legend(ax)

@@ -30,7 +30,7 @@ from steerlib.readout.probes import Method, probe_directions, scaled
 from steerlib.steering import Steering, SteeringVector
 from steerlib.study import Study
 from steerlib.sweeps.grid import sweep_cells
-from steerlib.sweeps.transfer import Control, control_of, score_clips
+from steerlib.sweeps.transfer import Control, control_of, score_clips, unless_overspent
 
 __all__ = [
     "KEPT",
@@ -151,22 +151,14 @@ def name_instruments(tunes: Tunes, instrument: str) -> Tunes:
 
 
 def allowed(chosen: pd.DataFrame, instruments: Sequence[str]) -> list[tuple[Key, float]]:
-    """Each vector with the strength of its direction; its controls have the same.
-
-    Raises
-    ------
-    ValueError
-        If a direction has no strength within the budget.
-    """
-    ways: list[tuple[Key, float]] = []
-    for row in chosen.itertuples():
-        if np.isnan(row.multiplier):
-            raise ValueError(
-                f"no strength of the direction of {row.direction} is within the budget, the smallest costs "
-                f"{row.excess} nats a token: give smaller strengths, or a larger budget"
-            )
-        ways += [((row.direction, name), float(row.multiplier)) for name in instruments]
-    return ways
+    """Each vector with the strength of its direction (`strongest`)."""
+    for row in chosen[~chosen["within"]].itertuples():
+        print(
+            f"no strength of {row.direction} is within the budget: the smallest is shown, and the claim cannot pass"
+        )
+    return [
+        ((row.direction, name), float(row.multiplier)) for row in chosen.itertuples() for name in instruments
+    ]
 
 
 def controls(ways: Sequence[tuple[Key, float]]) -> list[tuple[Key, float]]:
@@ -320,7 +312,7 @@ def draw_shares(table: pd.DataFrame) -> None:
     plt.show()
 
 
-def verdict(study: Study, table: pd.DataFrame, again: pd.DataFrame) -> Verdict:
+def verdict(study: Study, table: pd.DataFrame, again: pd.DataFrame, chosen: pd.DataFrame) -> Verdict:
     """Judge B5 for the directions of pieces and of notes: how many clips have the instrument and keep the tune?
 
     Parameters
@@ -330,6 +322,8 @@ def verdict(study: Study, table: pd.DataFrame, again: pd.DataFrame) -> Verdict:
         From `by_vector`: both directions and their controls.
     again : DataFrame
         From `play_tunes`: the tunes unsteered with other random numbers. If those do not keep the tune, nothing can.
+    chosen : DataFrame
+        From `strongest`, by direction.
     """
     clips, kinds = _compared(table), ("pieces", "notes")
     controls = clips[~clips["direction"].isin(kinds)]
@@ -350,7 +344,11 @@ def verdict(study: Study, table: pd.DataFrame, again: pd.DataFrame) -> Verdict:
             ("share of clips with both", "both", 0.5),
         )
     ]
-    measured = {kind: Measured(part, control=control, testable=testable) for kind, part in parts.items()}
+    within = chosen.set_index("direction")["within"]
+    measured = {
+        kind: unless_overspent(Measured(part, control=control, testable=testable), bool(within[kind]))
+        for kind, part in parts.items()
+    }
     return study.verdict(
         "B5", measured, also=also, note="Melody-conditioned; strengths chosen on other tunes."
     )

@@ -1,7 +1,7 @@
 """Figures, tables and checks of the chapter *Where and when to inject* (``notebooks/where_and_when.ipynb``)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -9,21 +9,27 @@ import seaborn as sns  # type: ignore[import-untyped]
 from IPython.display import display
 from matplotlib.axes import Axes
 
+from steerlib.directions import random_direction
 from steerlib.evidence import stats
+from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
+from steerlib.measure.distance import Distances
 from steerlib.page import figures, style
 from steerlib.page.style import INK, PALETTE
 from steerlib.steering import Branches, Steps
-from steerlib.study import Distances, Study, Trial
+from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import Grid, Strategy
 
 __all__ = [
     "CROSSED",
     "Way",
+    "along_random",
     "by_setting",
     "compare",
     "draw_effect_and_quality",
     "effect_and_quality",
+    "findings",
+    "more",
     "players",
     "scatter",
     "table",
@@ -65,13 +71,9 @@ CROSSED = {
 """Ways that differ from One-to-All in two things."""
 
 
-def wanted(ways: Mapping[str, Way], *, equal_push: bool, one_to_one: bool, crossed: bool) -> dict[str, Way]:
-    """The ways that were asked for; at the same λ they always are."""
-    chosen = {
-        name: way
-        for name, way in ways.items()
-        if (one_to_one if way.strategy == "one_to_one" else equal_push or way.factor == 1)
-    }
+def wanted(ways: Mapping[str, Way], *, one_to_one: bool, crossed: bool) -> dict[str, Way]:
+    """The ways that were asked for; those that claims are about always are."""
+    chosen = {name: way for name, way in ways.items() if one_to_one or way.strategy != "one_to_one"}
     return chosen | (CROSSED if crossed else {})
 
 
@@ -85,15 +87,98 @@ def compare(study: Study, ways: Mapping[str, Way]) -> Trial:
     return Trial(study, table.assign(multiplier=(table["multiplier"] / factors).round(9)))
 
 
-def by_setting(trial: Trial) -> tuple[dict[tuple[str, str], pd.Series], dict[tuple[str, str], pd.DataFrame]]:
+def by_setting(
+    trial: Trial, *, octaves: bool = False
+) -> tuple[dict[tuple[str, str], pd.Series], dict[tuple[str, str], pd.DataFrame]]:
     """The shift of each prompt, and the rows of the steered clips, by attribute and setting."""
     shift, steered = {}, {}
     for name, rows in trial.parts.items():
-        shifts = trial.shifts(name, by=["setting"])
+        doublings = octaves and trial.study.attributes[name].metric in stats.OCTAVES
+        shifts = trial.shifts(name, by=["setting"], octaves=doublings)
         for setting in rows["setting"].unique():
-            shift[name, setting] = shifts.loc[shifts["setting"] == setting, "shift"]
+            part = shifts[shifts["setting"] == setting].sort_values(["prompt_id", "seed"])
+            shift[name, setting] = part["shift"].reset_index(drop=True)
             steered[name, setting] = rows[(rows["setting"] == setting) & (rows["multiplier"] != 0)]
     return shift, steered
+
+
+def along_random(
+    study: Study, ways: Mapping[str, Way], *, draws: int, prompts: int
+) -> dict[tuple[str, str], pd.Series]:
+    """The mean shift along random directions as long (index: the draw), in octaves, by attribute and setting."""
+    grids = {}
+    for setting, way in ways.items():
+        grid = way.grid(study)
+        for name, vector in study.vectors.items():
+            random = {f"{k}": random_direction(vector, seed=study.seed + k) for k in range(draws)}
+            assert isinstance(grid.multipliers, Mapping)
+            layers = None if way.strategy == "all_to_all" else [study.layers[name]]
+            grids[f"{name}/{setting}"] = replace(
+                grid, vectors=random, multipliers=grid.multipliers[name], layers=layers
+            )
+    table = study.compare(grids, prompts=prompts).table
+    found = {}
+    for key, rows in table.groupby("setting", sort=False):
+        name, setting = str(key).split("/", 1)
+        metric = study.attributes[name].metric
+        shifts = stats.shifts(rows, value=metric, by=["attribute"], octaves=metric in stats.OCTAVES)
+        found[name, setting] = shifts.groupby("attribute")["shift"].mean()
+    return found
+
+
+def more(
+    shift: Mapping[tuple[str, str], pd.Series],
+    random: Mapping[tuple[str, str], pd.Series],
+    names: Iterable[str],
+    than: str,
+    *,
+    relative: bool = False,
+) -> Measured:
+    """By how much One-to-All shifts further than another way, of all attributes together, and so along random ones.
+
+    Parameters
+    ----------
+    shift : mapping of (str, str) to Series
+        Of each prompt, from `by_setting`.
+    random : mapping of (str, str) to Series
+        Of each draw, from `along_random`.
+    names : iterable of str
+        Attributes; with several, the mean of a prompt's.
+    than : str
+        The other way.
+    relative : bool
+        As a share of the mean shift of One-to-All.
+    """
+    names, over = list(names), 1.0
+    own, other, drawn = (
+        sum(each) / len(names)
+        for each in zip(
+            *(
+                (shift[n, "One-to-All"], shift[n, than], random[n, "One-to-All"] - random[n, than])
+                for n in names
+            ),
+            strict=True,
+        )
+    )
+    if relative:
+        over = float(abs(own.mean()))
+    return Measured(stats.mean_interval((own - other) / over), control=stats.control_range(drawn / over))
+
+
+def findings(study: Study, both: pd.DataFrame) -> tuple[list[str], str]:
+    """What this run found, in sentences, and what speaks against it."""
+    found = []
+    for name, rows in both.groupby("attribute", sort=False):
+        rows = rows.dropna(subset=["shift"]).sort_values("shift", ascending=False)
+        if len(rows) > 1:
+            first, last = rows.iloc[0], rows.iloc[-1]
+            unit = study.attributes[str(name)].unit
+            found.append(
+                f"{name} shifts furthest by '{first['setting']}' ({first['shift']:.0f} {unit}) and least, or the "
+                f"wrong way, by '{last['setting']}' ({last['shift']:.0f} {unit})."
+            )
+    few = f"Layer and λ were chosen for One-to-All, and there are {len(study.prompts)} prompts."
+    return found[:3] or ["Too few clips could be measured to tell."], few
 
 
 def effect_and_quality(trial: Trial, ways: Mapping[str, Way], distances: Distances) -> pd.DataFrame:

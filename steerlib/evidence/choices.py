@@ -1,10 +1,13 @@
 """Settings chosen on the evaluation set by a stated rule, and kept for the chapters that come after.
 
 Paper A takes the source layer whose direction steers "strongest and cleanest" (section 4.2) and λ = 1.25 as "a
-good trade-off" (section 4.5), and then tests both on prompts that it has not seen. Here the choice has a rule,
-so that it is made the same way on every model. The relative change of the mean metric is turned to the
-*intended* direction (a fall toward the negative pole counts as positive); a setting is as good as the lower
-95 % limit of the worse of its two poles. So neither a single strong pole nor a wide interval wins.
+good trade-off" (section 4.5), and then tests both on prompts that it has not seen. Here each choice has a rule,
+so that it is made the same way on every model.
+
+The layer: the relative change of the mean metric is turned to the *intended* direction (a fall toward the negative
+pole counts as positive); a layer is as good as the lower 95 % limit of the worse of its two poles. So neither a
+single strong pole nor a wide interval wins. The size of λ: the largest within a budget of quality (`strongest`),
+whatever its effect. Where a rule allows nothing, that is the result, and nothing is taken in its place.
 
 Choices are small JSON files in the stores of the chapters that make them. They never come from the held-out
 prompts. Used in the chapters *Layer scan*, *Steering sweep* and *Held out*.
@@ -22,7 +25,18 @@ import pandas as pd
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.files import write_whole
 
-__all__ = ["RULE", "Choice", "best", "intended", "load", "same_depth", "save", "worst_pole"]
+__all__ = [
+    "RULE",
+    "Choice",
+    "best",
+    "intended",
+    "load",
+    "same_depth",
+    "save",
+    "strongest",
+    "take",
+    "worst_pole",
+]
 
 RULE = "the setting whose worse pole has the highest lower 95 % limit of the relative change in the intended direction"
 """The rule in words, for the page."""
@@ -36,14 +50,28 @@ class Choice:
 
     Attributes
     ----------
-    values : mapping of str to number
-        Source layer or multiplier by attribute.
+    what : str
+        What was chosen: "source layer".
+    values : mapping of str to number or None
+        By attribute; None where the rule allows nothing.
     source : str
-        For the page: the file and its rule, or that there was none and the fallback holds.
+        For the page: the file and its rule.
     """
 
-    values: Mapping[str, float]
+    what: str
+    values: Mapping[str, float | None]
     source: str
+
+    @property
+    def allowed(self) -> dict[str, float]:
+        """The values that there are."""
+        return {name: value for name, value in self.values.items() if value is not None}
+
+    def __str__(self) -> str:
+        barred = [name for name in self.values if name not in self.allowed]
+        words = ", ".join(f"{value:g} for {name}" for name, value in self.allowed.items())
+        none = f"No {self.what} is allowed for {', '.join(barred)}: left out from here on." if barred else ""
+        return " ".join(filter(None, [f"{self.what}: {words}." if words else "", none, f"{self.source}."]))
 
 
 def intended(row: "pd.Series[Any]", *, relative: bool = False) -> Interval:
@@ -125,6 +153,54 @@ def best(summary: pd.DataFrame, *, by: str) -> Any:
     return None if limits.empty else getattr(limits.idxmax(), "item", limits.idxmax)()
 
 
+def strongest(quality: pd.DataFrame, margins: Mapping[str, float]) -> float | None:
+    """The largest size of λ within a budget of quality, or None if no size is.
+
+    A size is within the budget if at both poles the upper 95 % limit of every measure of damage lies below its
+    margin, and that of all smaller sizes too. So a setting is not let through because little is known of it, and a
+    larger sample lets through more.
+
+    Parameters
+    ----------
+    quality : DataFrame
+        A row for each multiplier but 0, of one attribute: ``multiplier`` and, for each measure of damage, its upper
+        limit in a column such as ``nll_high``; NaN is not below any margin.
+    margins : mapping of str to float
+        By measure: {"nll": 0.2} has the margin of the column ``nll_high``.
+
+    Returns
+    -------
+    float or None
+
+    Raises
+    ------
+    ValueError
+        If there is no margin, a column is missing, or a size lacks one of its poles.
+
+    Examples
+    --------
+    >>> limits = {0.01: 0.05, 0.02: 0.15, 0.05: 0.9}
+    >>> rows = [{"multiplier": sign * size, "nll_high": high} for size, high in limits.items() for sign in (-1, 1)]
+    >>> strongest(pd.DataFrame(rows), {"nll": 0.2})
+    0.02
+    """
+    if not margins:
+        raise ValueError("there is no margin: give at least one, such as {'nll': 0.2}")
+    check_columns(quality, ["multiplier", *(f"{name}_high" for name in margins)], what="the table of quality")
+    steered = quality[quality["multiplier"] != 0]
+    size = steered["multiplier"].abs()
+    lonely = size[size.map(size.value_counts()) != 2]
+    if len(lonely):
+        raise ValueError(
+            f"the size {lonely.iloc[0]:g} of λ does not have one row for each pole: sweep with minus and plus each size"
+        )
+    inside = pd.DataFrame({name: steered[f"{name}_high"] < margin for name, margin in margins.items()}).all(
+        axis=1
+    )
+    allowed = inside.groupby(size).all().sort_index().cummin()
+    return float(allowed[allowed].index.max()) if allowed.any() else None
+
+
 def save(
     path: str | Path, values: Mapping[str, float | None], *, what: str, model: str, rule: str = RULE
 ) -> None:
@@ -135,62 +211,67 @@ def save(
     path : path-like
         The JSON file; its folder exists, as that of a store does.
     values : mapping of str to number or None
-        By attribute; an attribute with None, for which nothing could be chosen, is left out.
+        By attribute; None where the rule allows nothing, which those chapters are told.
     what : str
         What was chosen: "source layer".
     model : str
         For which it holds.
     rule : str
     """
-    chosen = {name: value for name, value in values.items() if value is not None}
-    content = {"format": _FORMAT, "what": what, "model": model, "rule": rule, "values": chosen}
+    content = {"format": _FORMAT, "what": what, "model": model, "rule": rule, "values": dict(values)}
     write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def load(path: str | Path, attributes: Sequence[str], *, model: str, fallback: float) -> Choice:
-    """Read what an earlier chapter chose, or take the fallback and say so.
+def load(path: str | Path, attributes: Sequence[str], *, model: str) -> Choice:
+    """Read what an earlier chapter chose.
 
     Parameters
     ----------
     path : path-like
-        As `save` wrote it; need not exist.
+        As `save` wrote it.
     attributes : sequence of str
     model : str
-        A choice made for another model does not count.
-    fallback : number
-        For attributes without a choice.
 
     Returns
     -------
     Choice
+        Its values are None where the rule allows nothing.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If the file exists but is no choice.
+        If it is no choice, was made for another model, or says nothing about an attribute. Nothing is taken in its
+        place.
     """
     path = Path(path)
-    found: dict[str, float] = {}
-    source = f"There is no {path}"
-    if path.is_file():
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format"] != _FORMAT:
-                raise ValueError(f"format {content['format']!r}")
-            what, rule, of, values = (content[name] for name in ("what", "rule", "model", "values"))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not a choice of settings ({error}): delete it and run again"
-            ) from error
-        if of == model:
-            found = {name: values[name] for name in attributes if name in values}
-            source = f"From {path}, {what} for {', '.join(found) or 'none of these attributes'}: {rule}"
-        else:
-            source = f"{path} was chosen for {of}, not for {model}"
+    instead = "run the chapter that makes this choice first, or name no file, to set the value by hand"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no choice of settings at {path}: {instead}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']!r}")
+        what, rule, of, values = (content[name] for name in ("what", "rule", "model", "values"))
+        found = {name: values[name] for name in attributes if name in values}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a choice of settings ({error}): delete it and run again") from error
+    if of != model:
+        raise ValueError(f"{path} was chosen for {of}, not for {model}: {instead}")
     rest = [name for name in attributes if name not in found]
     if rest:
-        source += f". Fallback parameter for {', '.join(rest)}: {fallback:g}"
-    return Choice({name: found.get(name, fallback) for name in attributes}, f"{source}.")
+        raise ValueError(
+            f"{path} has no {what} for {', '.join(rest)}, only for {', '.join(values)}: {instead}"
+        )
+    return Choice(what, found, f"From {path}, by the rule: {rule}")
+
+
+def take(path: str | Path, attributes: Sequence[str], *, what: str, model: str, by_hand: float) -> Choice:
+    """`load`, or the value set by hand for all attributes if no file is named."""
+    if str(path):
+        return load(path, attributes, model=model)
+    return Choice(what, dict.fromkeys(attributes, by_hand), "Set by hand")
 
 
 def same_depth(first: int, last: int, *, of: int, to: int) -> tuple[int, ...]:

@@ -108,6 +108,8 @@ class Limit:
     def p(self, interval: Interval) -> float:
         """One-sided p-value that belongs to the interval: of the limit, or the larger of the two of margins."""
         low, high = self.bounds
+        if math.isnan(interval.low) or math.isnan(interval.high):
+            return math.nan
         t = float(student.ppf(0.975, interval.df))
         chances = [
             float(student.sf(t * distance / half, interval.df)) if half > 0 else float(distance <= 0)

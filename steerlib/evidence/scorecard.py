@@ -56,6 +56,7 @@ __all__ = [
     "paper",
     "read",
     "record",
+    "record_open",
 ]
 
 NOT_RUN = "not run here"
@@ -370,6 +371,16 @@ def record(
     return verdict
 
 
+def record_open(chapter: str, *, model: str, folder: str | Path, note: str) -> None:
+    """Record the claims of a chapter that could measure nothing, such as for want of an allowed λ, and print them."""
+    nothing = Interval(math.nan, math.nan, math.nan, 0)
+    unknown = Measured(nothing, control=nothing, testable=nothing)
+    for claim, check in claims().set_index("claim")["check"].items():
+        if check and check.get("chapter") == chapter:
+            parts = dict.fromkeys(check.get("parts") or [""], unknown)
+            print(record(str(claim), parts, model=model, folder=folder, notebook=chapter, note=note))
+
+
 def read(folder: str | Path | Sequence[str | Path], *, models: Sequence[str] = ()) -> pd.DataFrame:
     """All claims, joined with what was recorded for them on each model.
 
@@ -438,7 +449,8 @@ def cards(table: pd.DataFrame) -> HTML:
         )
 
     claimed = [
-        f'<div class="claim"><p><strong>{html.escape(str(name))}</strong> {html.escape(rows.text.iloc[0])} '
+        f'<div class="claim" id="claim-{html.escape(str(name))}" data-verdict="{rows.verdict.iloc[0]}">'
+        f"<p><strong>{html.escape(str(name))}</strong> {html.escape(rows.text.iloc[0])} "
         f"<small>({html.escape(rows.place.iloc[0])})</small></p>{''.join(map(line, rows.itertuples()))}</div>"
         for name, rows in table.groupby("claim", sort=False)
     ]

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 __all__ = [
+    "OCTAVES",
     "Interval",
     "auc",
     "check_columns",
@@ -27,6 +28,7 @@ __all__ = [
     "jackknife_interval",
     "mean_interval",
     "paired_interval",
+    "ratio_interval",
     "share_interval",
     "shifts",
     "sign_flip_interval",
@@ -34,6 +36,9 @@ __all__ = [
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
+
+OCTAVES = ("bpm", "centroid", "onset_rate")
+"""Measures whose effects multiply: an octave is twice as much."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def mean_interval(
     (24.7, 3, 1)
     """
     values = _flat(values, "values")
-    return _ratio(values, np.ones_like(values), clusters=clusters, level=level)
+    return ratio_interval(values, np.ones_like(values), clusters=clusters, level=level)
 
 
 def paired_interval(
@@ -106,8 +111,8 @@ def paired_interval(
 ) -> Interval:
     """Mean effect over pairs, with Student's interval over pairs (or clusters of them).
 
-    The standard error is that of the clusters' sums (linearised for a ratio, Cochran 1977, section 6.4), with as many
-    degrees of freedom as there are clusters less one. For effects that multiply, such as those on tempo and
+    The standard error is that of the clusters' sums (Cochran 1977, section 6.4), with as many degrees of freedom as
+    there are clusters less one; a ratio has Fieller's interval. For effects that multiply, such as those on tempo and
     frequency, give logarithms: ``paired_interval(np.log2(steered), np.log2(plain))`` is in octaves.
 
     Parameters
@@ -134,8 +139,8 @@ def paired_interval(
 
     Notes
     -----
-    How often such intervals cover the truth is simulated in ``benchmarks/coverage.py``. Where a quantity has a floor
-    and few values stand off it, take `sign_flip_interval` of the difference to a control instead.
+    How often such intervals cover the truth is simulated in ``benchmarks/interval_coverage.py``. Where a quantity has
+    a floor and few values stand off it, take `sign_flip_interval` of the difference to a control instead.
 
     Examples
     --------
@@ -150,9 +155,58 @@ def paired_interval(
             "prompt and seed"
         )
     if relative:
-        found = _ratio(values, baseline, clusters=clusters, level=level)
+        found = ratio_interval(values, baseline, clusters=clusters, level=level)
         return replace(found, estimate=found.estimate - 1, low=found.low - 1, high=found.high - 1)
     return mean_interval(values - baseline, clusters=clusters, level=level)
+
+
+def ratio_interval(
+    above: npt.ArrayLike,
+    below: npt.ArrayLike,
+    *,
+    clusters: npt.ArrayLike | None = None,
+    level: float = 0.95,
+) -> Interval:
+    """Ratio of two means over the same pairs, with Fieller's interval (1954) over pairs or clusters of them.
+
+    The interval holds all ratios r at which the mean of ``above - r * below`` is compatible with 0, so that it covers
+    the truth also where the mean below is small against its spread. Where that mean is compatible with 0 itself, no
+    finite interval does, and the limits are NaN.
+
+    Parameters
+    ----------
+    above, below : array_like, shape (N,)
+        Pairs with a NaN are dropped and counted.
+    clusters, level
+        See `paired_interval`.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or are not flat, or level makes no sense.
+    """
+    above, below = _flat(above, "above"), _flat(below, "below")
+    if len(above) != len(below):
+        raise ValueError(f"{len(above)} values above cannot be paired with {len(below)} below")
+    names, whole = _clusters(clusters, above, level), ~np.isnan(above + below)
+    n, dropped = int(whole.sum()), int((~whole).sum())
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan, 0, dropped)
+    _, of = np.unique(names[whole], return_inverse=True)
+    sums = np.array([np.bincount(of, weights=each[whole]) for each in (above, below, np.ones_like(above))])
+    count, (top, bottom, number) = sums.shape[1], sums.sum(axis=1)
+    ratio = float(top / bottom) if bottom else np.nan
+    if count < 2:
+        return Interval(ratio, np.nan, np.nan, n, dropped)
+    # Variances of the sums; a cluster's deviation is from the share that its number of pairs would have.
+    residual = sums[:2] - np.outer((top, bottom), sums[2] / number)
+    (v_top, v_both), (_, v_bottom) = count / (count - 1) * residual @ residual.T
+    t = float(stats.t.ppf((1 + level) / 2, count - 1))
+    a, b, c = bottom**2 - t**2 * v_bottom, top * bottom - t**2 * v_both, top**2 - t**2 * v_top
+    if a <= 0:
+        return Interval(ratio, np.nan, np.nan, n, dropped, df=count - 1)
+    reach = np.sqrt(max(b**2 - a * c, 0)) / a
+    return Interval(ratio, float(b / a - reach), float(b / a + reach), n, dropped, df=count - 1)
 
 
 def sign_flip_interval(
@@ -224,7 +278,9 @@ def share_interval(hits: npt.ArrayLike, *, clusters: npt.ArrayLike | None = None
     return replace(found, low=max(0.0, float(found.low)), high=min(1.0, float(found.high)))
 
 
-def control_range(estimates: npt.ArrayLike, *, symmetric: bool = True, level: float = 0.95) -> Interval:
+def control_range(
+    estimates: npt.ArrayLike, *, symmetric: bool = True, correlation: bool = False, level: float = 0.95
+) -> Interval:
     """Where results of a control lie: the range in which one more draw of it would lie with 95 % chance.
 
     Parameters
@@ -235,6 +291,8 @@ def control_range(estimates: npt.ArrayLike, *, symmetric: bool = True, level: fl
     symmetric : bool, default True
         Whether the quantity changes its sign with the direction, as a shift does, so that the control's mean is
         known to be 0. One draw is then enough for a range, if a wide one; otherwise it takes two.
+    correlation : bool, default False
+        Whether the quantity lies between -1 and 1; the range is then made on the scale of Fisher's z.
     level : float
 
     Returns
@@ -249,6 +307,10 @@ def control_range(estimates: npt.ArrayLike, *, symmetric: bool = True, level: fl
     """
     values = _flat(estimates, "estimates")
     drawn = values[~np.isnan(values)]
+    if correlation:
+        found = control_range(np.arctanh(np.clip(values, -0.999, 0.999)), symmetric=symmetric, level=level)
+        estimate, low, high = (float(np.tanh(each)) for each in (found.estimate, found.low, found.high))
+        return replace(found, estimate=estimate, low=low, high=high)
     count, dropped = len(drawn), len(values) - len(drawn)
     free = count if symmetric else count - 1
     if free < 1:
@@ -278,8 +340,7 @@ def auc(
     """Area under the ROC curve: the chance that a positive value exceeds a negative one (ties count half).
 
     The interval is DeLong's (1988; over clusters, Obuchowski's of 1997) on the scale of the logit, and so between 0
-    and 1. Where the sets hardly overlap, its standard error says nothing, and Newcombe's interval (2006, method 5) is
-    wider: the wider limit counts.
+    and 1. Where the sets do not overlap, it has no width, and Newcombe's interval (2006, method 5) takes its place.
 
     Parameters
     ----------
@@ -315,14 +376,13 @@ def auc(
     parts = [(wins.mean(1) - area) / wins.shape[0], (wins.mean(0) - area) / wins.shape[1]]
     sums = pd.Series(np.concatenate(parts)).groupby(np.concatenate(of)).sum()
     count = len(sums)
-    free = count - (2 if clusters is None else 1)
-    low, high = _newcombe(area, len(high_set), len(low_set), level)
-    error = np.sqrt(count / max(count - 1, 1) * (sums**2).sum())
-    if free > 0 and 0 < area < 1:
-        logit = np.log(area / (1 - area))
-        reach = stats.t.ppf((1 + level) / 2, free) * error / area / (1 - area)
-        low, high = min(low, 1 / (1 + np.exp(reach - logit))), max(high, 1 / (1 + np.exp(-reach - logit)))
-    return Interval(area, float(low), float(high), n, dropped, df=max(free, 1))
+    error = float(np.sqrt(count / max(count - 1, 1) * (sums**2).sum()))
+    if 0 < area < 1 and error > 0:
+        reach = stats.norm.ppf((1 + level) / 2) * error / (area * (1 - area))
+        low, high = (1 / (1 + np.exp(-(np.log(area / (1 - area)) + side * reach))) for side in (-1, 1))
+    else:
+        low, high = _newcombe(area, len(high_set), len(low_set), level)
+    return Interval(area, float(low), float(high), n, dropped)
 
 
 def _newcombe(area: float, positive: int, negative: int, level: float) -> tuple[float, float]:
@@ -345,6 +405,8 @@ def jackknife_interval(
     samples: npt.ArrayLike,
     *,
     blocks: int = 10,
+    groups: npt.ArrayLike | None = None,
+    unbias: bool = False,
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
@@ -360,7 +422,12 @@ def jackknife_interval(
     samples : array_like, shape (N, ...)
         Independent along the first axis (clips).
     blocks : int
-        At least 2 and at most N.
+        At least 2 and at most N, or as many as there are groups.
+    groups : array_like, shape (N,), optional
+        Names of what is independent, such as tracks or prompts: whole groups are left out.
+    unbias : bool, default False
+        Take off the jackknife's estimate of the bias, for statistics such as the mutual information of two labellings,
+        which is too large in small samples.
     level : float
         Confidence level, between 0 and 1.
     seed : int
@@ -372,15 +439,22 @@ def jackknife_interval(
         Student interval around the statistic of all samples.
     """
     samples = np.asarray(samples)
-    if not 2 <= blocks <= len(samples):
+    names, of = np.unique(
+        np.arange(len(samples)) if groups is None else np.asarray(groups), return_inverse=True
+    )
+    if len(of) != len(samples):
+        raise ValueError(f"there are {len(of)} groups for {len(samples)} samples: one name for each")
+    if not 2 <= blocks <= len(names):
         raise ValueError(
-            f"{len(samples)} samples cannot be divided into {blocks} blocks: choose 2 to {len(samples)}"
+            f"{len(names)} samples or groups cannot be divided into {blocks} blocks: choose 2 to {len(names)}"
         )
     _check_level(level)
-    parts = np.array_split(np.random.default_rng(seed).permutation(len(samples)), blocks)
-    without = np.array([statistic(np.delete(samples, part, axis=0)) for part in parts])
+    parts = np.array_split(np.random.default_rng(seed).permutation(len(names)), blocks)
+    without = np.array([statistic(samples[~np.isin(of, part)]) for part in parts])
     error = np.sqrt((blocks - 1) / blocks * ((without - without.mean()) ** 2).sum())
     estimate = float(statistic(samples))
+    if unbias:
+        estimate = float(blocks * estimate - (blocks - 1) * without.mean())
     reach = float(stats.t.ppf((1 + level) / 2, blocks - 1) * error)
     return Interval(estimate, estimate - reach, estimate + reach, len(samples), df=blocks - 1)
 
@@ -413,10 +487,12 @@ def summarise(
     Returns
     -------
     DataFrame
-        Columns `by`, ``metric`` (the name in `value`), then ``n`` and ``dropped`` (pairs), ``baseline``,
-        ``mean`` and ``std`` (of the pairs, unit of `value`), ``effect``, ``low``, ``high`` (mean difference,
-        same unit), ``relative``, ``relative_low`` and ``relative_high`` (fractions). Multiplier 0 has no
-        rows: it is the baseline.
+        Columns `by`, ``kappa`` if the table has it, ``metric`` (the name in `value`), then ``n`` and ``dropped``
+        (pairs), ``baseline``, ``mean`` and ``std`` (of the pairs, unit of `value`), ``effect``, ``low``, ``high``
+        (mean difference, same unit), ``relative``, ``relative_low`` and ``relative_high`` (fractions), ``octaves``,
+        ``octaves_low`` and ``octaves_high`` (mean of the logarithms' difference; NaN for what has no octaves, see
+        `OCTAVES`), ``right`` and ``wrong`` (shares of the pairs that move to the side of their multiplier's sign, and
+        to the other). Multiplier 0 has no rows: it is the baseline.
 
     Raises
     ------
@@ -452,8 +528,14 @@ def summarise(
         effect, relative = (
             paired_interval(*pairs.T, relative=r, clusters=part[cluster], level=level) for r in (False, True)
         )
+        doublings = _octaves(pairs) if value in OCTAVES else np.full_like(pairs, np.nan)
+        octaves = paired_interval(*doublings.T, clusters=part[cluster], level=level)
+        moved = (pairs[:, 0] - pairs[:, 1]) * np.sign(part["multiplier"].to_numpy())
+        moved = moved[~np.isnan(moved)]
+        push = {"kappa": part["kappa"].mean()} if "kappa" in part else {}
         rows.append(
             dict(zip(by, group, strict=True))
+            | push
             | {
                 "metric": value,
                 "n": effect.n,
@@ -467,6 +549,11 @@ def summarise(
                 "relative": relative.estimate,
                 "relative_low": relative.low,
                 "relative_high": relative.high,
+                "octaves": octaves.estimate,
+                "octaves_low": octaves.low,
+                "octaves_high": octaves.high,
+                "right": float((moved > 0).mean()) if len(whole) else np.nan,
+                "wrong": float((moved < 0).mean()) if len(whole) else np.nan,
             }
         )
     return pd.DataFrame(rows).astype({name: steered[name].dtype for name in by})
@@ -477,7 +564,7 @@ def effect_of(row: "pd.Series[Any]") -> Interval:
     return Interval(row["effect"], row["low"], row["high"], int(row["n"]), int(row.get("dropped", 0)))
 
 
-def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFrame:
+def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str], octaves: bool = False) -> pd.DataFrame:
     """How far each prompt is moved along an attribute: half the way from its negative to its positive clip.
 
     Half of ``value(+λ) - value(-λ)``, for every prompt and seed. What steering does in *both* directions
@@ -492,6 +579,8 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFram
         Column that was measured.
     by : sequence of str
         Columns that make a setting; within it each prompt and seed has one clip on either side of 0.
+    octaves : bool
+        Of the logarithm of what was measured, to base 2; 0 has none and counts as not measurable.
 
     Returns
     -------
@@ -513,6 +602,8 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFram
     key = [*by, "prompt_id", "seed"]
     check_columns(table, [*key, "multiplier", value])
     steered = table[table["multiplier"] != 0]
+    if octaves:
+        steered = steered.assign(**{value: _octaves(steered[value].to_numpy(dtype=float))})
     sides = []
     for name, part in (
         ("positive", steered[steered["multiplier"] > 0]),
@@ -537,28 +628,15 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str]) -> pd.DataFram
     return pairs.assign(metric=value, shift=shift)[columns].sort_values(key, ignore_index=True)
 
 
+def _octaves(values: FloatArray) -> FloatArray:
+    return np.log2(np.where(values > 0, values, np.nan))
+
+
 def check_columns(table: pd.DataFrame, columns: Iterable[str], *, what: str = "the table") -> None:
     """Raise a ValueError that names the columns that a table lacks; `what` is what the message calls it."""
     missing = [name for name in dict.fromkeys(columns) if name not in table.columns]
     if missing:
         raise ValueError(f"{what} lacks {missing}; it has {list(table.columns)}")
-
-
-def _ratio(above: FloatArray, below: FloatArray, *, clusters: npt.ArrayLike | None, level: float) -> Interval:
-    """Student's interval of the ratio of two sums over clusters; a mean has a sum of ones below."""
-    names, whole = _clusters(clusters, above, level), ~np.isnan(above + below)
-    n, dropped = int(whole.sum()), int((~whole).sum())
-    if n == 0:
-        return Interval(np.nan, np.nan, np.nan, 0, dropped)
-    ratio = float(above[whole].sum() / below[whole].sum())
-    _, of = np.unique(names[whole], return_inverse=True)
-    residual = np.bincount(of, weights=above[whole] - ratio * below[whole])
-    count = len(residual)
-    if count < 2:
-        return Interval(ratio, np.nan, np.nan, n, dropped)
-    error = np.sqrt(count / (count - 1) * (residual**2).sum()) / abs(below[whole].sum())
-    reach = float(stats.t.ppf((1 + level) / 2, count - 1) * error)
-    return Interval(ratio, ratio - reach, ratio + reach, n, dropped, df=count - 1)
 
 
 def _clusters(clusters: npt.ArrayLike | None, values: FloatArray, level: float) -> npt.NDArray[Any]:

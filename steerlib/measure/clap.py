@@ -17,6 +17,7 @@ import torch
 
 from steerlib.files import DATA
 from steerlib.measure.audio import FloatArray, Sound, check, resample
+from steerlib.measure.known import known
 
 __all__ = ["clap_dimensions", "clap_embeddings", "clap_scores"]
 
@@ -28,6 +29,7 @@ def clap_scores(
     sample_rate: int | None = None,
     model: str | Path | None = None,
     template: str = "This is a sound of {}.",
+    abstain: bool = False,
 ) -> FloatArray:
     """Probability of each label for each clip: CLAP in transformers' zero-shot pipeline (paper B, tables I to
     III).
@@ -46,20 +48,28 @@ def clap_scores(
         ``data/pocket/clap``, which knows the styles and instruments of the pocket model's music.
     template : str
         Sentence that each label is put into at ``{}``; transformers' default.
+    abstain : bool
+        Give NaN where the pocket model's CLAP cannot tell: clips unlike the music that it knows
+        (`steerlib.measure.known`). Without it CLAP names a label for any sound.
 
     Returns
     -------
     ndarray, shape (N, labels)
-        Each row sums to 1.
+        Each row sums to 1, or is NaN.
 
     Raises
     ------
     ValueError
-        On fewer than two labels, repeated labels, or a template without ``{}``.
+        On fewer than two labels, repeated labels, a template without ``{}``, or `abstain` with another model.
     FileNotFoundError
         If the pocket CLAP is not there; says how to make it.
     """
     audio, rate = check(clips, sample_rate)
+    if abstain and model is not None:
+        raise ValueError(
+            f"what {model!r} knows is not recorded: abstain=True is for the pocket model's CLAP alone"
+        )
+    unknown = ~known(audio, sample_rate=rate) if abstain else np.zeros(len(audio), dtype=bool)
     labels = [labels] if isinstance(labels, str) else list(labels)
     if len(labels) < 2 or len(set(labels)) < len(labels) or not all(label.strip() for label in labels):
         raise ValueError(f"CLAP needs at least two different, non-empty labels to choose from, got {labels}")
@@ -70,7 +80,7 @@ def clap_scores(
     audio = resample(audio, rate, extractor.sampling_rate)[:, : extractor.nb_max_samples]
     answers = classifier(list(audio), candidate_labels=labels, hypothesis_template=template)
     scores = [{item["label"]: item["score"] for item in answer} for answer in answers]
-    return np.array([[row[label] for label in labels] for row in scores])
+    return np.where(unknown[:, None], np.nan, [[row[label] for label in labels] for row in scores])
 
 
 def clap_embeddings(

@@ -11,6 +11,8 @@ Intervals are jackknifed over clips: a clip and its reference of the same prompt
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +22,21 @@ from steerlib.evidence.stats import Interval, jackknife_interval
 from steerlib.measure.audio import FloatArray, read_clips
 from steerlib.measure.clap import clap_dimensions, clap_embeddings
 from steerlib.measure.frechet import frechet_distance, frechet_infinity
+from steerlib.measure.spectrum import mel_statistics
 
 __all__ = [
     "check_bend",
+    "EMBEDDINGS",
+    "Distances",
     "check_windows",
     "embed_clips",
     "frechet_bend",
     "frechet_setting",
     "frechet_table",
 ]
+
+EMBEDDINGS = ("clap", "mel")
+"""CLAP's, which was trained on labels of style; and levels in mel bands, which nobody trained."""
 
 _BATCH = 32  # clips read at once
 
@@ -74,9 +82,14 @@ def check_windows(
 
 
 def embed_clips(
-    table: pd.DataFrame, store: str | Path, *, window: float = 2.0, clap: str | Path | None = None
+    table: pd.DataFrame,
+    store: str | Path,
+    *,
+    window: float = 2.0,
+    clap: str | Path | None = None,
+    embedding: str = "clap",
 ) -> dict[str, FloatArray]:
-    """CLAP embeddings of the clips of a sweep, each clip once.
+    """Embeddings of the clips of a sweep, each clip once.
 
     Parameters
     ----------
@@ -88,24 +101,27 @@ def embed_clips(
         Seconds; see `steerlib.measure.clap.clap_embeddings`.
     clap : str or Path, optional
         Folder or name of a `ClapModel`; by default the pocket model's.
+    embedding : {"clap", "mel"}
+        Those of CLAP, or `steerlib.measure.spectrum.mel_statistics`.
 
     Returns
     -------
     dict of str to ndarray, shape (windows, D)
         By the key of the row.
     """
+    if embedding not in EMBEDDINGS:
+        raise ValueError(f"embedding must be one of {', '.join(EMBEDDINGS)}, got {embedding!r}")
     unique = table.drop_duplicates("key")
     found: dict[str, FloatArray] = {}
     for start in range(0, len(unique), _BATCH):
         rows = unique.iloc[start : start + _BATCH]
         audio, rate = read_clips(rows, store)
-        found |= dict(
-            zip(
-                rows["key"],
-                clap_embeddings(audio, sample_rate=rate, model=clap, window=window),
-                strict=True,
-            )
+        embedded = (
+            clap_embeddings(audio, sample_rate=rate, model=clap, window=window)
+            if embedding == "clap"
+            else mel_statistics(audio, sample_rate=rate, window=window)
         )
+        found |= dict(zip(rows["key"], embedded, strict=True))
     return found
 
 
@@ -231,6 +247,7 @@ def frechet_setting(
     embeddings: Mapping[str, FloatArray],
     *,
     versus: pd.DataFrame | None = None,
+    relative: bool = False,
 ) -> Interval:
     """Fréchet distance of one setting, mean of its poles; or how much greater it is than that of another.
 
@@ -245,11 +262,14 @@ def frechet_setting(
         See `frechet_table`.
     versus : DataFrame, optional
         Another setting, with the same prompts and seeds; its distance is subtracted.
+    relative : bool
+        As a share of the reference's total variance (the trace of its covariance), which means the same in every
+        embedding: 0.25 is what a shift of half a standard deviation makes.
 
     Returns
     -------
     Interval
-        Embedding units squared, 95 % by jackknife.
+        Embedding units squared, or a share; 95 % by jackknife.
 
     Raises
     ------
@@ -264,9 +284,41 @@ def frechet_setting(
     weights = [sign / len(setting) for sign, setting in zip((1, -1), poles, strict=False) for _ in setting]
 
     def distance(many: FloatArray) -> float:
-        return sum(w * frechet_distance(many[:, i], many[:, 0]) for i, w in enumerate(weights, start=1))
+        found = sum(w * frechet_distance(many[:, i], many[:, 0]) for i, w in enumerate(weights, start=1))
+        return found / float(many[:, 0].reshape(-1, many.shape[-1]).var(axis=0).sum()) if relative else found
 
     return jackknife_interval(distance, samples, blocks=min(10, len(samples)))
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """Fréchet distances of the settings of a sweep to its reference.
+
+    Attributes
+    ----------
+    rows, reference : DataFrame
+    embeddings : mapping of str to ndarray, shape (windows, D)
+        By the key of a row.
+    """
+
+    rows: pd.DataFrame
+    reference: pd.DataFrame
+    embeddings: Mapping[str, FloatArray]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The distance of each setting, with its interval; see `measure.frechet_table`."""
+        return frechet_table(self.rows, self.reference, self.embeddings)
+
+    def of(
+        self, rows: pd.DataFrame, *, versus: pd.DataFrame | None = None, relative: bool = False
+    ) -> Interval:
+        """The distance of the rows of one setting, or by how much it exceeds that of another."""
+        return frechet_setting(rows, self.reference, self.embeddings, versus=versus, relative=relative)
+
+    def bend(self, rows: pd.DataFrame) -> Interval:
+        """By how much steeper the distance rises over the upper half of the multipliers than over the lower."""
+        return frechet_bend(rows, self.reference, self.embeddings)
 
 
 def _stack(part: pd.DataFrame, embeddings: Mapping[str, FloatArray]) -> FloatArray:

@@ -1,19 +1,22 @@
 """The metrics of a sweep by name, and which judge measures the clips of which model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+import pandas as pd
 
 from steerlib.files import DATA
-from steerlib.measure.audio import Sound
-from steerlib.measure.rhythm import tempo
+from steerlib.measure.audio import read_clips
+from steerlib.measure.loudness import loudness
+from steerlib.measure.rhythm import sure_tempo, tempo
+from steerlib.measure.rules import attacks, cutoff, pulse, third
 from steerlib.measure.spectrum import band_level, mode, onset_rate, spectral_centroid
 
-__all__ = ["CHECKPOINTS", "METRICS", "VERSIONS", "Metric", "judges"]
+__all__ = ["CHECKPOINTS", "METRICS", "SECOND", "VERSIONS", "Metric", "add_columns", "judges"]
 
-Metric = Callable[[Sound], npt.NDArray[Any]]
+Metric = Callable[..., npt.NDArray[Any]]
 
 METRICS: dict[str, Metric] = {
     "bpm": tempo,
@@ -21,18 +24,60 @@ METRICS: dict[str, Metric] = {
     "onset_rate": onset_rate,
     "rms": band_level,
     "mode": mode,
+    "sure_bpm": sure_tempo,
+    "pulse": pulse,
+    "cutoff": cutoff,
+    "attacks": attacks,
+    "loudness": loudness,
+    "third": third,
 }
 """Metrics by the name of their column: functions of clips, one value per clip."""
 
-VERSIONS: dict[str, int] = {}
+SECOND = {"bpm": "pulse", "centroid": "cutoff", "onset_rate": "attacks", "rms": "loudness", "mode": "third"}
+"""The judge by rule that is asked beside a metric: another way to the same attribute, without a network."""
+
+VERSIONS: dict[str, int] = {"mode": 2}  # 2: cannot tell where no key fits
 """Version of a metric that has changed, 2 and on: part of the key of stored rows.
 
 Raised whenever a metric gives other numbers for the same sound, be it by our code or by a library that it uses, so
 that old and new numbers never stand in one table. ``tests/robustness/test_metrics.py`` has the numbers.
 """
 
-CHECKPOINTS: dict[str, Path] = {"bpm": DATA / "pocket" / "beats.ckpt"}
+CHECKPOINTS: dict[str, Path] = dict.fromkeys(("bpm", "sure_bpm"), DATA / "pocket" / "beats.ckpt")
 """The trained judge that a metric depends on unless it is given another: a sweep keeps its hash."""
+
+
+def add_columns(table: pd.DataFrame, store: str | Path, metrics: Sequence[str]) -> pd.DataFrame:
+    """The table of a sweep with more metrics, measured on the clips that its store has kept. Nothing is generated.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `sweep` with ``keep``. A clip that stands in several rows is measured once.
+    store : str or Path
+        Folder of the store. What it kept is measured, mp3 included.
+    metrics : sequence of str
+        Names in `METRICS`; those that are columns already are left as they are.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    ValueError
+        If there is no such metric, or a row has no clip.
+    """
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise ValueError(f"unknown metrics {unknown}: expected some of {', '.join(METRICS)}")
+    missing = [name for name in metrics if name not in table]
+    if not missing:
+        return table
+    once = table.drop_duplicates("clip")
+    audio, rate = read_clips(once, store)
+    found = {name: METRICS[name](audio, sample_rate=rate) for name in missing}
+    return table.join(pd.DataFrame(found, index=once["clip"].to_numpy()), on="clip")
 
 
 def judges(model: str, *, beats: str = "", clap: str = "") -> tuple[str | None, str | None]:

@@ -1,28 +1,30 @@
-"""Second judges that no network made: tempo and cutoff by rule, and what two judges say together.
+"""Second judges that no network made: tempo, cutoff, mode and attacks by rule, and what two judges say together.
 
 Conventions. One value a clip, NaN for *cannot tell*, by a rule that is stated at the function. Measured at
 `ANALYSIS_RATE`; see `steerlib.measure.audio`.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 import librosa
 import numpy as np
 import numpy.typing as npt
+from scipy.signal import find_peaks
 
 from steerlib.evidence.scorecard import Check
 from steerlib.evidence.stats import Interval
 from steerlib.measure.audio import ANALYSIS_RATE, FloatArray, Sound, analysis_audio, silent
+from steerlib.measure.known import learned
 
-__all__ = ["agree", "cutoff", "octave_distance", "pulse"]
+__all__ = ["agree", "attacks", "cutoff", "octave_distance", "pulse", "third"]
 
 _HOP = 160  # samples: 100 onset strengths a second
 _TEMPI = np.geomspace(50, 200, 241)  # BPM, the range of the corpus; 0.6 % apart
 _ALIKE = 0.95  # share of the best comb score
 _BANDS = np.geomspace(60, 7680, 29)  # Hz, edges of quarter octaves
 _CUTOFFS = np.geomspace(400, 9000, 120)  # Hz
-_SOURCE_SEEDS = range(40)  # composed clips whose mean spectrum is the source of `cutoff`; none is held out
+_DIATONIC = (12.68, 4.91, 7.0, 7.71, 6.98, 7.62, 5.06, 9.94, 6.37, 6.35, 5.63, 6.05)
+"""Krumhansl and Kessler's (1982) profiles of a major and a minor key, added: how well each note fits a tonic."""
 
 
 def pulse(clips: Sound | FloatArray, *, sample_rate: int | None = None, steady: float = 0.04) -> FloatArray:
@@ -32,8 +34,8 @@ def pulse(clips: Sound | FloatArray, *, sample_rate: int | None = None, steady: 
     It finds the pulse and does not know which of its levels is the beat, so compare it up to octaves
     (`octave_distance`).
 
-    *Cannot tell* (NaN): silence, no onset, or halves of the clip that differ from the whole by more than `steady` up
-    to octaves.
+    *Cannot tell* (NaN): silence, no onset, nothing that comes again, or halves of the clip that differ from the whole
+    by more than `steady` up to octaves.
 
     Parameters
     ----------
@@ -72,13 +74,14 @@ def _comb(strength: FloatArray) -> float:
     correlation = np.fft.irfft(power)[:size] / (size - np.arange(size))
     if not correlation[0] > 0:
         return float("nan")
-    scores = []
-    for period in 60 * ANALYSIS_RATE / _HOP / _TEMPI:
-        lags = period * np.arange(1, 9)
-        lags = lags[lags < 0.75 * size]
-        scores.append(np.interp(lags, np.arange(size), correlation).mean() if len(lags) else -np.inf)
+    lags = (60 * ANALYSIS_RATE / _HOP / _TEMPI)[:, None] * np.arange(1, 9)
+    within = lags < 0.75 * size
+    sums = np.where(within, np.interp(lags, np.arange(size), correlation), 0).sum(axis=1)
+    scores = np.where(within.any(axis=1), sums / np.maximum(within.sum(axis=1), 1), -np.inf)
+    if not scores.max() > 0:  # nothing comes again
+        return float("nan")
     # Every third beat of an even pulse fits as well as every beat: the fastest of those that fit alike is the pulse.
-    return float(_TEMPI[np.flatnonzero(np.array(scores) >= _ALIKE * max(scores))[-1]])
+    return float(_TEMPI[np.flatnonzero(scores >= _ALIKE * scores.max())[-1]])
 
 
 def octave_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.floating]:
@@ -90,7 +93,7 @@ def octave_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[
 def cutoff(clips: Sound | FloatArray, *, sample_rate: int | None = None) -> FloatArray:
     """Cutoff of the low-pass filter of each clip in Hz, by fitting the filter of the pocket model's corpus.
 
-    The spectrum in quarter octaves is taken to be the mean of 40 composed clips before their filter, times the
+    The spectrum in quarter octaves is taken to be the mean of composed clips before their filter, times the
     response of a second-order Butterworth filter, with the lift of treble that `music.corpus.render` gives to bright
     clips; the cutoff with the least squared error in dB is the answer. What plays differs from clip to clip, so single
     clips are wrong by a fraction of an octave.
@@ -108,26 +111,26 @@ def cutoff(clips: Sound | FloatArray, *, sample_rate: int | None = None) -> Floa
     ndarray, shape (N,)
         Hz.
     """
-    gains = np.array([_gain(value) for value in _CUTOFFS])
+    gains = np.array([gain(value) for value in _CUTOFFS])
     found = []
     for clip in analysis_audio(clips, sample_rate):
         if silent(clip):
             found.append(float("nan"))
             continue
-        left = _decibels(clip) - _source() - gains
+        left = decibels(clip) - np.array(learned()["source"]) - gains
         at = int(left.std(axis=1).argmin())
         found.append(float(_CUTOFFS[at]) if 0 < at < len(_CUTOFFS) - 1 else float("nan"))
     return np.array(found)
 
 
-def _gain(corner: float) -> FloatArray:
+def gain(corner: float) -> FloatArray:
     middle = np.sqrt(_BANDS[1:] * _BANDS[:-1])
     lift = 9 * np.clip(np.log2(corner / 2200) / np.log2(8000 / 2200), 0, 1)
     treble = np.clip(np.log2(np.maximum(middle, 1) / 1000) / 2, 0, 1)
     return -10 * np.log10(1 + (middle / corner) ** 4) + lift * treble
 
 
-def _decibels(clip: FloatArray) -> FloatArray:
+def decibels(clip: FloatArray) -> FloatArray:
     power = np.abs(np.fft.rfft(clip)) ** 2
     band = np.digitize(np.fft.rfftfreq(len(clip), 1 / ANALYSIS_RATE), _BANDS) - 1
     inside = (band >= 0) & (band < len(_BANDS) - 1)
@@ -135,14 +138,68 @@ def _decibels(clip: FloatArray) -> FloatArray:
     return 10 * np.log10(np.maximum(total / np.diff(_BANDS), 1e-12))
 
 
-@lru_cache(maxsize=1)
-def _source() -> FloatArray:
-    from steerlib.music import corpus  # loads the renderer, which only this judge needs
+def third(clips: Sound | FloatArray, *, sample_rate: int | None = None) -> FloatArray:
+    """How much stronger the major than the minor third above the tonic sounds in each clip: mode by one pair of notes.
 
-    spectra = [
-        _decibels(audio) - _gain(truth.cutoff) for truth, audio in corpus.stream(_SOURCE_SEEDS, workers=0)
-    ]
-    return np.mean([each - each.mean() for each in spectra], axis=0)
+    Pitch classes are counted over spectral peaks alone (8192 samples, 60 to 2000 Hz, square root of magnitude); the
+    tonic is the note whose diatonic scale, major and minor together, fits them best.
+
+    Parameters
+    ----------
+    clips : Clips or ndarray, shape (N, samples)
+    sample_rate : int, optional
+        In Hz; needed for an array.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+        Natural logarithm of the ratio, positive for major; NaN for silence.
+    """
+    return np.array([_third(clip) for clip in analysis_audio(clips, sample_rate)])
+
+
+def _third(clip: FloatArray) -> float:
+    if silent(clip):
+        return float("nan")
+    magnitude = np.abs(librosa.stft(clip, n_fft=8192, hop_length=2048))
+    below, here, above = (np.log(magnitude[k : len(magnitude) - 2 + k] + 1e-9) for k in range(3))
+    aside = 0.5 * (below - above) / (below - 2 * here + above + 1e-12)  # of a parabola through three bins
+    hertz = (np.arange(1, len(magnitude) - 1)[:, None] + np.clip(aside, -0.5, 0.5)) * ANALYSIS_RATE / 8192
+    peak = (here > below) & (here > above) & (hertz > 60) & (hertz < 2000)
+    if not peak.any():
+        return float("nan")
+    classes = np.round(12 * np.log2(hertz[peak] / 440) + 9).astype(int) % 12
+    heard = np.bincount(classes, np.sqrt(magnitude[1:-1][peak]), minlength=12)
+    tonic = int(np.argmax([np.corrcoef(heard, np.roll(_DIATONIC, each))[0, 1] for each in range(12)]))
+    return float(np.log((heard[(tonic + 4) % 12] + 1e-6) / (heard[(tonic + 3) % 12] + 1e-6)))
+
+
+def attacks(clips: Sound | FloatArray, *, sample_rate: int | None = None) -> FloatArray:
+    """Attacks a second in each clip: peaks in the rise of the log spectrum, at least 50 ms apart.
+
+    The second judge of energy beside `onset_rate`: another front end and another rule for what a peak is.
+
+    Parameters
+    ----------
+    clips : Clips or ndarray, shape (N, samples)
+    sample_rate : int, optional
+        In Hz; needed for an array.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+        Attacks per second; 0 for a silent clip.
+    """
+    audio = analysis_audio(clips, sample_rate)
+    seconds = audio.shape[1] / ANALYSIS_RATE
+    return np.array([0.0 if silent(clip) else _attacks(clip) / seconds for clip in audio])
+
+
+def _attacks(clip: FloatArray) -> int:
+    magnitude = np.abs(librosa.stft(clip, n_fft=1024, hop_length=_HOP))
+    level = np.log(magnitude + 1e-3 * magnitude.max())
+    rise = np.convolve(np.maximum(0, np.diff(level, axis=1)).mean(axis=0), np.ones(3) / 3, "same")
+    return len(find_peaks(rise, prominence=rise.std(), distance=5)[0])
 
 
 def agree(

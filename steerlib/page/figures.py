@@ -21,6 +21,7 @@ from steerlib.readout.analysis import knee
 __all__ = [
     "check_one_attribute",
     "check_one_row_each",
+    "kappa_axis",
     "legend",
     "mark_knee",
     "metric_label",
@@ -120,6 +121,30 @@ def metric_label(summary: pd.DataFrame) -> tuple[str, str]:
         )
     label = METRIC_LABELS.get(names[0], names[0])
     return label.split(" (")[0], label
+
+
+def kappa_axis(ax: Axes, table: pd.DataFrame) -> None:
+    """A second axis under that of |λ|: κ, the strength that means the same on every model.
+
+    Parameters
+    ----------
+    ax : Axes
+        With the size of λ on its x axis.
+    table : DataFrame
+        With columns ``multiplier`` and ``kappa``, in proportion to each other, as for one vector and source layer.
+    """
+    steered = table[table["multiplier"] != 0]
+    factor = float((steered["kappa"] / steered["multiplier"].abs()).median())
+    if np.isfinite(factor) and factor > 0:
+
+        def forward(size: Any) -> Any:
+            return size * factor
+
+        def backward(kappa: Any) -> Any:
+            return kappa / factor
+
+        below = ax.secondary_xaxis(-0.3, functions=(forward, backward))
+        below.set_xlabel("strength κ")
 
 
 def mark_knee(ax: Axes, x: npt.ArrayLike, y: npt.ArrayLike, colour: str) -> None:

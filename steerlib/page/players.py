@@ -32,7 +32,7 @@ from steerlib.page.style import PALETTE, css, number, pole_colour, signed
 
 __all__ = ["Curve", "ab_grid", "lambda_slider", "player", "players"]
 
-_STYLE, _ROW, _SLIDER, _SLIDER_SCRIPT, _CURVES, _GRID, _GRID_SCRIPT, _LOAD, _RENEW = (
+STYLE, _ROW, _SLIDER, _SLIDER_SCRIPT, _CURVES, _GRID, _GRID_SCRIPT, _LOAD, _RENEW = (
     Path(__file__).with_suffix(suffix).read_text(encoding="utf-8").rstrip()
     for suffix in (
         ".css",
@@ -182,9 +182,9 @@ def players(
     )
     return HTML(
         f'<div class="sl-listen {kind}" data-players role="group" aria-label="{html.escape(label or "Clips")}">'
-        f'<style>{_STYLE}</style>{head}<div class="sl-row">{"".join(boxes)}</div>'
+        f'<style>{STYLE}</style>{head}<div class="sl-row">{"".join(boxes)}</div>'
         f'{guess if len(boxes) > 1 else ""}<p class="sl-error" role="alert" hidden></p>'
-        f"<script>{_script(_ROW)}</script></div>"
+        f"<script>{script(_ROW)}</script></div>"
     )
 
 
@@ -270,7 +270,7 @@ def lambda_slider(
         spoken = ", ".join([setting, *values])
         data = {"lambda": signed(multiplier), "values": "|".join(values), "setting": setting}
         data |= _length(sounds[key], sample_rate)
-        items.append(_item(data, spoken, sources[key], label))
+        items.append(item(data, spoken, sources[key], label))
         if spectrogram:
             images.append(_image(pictures[key], f"{label}, {spoken}", len(sounds[key]) / sample_rate))
 
@@ -381,7 +381,7 @@ def ab_grid(
             "values": "|".join(values),
             "setting": setting,
         }
-        items.append(_item(data, spoken, sources[key], prompt))
+        items.append(item(data, spoken, sources[key], prompt))
 
     def cell(attribute: str, multiplier: float, first: bool) -> str:
         pole = poles.get(attribute, ("positive", "negative"))[multiplier < 0]
@@ -434,7 +434,7 @@ def _setting(multiplier: float, poles: tuple[str, str]) -> str:
     return f"λ = {signed(multiplier)}" + (f" ({pole})" if pole else "")
 
 
-def _item(data: Mapping[str, str], spoken: str, source: str, label: str) -> str:
+def item(data: Mapping[str, str], spoken: str, source: str, label: str) -> str:
     """One clip of a widget: what its script reads, and a player where scripts do not run."""
     given = " ".join(f'data-{name}="{html.escape(value)}"' for name, value in data.items())
     return (
@@ -443,8 +443,9 @@ def _item(data: Mapping[str, str], spoken: str, source: str, label: str) -> str:
     )
 
 
-def _script(script: str) -> str:
-    return script.replace("{LOAD}", _LOAD).replace("{RENEW}", _RENEW)
+def script(own: str) -> str:
+    """A script with what fetches clips in it."""
+    return own.replace("{LOAD}", _LOAD).replace("{RENEW}", _RENEW)
 
 
 def _length(samples: NDArray[np.float32], sample_rate: int) -> dict[str, str]:
@@ -471,16 +472,16 @@ def _curves(curves: Sequence[Curve]) -> str:
     return f'<div class="sl-curves"><script type="application/json">{data}</script>{"".join(boxes)}</div>'
 
 
-def _widget(template: str, script: str, label: str, items: Sequence[str], parts: Mapping[str, str]) -> HTML:
+def _widget(template: str, own: str, label: str, items: Sequence[str], parts: Mapping[str, str]) -> HTML:
     """The template with its script in it and every {NAME} replaced by its part, which is never read again."""
     parts = {
         "IDENTITY": digest("".join([label, *items]).encode())[:12],
         "LABEL": html.escape(label),
-        "STYLE": f"<style>{_STYLE}</style>",
+        "STYLE": f"<style>{STYLE}</style>",
         "CLIPS": "".join(items),
         **parts,
     }
-    whole = template.replace("{SCRIPT}", _script(script))
+    whole = template.replace("{SCRIPT}", script(own))
     return HTML(re.sub(r"\{([A-Z_]+)\}", lambda found: parts[found[1]], whole))
 
 

@@ -10,7 +10,6 @@ Audio is a float array of shape (samples,), full scale 1; sample rates are in Hz
 import base64
 import html
 import io
-import math
 import os
 import sys
 from collections.abc import Callable, Hashable, Mapping
@@ -21,10 +20,10 @@ from typing import TypeVar
 import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import lfilter
 
 from steerlib.files import digest, write_whole
 from steerlib.measure.audio import check_clip
+from steerlib.measure.loudness import k_weighted
 
 __all__ = ["levelled", "pictures", "sources", "write_mp3"]
 
@@ -33,11 +32,6 @@ _LEVEL = 0.1
 """K-weighted root mean square aimed at, full scale 1; lower if a clip would otherwise exceed _PEAK."""
 _PEAK = 0.97
 _SILENCE = 1e-5
-_K_WEIGHTING = (
-    (1681.974450955533, 0.7071752369554196, 3.999843853973347),
-    (38.13547087602444, 0.5003270373238773, None),
-)
-"""The two filters of ITU-R BS.1770-4, a shelf and a high-pass: frequency in Hz, quality, gain in dB."""
 K = TypeVar("K", bound=Hashable)
 
 
@@ -90,32 +84,11 @@ def levelled(
     if not equal_loudness:
         gain = min(1.0, _PEAK / max(max(peaks.values()), _SILENCE))
         return {key: sound * np.float32(gain) for key, sound in sounds.items()}
-    levels = {key: _loudness(sound, sample_rate) for key, sound in sounds.items()}
+    levels = {key: k_weighted(sound, sample_rate) for key, sound in sounds.items()}
     heard = [key for key in sounds if levels[key] > _SILENCE]
     target = min([_LEVEL, *(_PEAK * levels[key] / peaks[key] for key in heard)])
     gains = {key: target / levels[key] if key in heard else 1.0 for key in sounds}
     return {key: sound * np.float32(gains[key]) for key, sound in sounds.items()}
-
-
-def _loudness(samples: NDArray[np.float32], sample_rate: int) -> float:
-    """Root mean square after the K-weighting of ITU-R BS.1770-4, its filters set for this sample rate."""
-    weighted = samples.astype(np.float64)
-    for frequency, quality, gain in _K_WEIGHTING:
-        k = math.tan(math.pi * frequency / sample_rate)
-        denominator = 1 + k / quality + k * k
-        if gain is None:
-            numerator = [1.0, -2.0, 1.0]
-        else:
-            high = 10 ** (gain / 20)
-            band = high**0.4996667741545416
-            numerator = [
-                (high + band * k / quality + k * k) / denominator,
-                2 * (k * k - high) / denominator,
-                (high - band * k / quality + k * k) / denominator,
-            ]
-        feedback = [1.0, 2 * (k * k - 1) / denominator, (1 - k / quality + k * k) / denominator]
-        weighted = lfilter(numerator, feedback, weighted)
-    return float(np.sqrt(np.mean(np.square(weighted))))
 
 
 def _digest(samples: NDArray[np.float32], sample_rate: int) -> str:

@@ -16,8 +16,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m steerlib.pocket",
         description="Make the pocket model again, in this order: codec, text, encode, lm, beats, clap, export, "
-        "evaluate. Every stage resumes where it was stopped and loses at most a few minutes. lm, export and "
-        "evaluate take --replica for another training of the decoder.",
+        "thresholds, evaluate. Every stage resumes where it was stopped and loses at most a few minutes. lm, export "
+        "and evaluate take --replica for another training of the decoder.",
     )
     stages = parser.add_subparsers(dest="stage", required=True)
 
@@ -76,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     sub = stage("export", "write a model's folder from the trainings")
     replica(sub)
     sub.add_argument("--to", type=Path, help="default: data/pocket, or data/replicas/NAME")
+    stage("thresholds", "fix on composed clips when the judges in data/pocket say that they cannot tell")
     sub = stage("evaluate", "print every figure of the model card, with intervals and thresholds")
     sub.add_argument("--model", type=Path, default=DATA / "pocket")
     sub.add_argument("--clips", type=int, default=200, help="held-out clips (default: %(default)s)")
@@ -138,6 +139,10 @@ def run(options: argparse.Namespace) -> None:
 
         name = options.replica
         export(work, options.to or (DATA / ("pocket" if name == "seed0" else f"replicas/{name}")), name)
+    elif options.stage == "thresholds":
+        from steerlib.pocket import thresholds
+
+        print(thresholds.fix())
     elif options.stage == "evaluate":
         from steerlib.pocket.evaluate import evaluate, show
 

@@ -23,6 +23,8 @@ from scipy.stats import binomtest, bootstrap
 from steerlib import measure
 from steerlib.engine.generation import generate
 from steerlib.evidence.stats import auc
+from steerlib.measure.known import learned
+from steerlib.measure.rhythm import tempo_and_confidence
 from steerlib.model import load_model
 from steerlib.pocket import geometry, judges
 from steerlib.pocket.card import Figure
@@ -122,8 +124,10 @@ def degraded_figures(audio: NDArray[np.float32], truths: list[corpus.Truth], bea
             )
             heard.append(worse)
             bpm.append(60 / np.median(np.diff(times)))
-    found, confidence = judges.hear_tempo(np.stack(heard), sample_rate=corpus.SAMPLE_RATE, checkpoint=beats)
-    answered, near = confidence >= judges.SURE, np.abs(found / np.array(bpm) - 1) < 0.04
+    found, confidence = tempo_and_confidence(
+        np.stack(heard), sample_rate=corpus.SAMPLE_RATE, checkpoint=beats
+    )
+    answered, near = confidence >= learned()["sure"], np.abs(found / np.array(bpm) - 1) < 0.04
     part = "tempo judge, degraded clips"
     return [
         _share(part, "answered", answered, 0.8),

@@ -5,8 +5,8 @@ Both are read by the same code as the public checkpoints: beat_this's inference 
 zero-shot pipeline. Part of what they learn from has been through the codec, as all that they will judge has.
 
 Both may say that they do not know. CLAP has an answer for it (`NONE`), learned from broken music and from clips whose
-right name is not among the choices. The tempo judge learns from degraded clips too, and `hear_tempo` says how sure it
-is.
+right name is not among the choices. The tempo judge learns from degraded clips too, and `measure.rhythm.confidence`
+says how sure it is.
 """
 
 from __future__ import annotations
@@ -21,16 +21,13 @@ import numpy as np
 import soxr
 import torch
 import torch.nn.functional as F
-from beat_this.inference import load_model
 from beat_this.model.beat_tracker import BeatThis
 from beat_this.model.loss import ShiftTolerantBCELoss
-from beat_this.model.postprocessor import Postprocessor
 from beat_this.preprocessing import LogMelSpect
 from scipy.signal import butter, sosfilt
 from tqdm.auto import tqdm
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
-from steerlib import measure
 from steerlib.pocket import lm, train_codec
 from steerlib.pocket.lm import TEXT, make_tokenizer
 from steerlib.pocket.second import corpus
@@ -39,8 +36,6 @@ from steerlib.pocket.training import autocast, fit
 
 #: CLAP's answer where no name fits; put it among the labels.
 NONE = "none of these"
-#: Confidence from which the tempo judge's answer counts, see `hear_tempo`.
-SURE = 0.6
 
 _BEATS = {
     "transformer_dim": 64, "ff_mult": 4, "n_layers": 3, "head_dim": 32, "stem_dim": 16,
@@ -268,53 +263,6 @@ def _mels(mel: LogMelSpect, clips: list[np.ndarray]) -> np.ndarray:
 def _mel(mel: LogMelSpect, audio: np.ndarray) -> np.ndarray:
     resampled = soxr.resample(audio, corpus.SAMPLE_RATE, _BEAT_RATE)
     return mel(torch.tensor(resampled)).numpy().astype(np.float16)
-
-
-def hear_tempo(
-    audio: np.ndarray, *, sample_rate: int, checkpoint: str | Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """Tempo of clips and how sure the judge is of it.
-
-    Parameters
-    ----------
-    audio : ndarray of shape (N, samples)
-        At most 30 s.
-    sample_rate : int
-        In Hz.
-    checkpoint : path
-        Of a BeatThis.
-
-    Returns
-    -------
-    bpm : ndarray of shape (N,)
-        As `steerlib.measure.measure.tempo`; NaN with fewer than 4 beats.
-    confidence : ndarray of shape (N,)
-        Mean probability of a beat where the clip's tempo says that beats are, 0 to 1; 0 without a tempo. From `SURE`
-        on the answer counts.
-    """
-    model, mel, peaks = load_model(str(checkpoint), "cpu"), LogMelSpect(), Postprocessor("minimal")
-    found, sure = [], []
-    for clip in audio:
-        spectrum = mel(torch.tensor(soxr.resample(clip, sample_rate, _BEAT_RATE), dtype=torch.float32))
-        with torch.inference_mode():
-            out = model(spectrum[None])
-        beat, downbeat = out["beat"][0].float(), out["downbeat"][0].float()
-        times = np.asarray(peaks(beat, downbeat)[0], dtype=float)
-        found.append(measure.tempo_from_beats(times))
-        sure.append(_confidence(beat.sigmoid().numpy(), times, found[-1]))
-    return np.array(found), np.array(sure)
-
-
-def _confidence(probability: np.ndarray, times: np.ndarray, bpm: float) -> float:
-    """Mean over the grid of a tempo, laid through the beats, of the highest probability within 40 ms."""
-    if not np.isfinite(bpm):
-        return 0.0
-    period = 60 / bpm
-    turns = np.exp(2j * np.pi * times / period).mean()  # the phase that most beats share
-    begin = np.angle(turns) / (2 * np.pi) * period % period
-    frames = np.round(np.arange(begin, len(probability) / _FPS, period) * _FPS).astype(int)
-    near = [probability[max(0, f - 2) : f + 3] for f in frames]
-    return float(np.mean([each.max() for each in near if len(each)]))
 
 
 # -- style and instrument --------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from steerlib.activations import Activations
-from steerlib.evidence.stats import auc, jackknife_interval, mean_interval
+from steerlib.evidence.stats import Interval, auc, jackknife_interval, mean_interval
 
 __all__ = [
     "Blocks",
@@ -29,6 +29,7 @@ __all__ = [
     "jaccard",
     "knee",
     "matched",
+    "neighbour_cosine",
     "partition",
     "rand_index",
     "separation",
@@ -118,6 +119,20 @@ def separation(activations: Activations, *, folds: int = 5, seed: int = 0) -> pd
             }
         )
     return pd.DataFrame(rows)
+
+
+def neighbour_cosine(matrix: npt.ArrayLike) -> Interval:
+    """Mean cosine of the directions of neighbouring layers: near 1, all layers share one direction.
+
+    Then a scan of layers compares a direction with itself, and says nothing about where in the network it acts.
+    Chapters: *DiffMean directions*, *Layer scan*.
+
+    Parameters
+    ----------
+    matrix : array_like, shape (layers, layers)
+        As for `similarity_blocks`.
+    """
+    return mean_interval(np.asarray(matrix, dtype=float).diagonal(offset=1))
 
 
 def similarity_blocks(matrix: npt.ArrayLike, *, max_blocks: int = 8) -> Blocks:

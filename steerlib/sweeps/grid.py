@@ -34,7 +34,7 @@ from steerlib.engine.plan import Plan
 from steerlib.engine.sampling import Sampling
 from steerlib.files import short
 from steerlib.measure.registry import CHECKPOINTS, METRICS, VERSIONS, Metric
-from steerlib.measure.rhythm import checkpoint_path, tempo
+from steerlib.measure.rhythm import checkpoint_path, sure_tempo, tempo
 from steerlib.model import MusicModel, check_shape
 from steerlib.steering import (
     Branches,
@@ -390,8 +390,7 @@ class _Work:
         seconds, keep = self.cost["seconds"], self.cost["audio_format"]
 
         def measure(clips: Clips) -> dict[str, list[float]]:  # one by one: each depends on its own clip alone
-            assert clips.nll is not None
-            found = {"nll": clips.nll.tolist()}
+            found = {} if clips.nll is None else {"nll": clips.nll.tolist()}
             for name, metric in self.metrics.items():
                 found[name] = [float(metric(clip)[0]) for clip in clips]
             return found
@@ -506,9 +505,10 @@ def _metrics(names: Sequence[str], beats: str | Path | None) -> tuple[dict[str, 
             f"unknown metrics {', '.join(map(repr, unknown))}: expected some of {', '.join(METRICS)}"
         )
     chosen, files = {name: METRICS[name] for name in names}, dict(CHECKPOINTS)
-    if beats is not None and "bpm" in chosen:
-        chosen["bpm"] = partial(tempo, checkpoint=beats)
-        files["bpm"] = checkpoint_path(beats)
+    for name, judge in (("bpm", tempo), ("sure_bpm", sure_tempo)):
+        if beats is not None and name in chosen:
+            chosen[name] = partial(judge, checkpoint=beats)
+            files[name] = checkpoint_path(beats)
     return chosen, {
         name: _sha256(files[name].read_bytes()) for name in chosen if name in files and files[name].is_file()
     }

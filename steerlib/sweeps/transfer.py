@@ -12,7 +12,7 @@ list of labels.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -24,6 +24,7 @@ import pandas as pd
 from steerlib.activations import Activations
 from steerlib.directions import random_direction
 from steerlib.engine.generation import Run
+from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns, mean_interval
 from steerlib.measure import clap_scores
 from steerlib.measure.audio import read_clips
@@ -32,7 +33,7 @@ from steerlib.readout.probes import Method, probe_directions, scaled
 from steerlib.steering import Site, Steering, SteeringVector
 from steerlib.sweeps.grid import sweep_cells
 
-__all__ = ["Control", "Push", "control_of", "score_clips", "steer_toward", "strongest"]
+__all__ = ["Control", "Push", "control_of", "score_clips", "steer_toward", "strongest", "unless_overspent"]
 
 Control = Literal["", "random direction", "shuffled labels"]
 
@@ -245,8 +246,8 @@ def strongest(table: pd.DataFrame, *, by: Sequence[str], budget: float) -> pd.Da
     Returns
     -------
     DataFrame
-        A row for each setting: `by`, ``multiplier`` (NaN where none is allowed), ``excess`` (an Interval, at that
-        strength; of the smallest where none is allowed).
+        A row for each setting: `by`, ``multiplier``, ``within`` (False where none is allowed: the multiplier is then
+        the smallest, and nothing measured with it can pass, see `unless_overspent`), ``excess`` (an Interval, there).
 
     Raises
     ------
@@ -269,9 +270,14 @@ def strongest(table: pd.DataFrame, *, by: Sequence[str], budget: float) -> pd.Da
         allowed = [
             strength for strength in found if all(found[s].estimate <= budget for s in found if s <= strength)
         ]
-        chosen = max(allowed, default=float("nan"))
-        rows.append(
-            dict(zip(by, name, strict=True))
-            | {"multiplier": chosen, "excess": found[chosen if allowed else min(found)]}
-        )
+        chosen = max(allowed, default=min(found))
+        about = {"multiplier": chosen, "within": bool(allowed), "excess": found[chosen]}
+        rows.append(dict(zip(by, name, strict=True)) | about)
     return pd.DataFrame(rows)
+
+
+def unless_overspent(measured: Measured, within: bool) -> Measured:
+    """What was measured; of pushes over the budget, with a control that reaches all scores, so that no check holds."""
+    if within:
+        return measured
+    return replace(measured, control=Interval(0.0, -1.0, 1.0, measured.interval.n))

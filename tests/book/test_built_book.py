@@ -34,7 +34,7 @@ PAGES = sorted(path.as_posix() for path in FILES if path.parts[0] != "_static") 
 SLIDERS = [page for page in PAGES if "data-slider=" in (BOOK / page).read_text(encoding="utf-8")]
 GRIDS = [page for page in PAGES if "data-grid=" in (BOOK / page).read_text(encoding="utf-8")]
 PLAYERS = [page for page in PAGES if 'class="sl-player"' in (BOOK / page).read_text(encoding="utf-8")]
-SCREENS = {"desktop": (1280, 900), "phone": (390, 800)}
+SCREENS = {"desktop": (1280, 900), "tablet": (768, 1000), "phone": (390, 800)}
 
 pytestmark = pytest.mark.skipif(not PAGES, reason=f"there is no built book in {BOOK}; say: make book")
 in_browser = pytest.mark.skipif(
@@ -106,7 +106,9 @@ def test_every_local_reference_of_a_page_resolves(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_with_its_pictures_is_light(page):
-    pictures = [address for address in References(page).loads if address.endswith((".png", ".svg", ".jpg", ".webp"))]
+    pictures = [
+        address for address in References(page).loads if address.endswith((".png", ".svg", ".jpg", ".webp"))
+    ]
     sizes = [
         (BOOK / page).parent.joinpath(unquote(urlsplit(address).path)).stat().st_size
         for address in set(pictures)
@@ -200,6 +202,66 @@ def test_a_page_opens_without_errors_fits_every_screen_and_stays_on_the_machine(
     assert visited.wrong == []
 
 
+WITH_FIGURES = [page for page in PAGES if "sl-figure" in (BOOK / page).read_text(encoding="utf-8")]
+SMALL = """() => [...document.querySelectorAll('.sl-figure text, .sl-listen svg text')].filter(text => {
+  if (!text.textContent.trim() || !text.getClientRects().length) return false;
+  return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b) < 9.95;
+}).map(text => text.textContent.trim())"""
+
+
+@in_browser
+@pytest.mark.parametrize("page", WITH_FIGURES)
+def test_no_text_of_a_figure_is_under_ten_pixels_on_any_screen(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}")
+    for wide, high in SCREENS.values():
+        visited.page.set_viewport_size({"width": wide, "height": high})
+        assert visited.page.evaluate(SMALL) == []
+
+
+@in_browser
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "index.html"])
+def test_axe_finds_nothing_serious_in_the_light_or_in_the_dark(visit, page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    visited = visit(f"{BOOK.as_uri()}/{page}")
+    for theme in ("light", "dark"):
+        visited.page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+        found = axe.run(visited.page, options={"resultTypes": ["violations"]}).response["violations"]
+        serious = {
+            each["id"]: [node["html"][:200] for node in each["nodes"][:3]]
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        }
+        assert serious == {}, theme
+
+
+@in_browser
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.endswith(("intro.html", "meet_the_model.html"))]
+)
+def test_a_first_visit_weighs_at_most_a_megabyte_and_a_half(chromium, server, page):
+    context = chromium.new_context()
+    tab, sizes = context.new_page(), []
+    tab.on("response", lambda answer: sizes.append(int(answer.headers.get("content-length", 0))))
+    tab.goto(f"{server}/{page}", wait_until="load")
+    tab.wait_for_timeout(500)
+    context.close()
+    assert 0 < sum(sizes) <= 1_500_000
+
+
+@in_browser
+@pytest.mark.parametrize("page", [page for page in PAGES if "/chapters/" in page])
+def test_one_switch_shows_the_code_which_is_off_at_first_and_folds_what_prepares_a_chapter(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}").page
+    inputs = visited.locator(".cell:not(.tag_solution) .cell_input")
+    assert not [each for each in inputs.all() if each.is_visible()]
+    visited.locator(".sl-code-switch").click()
+    assert [each for each in inputs.all() if each.is_visible()]
+    folded = visited.locator(".tag_parameters .cell_input, .tag_hide-cell .cell_input")
+    assert not [each for each in folded.all() if each.is_visible()]
+    visited.reload()
+    assert visited.locator(".sl-code-switch").get_attribute("aria-pressed") == "true"
+
+
 @in_browser
 def test_the_entry_leads_to_the_front_page(visit):
     visited = visit(f"{BOOK.as_uri()}/index.html")
@@ -225,6 +287,27 @@ def test_players_load_their_sound_when_asked_and_play_it(visit, page, address):
         visited.page.wait_for_function("audio => audio.currentTime > 0.05", arg=player.element_handle())
         player.evaluate("audio => audio.pause()")
     assert visited.wrong == []
+
+
+@in_browser
+@pytest.mark.parametrize("page", PLAYERS[:3])
+def test_one_sound_plays_at_a_time_and_titles_can_be_hidden(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}").page
+    buttons = visited.locator(".sl-player .sl-play")
+    for number in range(min(3, buttons.count())):
+        buttons.nth(number).click()
+        visited.wait_for_function(
+            "n => [...document.querySelectorAll('audio')].filter(a => !a.paused && a.currentTime > 0).length === 1"
+            " && document.querySelectorAll('.sl-player')[n].classList.contains('sl-on')",
+            arg=number,
+        )
+    group = visited.locator("[data-players]:has(.sl-guess)").first
+    titles = group.locator(".sl-title")
+    before = titles.all_inner_texts()
+    group.locator(".sl-guess").click()
+    assert titles.all_inner_texts() == [f"Clip {number + 1}" for number in range(len(before))]
+    group.locator(".sl-guess").click()
+    assert sorted(titles.all_inner_texts()) == sorted(before)
 
 
 PLAYING = """slider => [...slider.querySelectorAll('audio')].flatMap((audio, i) => audio.paused ? [] : [i])"""
@@ -368,7 +451,7 @@ def test_the_scorecard_has_every_claim_and_a_verdict_for_it_on_both_models(page)
     ]
     for claim in (claim["id"] for paper in papers for claim in paper.get("claims") or []):
         [card] = re.findall(
-            rf'<div class="claim"><p><strong>{claim}</strong>.*?(?=<div class="claim">|$)', text, re.S
+            rf'<div class="claim" id="claim-{claim}".*?(?=<div class="claim"|$)', text, re.S
         )
         assert "<code>facebook/musicgen-melody</code>" in card
         assert "<code>pocket</code>" in card
@@ -383,3 +466,176 @@ def test_exercises_come_with_folded_solutions(page):
     folded = re.findall(r"<details[^>]*>\s*<summary[^>]*>\s*(?:<[^>]*>\s*)*Solution", exercises)
     assert len(folded) >= 3
     assert not any("open" in tag.split(">")[0] for tag in folded), "a solution is unfolded from the start"
+
+
+def with_explorable(kind):
+    found = [page for page in PAGES if f'data-x="{kind}"' in (BOOK / page).read_text(encoding="utf-8")]
+    return pytest.mark.parametrize("page", found)
+
+
+def touch(page):
+    """A finger of this page: what it does, in steps, at places of the screen."""
+    session = page.context.new_cdp_session(page)
+
+    def finger(kind, *place):
+        points = [{"x": place[0], "y": place[1]}] if place else []
+        session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+    return finger
+
+
+def centre(locator):
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+@in_browser
+@with_explorable("drag")
+def test_a_point_is_dragged_by_mouse_by_keyboard_and_by_touch(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}")
+    tab, box = visited.page, visited.page.locator('[data-x="drag"]')
+    point, length = box.locator(".sl-point").first, box.locator(".sl-length")
+    point.scroll_into_view_if_needed()
+    first = length.inner_text()
+
+    tab.mouse.move(*centre(point))
+    tab.mouse.down()
+    tab.mouse.move(centre(point)[0] + 40, centre(point)[1] - 30, steps=4)
+    tab.mouse.up()
+    by_mouse = length.inner_text()
+    assert by_mouse != first
+
+    point.focus()
+    tab.keyboard.press("ArrowUp")
+    tab.keyboard.press("ArrowRight")
+    by_keyboard = length.inner_text()
+    assert by_keyboard != by_mouse
+
+    finger, (x, y) = touch(tab), centre(point)
+    finger("Start", x, y)
+    finger("Move", x - 50, y + 40)
+    finger("Move", x - 60, y + 50)
+    finger("End")
+    assert length.inner_text() != by_keyboard
+
+    box.locator("input").focus()
+    tab.keyboard.press("ArrowRight")
+    assert box.locator(".sl-ring").count() == 1
+    box.locator(".sl-quiet").click()
+    assert length.inner_text() == first
+    assert box.locator(".sl-ring").count() == 0
+    assert visited.wrong == []
+
+
+@in_browser
+@with_explorable("film")
+def test_the_film_goes_through_the_layers_by_itself_and_by_keyboard(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}")
+    tab, box = visited.page, visited.page.locator('[data-x="film"]')
+    box.locator("input").focus()
+    tab.keyboard.press("Home")
+    places = (
+        "box => [...box.querySelectorAll('.sl-dot')].slice(0, 5).map(dot => dot.getAttribute('cx')).join()"
+    )
+    first, said = box.evaluate(places), box.locator(".sl-state").inner_text()
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_function(f"box => ({places})(box) !== '{first}'", arg=box.element_handle())
+    assert box.locator(".sl-state").inner_text() != said
+    layer = box.get_attribute("data-layer")
+    box.locator(".sl-play").click()
+    tab.wait_for_function(f"box => box.dataset.layer !== '{layer}'", arg=box.element_handle())
+    box.locator(".sl-play").click()
+    box.locator(".sl-dot").first.dispatch_event("click")
+    assert box.locator(".sl-said").inner_text().startswith("“")
+    assert visited.wrong == []
+
+
+@in_browser
+@with_explorable("anatomy")
+def test_the_parts_of_the_model_speak_and_the_delay_pattern_fills(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}")
+    tab, box = visited.page, visited.page.locator('[data-x="anatomy"]')
+    told = set()
+    for part in box.locator(".sl-part").all():
+        part.focus()
+        tab.keyboard.press("Enter")
+        told.add(box.locator(".sl-told").inner_text())
+    assert len(told) == box.locator(".sl-part").count() > 3
+    box.locator("input").focus()
+    tab.keyboard.press("Home")
+    tokens = "[...box.querySelectorAll('.sl-token')]"
+    filled = f"box => {tokens}.filter(token => token.getAttribute('fill-opacity') > 0).length"
+    assert box.evaluate(filled) == 0
+    tab.keyboard.press("ArrowRight")
+    assert box.evaluate(filled) == 1
+    tab.keyboard.press("ArrowRight")
+    assert box.evaluate(filled) == 3
+    assert "codebook 2 of frame 1" in box.locator(".sl-state").inner_text()
+    tab.keyboard.press("End")
+    assert box.evaluate(filled) == box.locator(".sl-token").count()
+    assert visited.wrong == []
+
+
+@in_browser
+@with_explorable("pad")
+def test_the_pad_plays_by_mouse_by_keyboard_and_by_touch(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}")
+    tab, box = visited.page, visited.page.locator('[data-x="pad"]')
+    squares, columns = box.locator(".sl-square"), int(box.get_attribute("data-columns"))
+
+    def plays(clip):
+        heard = f"box => ({PLAYING})(box).join() === '{clip}'"
+        tab.wait_for_function(heard, arg=box.element_handle())
+
+    squares.nth(0).click()
+    plays(0)
+    squares.nth(0).focus()
+    tab.keyboard.press("ArrowDown")
+    plays(columns)
+    finger = touch(tab)
+    finger("Start", *centre(squares.nth(columns)))
+    finger("Move", *centre(squares.nth(columns + 1)))
+    finger("End")
+    plays(columns + 1)
+    if box.locator("option").count() > 1:
+        box.locator("select").select_option("1")
+        plays(squares.count() + columns + 1)
+    assert visited.wrong == []
+
+
+@in_browser
+@with_explorable("blind")
+def test_the_blind_test_counts_right_answers_and_sets_them_beside_guessing(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}")
+    tab, box = visited.page, visited.page.locator('[data-x="blind"]')
+    box.locator(".sl-begin").click()
+    pairs = box.locator(".sl-clips li").count() // 2
+    for _ in range(pairs):
+        box.locator(".sl-hear").first.click()
+        tab.wait_for_function(f"box => ({PLAYING})(box).length === 1", arg=box.element_handle())
+        [clip] = box.evaluate(PLAYING)
+        box.locator(".sl-answer").nth(
+            clip % 2
+        ).click()  # of a pair, the steered clip stands first in the page
+    said = box.locator(".sl-score").inner_text()
+    assert f"{pairs} of {pairs} right" in said
+    assert f"in {round(100 / 2**pairs)} of 100 tries" in said
+    assert visited.wrong == []
+
+
+@in_browser
+@pytest.mark.parametrize("page", [page for page in SLIDERS if page.endswith("steering_sweep.html")])
+def test_a_point_of_a_curve_plays_its_clip_and_moves_the_slider(visit, page):
+    visited = visit(f"{BOOK.as_uri()}/{page}")
+    slider = visited.page.locator("[data-slider]:has(.sl-curve)").first
+    last = int(slider.locator("input").get_attribute("max"))
+    slider.locator(".sl-target").nth(last).click()
+    visited.page.wait_for_function(
+        f"slider => ({PLAYING})(slider).join() == '{last}'", arg=slider.element_handle()
+    )
+    assert slider.locator("input").input_value() == str(last)
+    before = slider.locator("output").all_inner_texts()
+    slider.locator("input").focus()
+    visited.page.keyboard.press("ArrowLeft")
+    assert slider.locator("output").all_inner_texts() != before
+    assert visited.wrong == []

@@ -34,6 +34,18 @@ def experiment(folder, text):
     return path
 
 
+def test_a_chapter_that_ends_itself_is_done_and_shows_no_error(tmp_path):
+    notebook = write(
+        tmp_path / "ends.ipynb", "print('no size is allowed')\nraise SystemExit", "print('never')"
+    )
+    cells = nbformat.read(run_notebook(notebook, tmp_path / "out.ipynb", progress=False), 4).cells
+    shown = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    assert [output.get("text") for output in shown if output.get("name") == "stdout"] == [
+        "no size is allowed\n"
+    ]
+    assert not any(output.output_type == "error" for output in shown)
+
+
 def test_the_table_of_contents_says_which_notebooks_are_bound_and_in_which_order(tmp_path):
     toc = tmp_path / "_toc.yml"
     toc.write_text(

@@ -8,12 +8,12 @@ import torch
 
 from steerlib.activations import Activations
 from steerlib.chapters import genre_fusion as chapter
-from steerlib.evidence.stats import Interval
 from steerlib.study import Study
 from steerlib.sweeps import transfer
 
 PAIRS = [f"pair {i}" for i in range(4)]
 PROMPTS = 8
+CHOSEN = pd.DataFrame({"multiplier": [0.02], "within": [True]}, index=["mse, residual, all"])
 
 
 def clips(rng, arm, source, target, other=0.0, *, draws=(0,)):
@@ -56,8 +56,8 @@ def test_clips_that_are_wholly_one_genre_or_the_other_are_not_fused_whatever_the
     target = either
     mixed = clips(rng, "steered", lambda rng: 0.6, lambda rng: 0.3)
     drawn = clips(rng, "steered", lambda rng: 0.0, target)
-    assert chapter.verdict_b4(study, arms(rng, mixed)).verdict == "supported"
-    assert chapter.verdict_b4(study, arms(rng, drawn)).verdict == "not supported"
+    assert chapter.verdict_b4(study, arms(rng, mixed), CHOSEN).verdict == "supported"
+    assert chapter.verdict_b4(study, arms(rng, drawn), CHOSEN).verdict == "not supported"
     table = chapter.shares(arms(rng, drawn)).set_index("name")
     assert table["effect"]["steered"] == 0 and table["target score"]["steered"] > 0.1
     assert table["n"]["not steered"] == len(PAIRS) * PROMPTS
@@ -67,7 +67,7 @@ def test_clips_that_are_wholly_one_genre_or_the_other_are_not_fused_whatever_the
 def test_fusion_is_not_testable_with_a_judge_that_hears_one_genre_of_two_at_once(rng, study):
     table = arms(rng, clips(rng, "steered", lambda rng: 0.6, lambda rng: 0.3))
     table.loc[table["arm"] == "overlay", "fused"] = False
-    assert chapter.verdict_b4(study, table).verdict == "not testable"
+    assert chapter.verdict_b4(study, table, CHOSEN).verdict == "not testable"
 
 
 def controls(rng):
@@ -81,7 +81,7 @@ def test_a_push_that_only_flattens_the_scores_does_not_raise_the_target(rng, stu
     flat = clips(rng, "steered", lambda rng: 0.3, lambda rng: 0.1 + 0.02 * rng.random(), 0.1)
     toward = clips(rng, "steered", lambda rng: 0.6, lambda rng: 0.2 + 0.1 * rng.random(), 0.02)
     for steered, expected in ((flat, "not supported"), (toward, "supported")):
-        verdict = chapter.verdict_b2(study, pd.concat([plain(rng), steered]), controls(rng))
+        verdict = chapter.verdict_b2(study, pd.concat([plain(rng), steered]), controls(rng), CHOSEN)
         assert verdict.verdict == expected
         assert list(verdict.parts) == PAIRS
 
@@ -100,15 +100,16 @@ def test_scores_are_compared_with_the_same_prompts_unsteered(rng):
     assert chapter.by_setting(table)["fused"].tolist() == [1, 1, 1]
 
 
-def test_settings_without_an_allowed_strength_are_left_out_but_not_the_main_one(capsys):
-    cost = Interval(0.5, 0.4, 0.6, 4)
+def test_settings_over_the_budget_are_left_out_and_nothing_passes_in_the_main_one(capsys, rng, study):
     chosen = pd.DataFrame(
-        {"multiplier": [0.02, np.nan], "excess": [cost, cost]}, index=["a, b, all", "c, d, all"]
+        {"multiplier": [0.02, 0.1], "within": [True, False]}, index=["a, b, all", "c, d, all"]
     )
     assert chapter.allowed(chosen, ["a", "b", "all", [0.02]]) == {"a, b, all": 0.02}
     assert "left out: c, d, all" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="no strength of the main setting is within the budget"):
-        chapter.allowed(chosen, ["c", "d", "all", [0.02]])
+    assert chapter.allowed(chosen, ["c", "d", "all", [0.1]]) == {"a, b, all": 0.02, "c, d, all": 0.1}
+    assert "no claim can pass" in capsys.readouterr().out
+    mixed = arms(rng, clips(rng, "steered", lambda rng: 0.6, lambda rng: 0.3))
+    assert chapter.verdict_b4(study, mixed, CHOSEN.assign(within=False)).verdict == "not shown"
 
 
 def test_every_arm_has_its_clips_and_scores(study, rng, monkeypatch):

@@ -44,13 +44,13 @@ def steered(rng, mse, bce, *, prompts=10):
     ],
 )
 def test_losses_are_compared_where_there_is_room_for_a_difference(rng, study, reading, steering, expected):
-    verdict = chapter.verdict(study, read(rng, *reading), steered(rng, *steering))
+    verdict = chapter.verdict(study, read(rng, *reading), steered(rng, *steering), within=True)
     assert verdict.outcomes == expected
 
 
 def test_losses_that_are_alike_are_rarely_told_apart(rng, study):
     found = [
-        chapter.verdict(study, read(rng, 0.7, 0.7), steered(rng, 0.5, 0.5)).outcomes.values()
+        chapter.verdict(study, read(rng, 0.7, 0.7), steered(rng, 0.5, 0.5), within=True).outcomes.values()
         for _ in range(20)
     ]
     assert sum(outcome == "holds" for outcomes in found for outcome in outcomes) <= 3
@@ -64,10 +64,9 @@ def test_both_losses_get_the_strength_that_neither_overspends():
         for i in range(3)
     ]
     table = pd.DataFrame(rows)
-    assert chapter.common_strength(table, 0.07) == 0.03
-    assert chapter.common_strength(table, 0.2) == 0.06
-    with pytest.raises(ValueError, match="no strength is within the budget"):
-        chapter.common_strength(table, 0.01)
+    assert chapter.common_strength(table, 0.07) == (0.03, True)
+    assert chapter.common_strength(table, 0.2) == (0.06, True)
+    assert chapter.common_strength(table, 0.01) == (0.03, False)
 
 
 def test_every_class_is_pushed_along_both_losses_one_hot_and_a_random_direction():

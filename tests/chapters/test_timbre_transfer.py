@@ -78,6 +78,7 @@ def test_a_vector_is_judged_by_its_own_instrument_against_the_same_tunes_unsteer
     assert effects["baseline"].to_dict() == pytest.approx({"notes: instrument": 0.2, "notes: tune": 0.5})
 
 
+CHOSEN = pd.DataFrame({"direction": ["pieces", "notes"], "multiplier": [0.1, 0.2], "within": True})
 KINDS = {"pieces": ("flute", "violin"), "notes": ("flute", "violin")}
 
 
@@ -122,7 +123,7 @@ def idle(rise=0.05):
 def test_a_transfer_needs_the_instrument_and_the_tune(study, tmp_path, rise, kept, again, expected):
     study.scores = tmp_path / "scores"
     table = clips(dict.fromkeys(KINDS, (rise, kept)) | idle())
-    verdict = chapter.verdict(study, table, played_again(kept=again))
+    verdict = chapter.verdict(study, table, played_again(kept=again), CHOSEN)
     assert verdict.verdict == expected
     assert set(verdict.parts) == set(KINDS)
 
@@ -130,7 +131,7 @@ def test_a_transfer_needs_the_instrument_and_the_tune(study, tmp_path, rise, kep
 def test_what_random_directions_do_as_well_is_no_transfer(study, tmp_path):
     study.scores = tmp_path / "scores"
     table = clips(dict.fromkeys(KINDS, (1.0, 0.9)) | idle(1.0))
-    assert chapter.verdict(study, table, played_again(kept=1.0)).verdict == "not shown"
+    assert chapter.verdict(study, table, played_again(kept=1.0), CHOSEN).verdict == "not shown"
     shares = chapter.shares(table).set_index("name")
     assert shares["effect"].tolist() == [1] * 6 and shares["kept"].tolist() == [1] * 6
 
@@ -155,9 +156,6 @@ def test_directions_have_controls_of_their_length_and_the_strength_of_their_kind
         torch.testing.assert_close(vector.norms, found["pieces", "flute"].norms)
         if ", " in direction:
             assert (vector.cosine_similarity(found[direction.split(",")[0], name]).diagonal() < 0.9).all()
-    chosen = pd.DataFrame({"direction": ["pieces", "notes"], "multiplier": [0.1, 0.2], "excess": ["", ""]})
-    ways = chapter.allowed(chosen, ["flute"])
+    ways = chapter.allowed(CHOSEN, ["flute"])
     assert ways == [(("pieces", "flute"), 0.1), (("notes", "flute"), 0.2)]
     assert set(chapter.controls(ways)) <= {(key, size) for key in found for size in (0.1, 0.2)}
-    with pytest.raises(ValueError, match="no strength of the direction of notes"):
-        chapter.allowed(chosen.assign(multiplier=[0.1, np.nan]), ["flute"])

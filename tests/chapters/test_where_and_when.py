@@ -19,15 +19,28 @@ WAYS = {
 
 
 @pytest.mark.parametrize(
-    ("equal_push", "one_to_one", "crossed", "names"),
+    ("one_to_one", "crossed", "names"),
     [
-        (True, True, False, list(WAYS)),
-        (False, True, False, ["One-to-All", "One-to-one"]),
-        (False, False, True, ["One-to-All", *chapter.CROSSED]),
+        (True, False, list(WAYS)),
+        (False, True, ["One-to-All", "All-to-All, equal push", "unconditional", *chapter.CROSSED]),
     ],
 )
-def test_ways_are_left_out_that_nobody_asked_for(equal_push, one_to_one, crossed, names):
-    assert list(chapter.wanted(WAYS, equal_push=equal_push, one_to_one=one_to_one, crossed=crossed)) == names
+def test_ways_are_left_out_that_nobody_asked_for(one_to_one, crossed, names):
+    assert list(chapter.wanted(WAYS, one_to_one=one_to_one, crossed=crossed)) == names
+
+
+def test_a_way_is_compared_prompt_by_prompt_and_beside_random_directions():
+    shift = {
+        ("timbre", "One-to-All"): pd.Series([2.0, 3.0, 4.0]),
+        ("timbre", "other"): pd.Series([1.0, 2.0, 3.5]),
+    }
+    random = {("timbre", "One-to-All"): pd.Series([0.3, -0.1]), ("timbre", "other"): pd.Series([0.1, 0.1])}
+    found = chapter.more(shift, random, ["timbre"], "other")
+    assert found.interval.estimate == pytest.approx(2.5 / 3) and found.interval.n == 3
+    assert found.control.high == pytest.approx(-found.control.low) and found.control.n == 2
+    share = chapter.more(shift, random, ["timbre"], "other", relative=True)
+    assert share.interval.estimate == pytest.approx(2.5 / 9)
+    assert share.control.high == pytest.approx(found.control.high / 3)
 
 
 def test_a_negative_factor_turns_the_push_and_not_the_pole():

@@ -70,23 +70,54 @@ def test_settings_that_differ_in_something_else_too_cannot_be_compared():
         choices.best(summary, by="size")
 
 
-def test_a_choice_is_read_as_it_was_written_with_a_fallback_for_what_it_lacks(tmp_path):
+def test_a_choice_is_read_as_it_was_written_nothing_allowed_included(tmp_path):
     path = tmp_path / "best_layers.json"
     chosen = {"tempo": choices.best(summary_of(LIMITS), by="source_layer"), "timbre": None}
     choices.save(path, chosen, what="source layer", model="pocket")
-    read = choices.load(path, ["tempo", "timbre"], model="pocket", fallback=5)
-    assert read.values == {"tempo": 2, "timbre": 5}
+    read = choices.load(path, ["tempo", "timbre"], model="pocket")
+    assert read.values == {"tempo": 2, "timbre": None}
     assert choices.RULE in read.source
-    assert "Fallback parameter for timbre: 5" in read.source
 
 
-def test_without_a_choice_for_this_model_the_fallback_holds_and_is_named(tmp_path):
+def test_nothing_is_taken_in_the_place_of_a_choice_that_is_not_there(tmp_path):
     path = tmp_path / "best_layers.json"
-    missing = choices.load(path, ["tempo"], model="pocket", fallback=5)
-    assert missing.values == {"tempo": 5} and "There is no" in missing.source
+    with pytest.raises(FileNotFoundError, match="no choice of settings at .*run the chapter"):
+        choices.load(path, ["tempo"], model="pocket")
     choices.save(path, {"tempo": 2}, what="source layer", model="pocket")
-    other = choices.load(path, ["tempo"], model="another", fallback=5)
-    assert other.values == {"tempo": 5} and "chosen for pocket, not for another" in other.source
+    with pytest.raises(ValueError, match="chosen for pocket, not for another"):
+        choices.load(path, ["tempo"], model="another")
+    with pytest.raises(ValueError, match="has no source layer for timbre, only for tempo"):
+        choices.load(path, ["tempo", "timbre"], model="pocket")
+
+
+def quality_of(limits):
+    """Upper limits (nll, fad) by multiplier."""
+    return pd.DataFrame(
+        [{"multiplier": value, "nll_high": nll, "fad_high": fad} for value, (nll, fad) in limits.items()]
+    )
+
+
+def test_the_strongest_size_is_within_the_budget_at_both_poles_as_all_smaller_ones_are():
+    margins = {"nll": 0.2, "fad": 0.25}
+    fine, broken = (0.1, 0.1), (0.1, 0.4)
+    sizes = {-0.1: fine, 0.1: fine, -0.2: fine, 0.2: fine, -0.5: fine, 0.5: broken}
+    assert choices.strongest(quality_of(sizes), margins) == 0.2
+    assert (
+        choices.strongest(quality_of(sizes | {-0.2: broken}), margins) == 0.1
+    )  # 0.5 is not let through either
+    assert choices.strongest(quality_of(sizes | {0.1: (np.nan, 0.1)}), margins) is None
+    assert choices.strongest(quality_of(sizes), {"nll": 0.05}) is None
+    assert choices.strongest(quality_of(sizes), {"nll": 0.2}) == 0.5
+
+
+def test_a_budget_without_margin_measure_or_pole_is_refused():
+    rows = quality_of({-0.1: (0.1, 0.1), 0.1: (0.1, 0.1)})
+    with pytest.raises(ValueError, match="no margin"):
+        choices.strongest(rows, {})
+    with pytest.raises(ValueError, match=r"the table of quality lacks \['mel_high'\]"):
+        choices.strongest(rows, {"mel": 0.2})
+    with pytest.raises(ValueError, match="the size 0.1 of λ does not have one row for each pole"):
+        choices.strongest(rows[:1], {"nll": 0.2})
 
 
 def test_a_file_that_is_no_choice_is_refused(tmp_path):
@@ -94,7 +125,7 @@ def test_a_file_that_is_no_choice_is_refused(tmp_path):
     for text in ("{", "{}", '{"format": "something else"}', "[1]"):
         path.write_text(text)
         with pytest.raises(ValueError, match="not a choice of settings"):
-            choices.load(path, ["tempo"], model="pocket", fallback=5)
+            choices.load(path, ["tempo"], model="pocket")
 
 
 # --- layers of the papers ---

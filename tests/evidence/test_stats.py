@@ -360,6 +360,26 @@ def test_settings_without_one_clip_at_either_pole_are_refused(rng, effects, by, 
         shifts(sweep_table(effects, rng=rng), value="bpm", by=by)
 
 
+def test_a_summary_has_octaves_and_the_shares_of_prompts_that_move_either_way():
+    rows = [
+        (name, 1, value, prompt, 0, tempo, 0.3 * abs(value))
+        for name in ("tempo",)
+        for prompt, (slow, plain, fast) in enumerate([(50, 100, 200), (120, 100, 200), (50, 100, 80)])
+        for value, tempo in ((-1.0, slow), (0.0, plain), (1.0, fast))
+    ]
+    names = ["attribute", "source_layer", "multiplier", "prompt_id", "seed", "bpm", "kappa"]
+    table = pd.DataFrame(rows, columns=names)
+    found = summarise(table, value="bpm").set_index("multiplier")
+    assert found.loc[1.0, "octaves"] == pytest.approx((2 + np.log2(0.8)) / 3)
+    assert found.loc[1.0, ["right", "wrong"]].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert found.loc[-1.0, ["right", "wrong"]].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert found["kappa"].tolist() == pytest.approx([0.3, 0.3])
+    levels = summarise(table.rename(columns={"bpm": "rms"}), value="rms")
+    assert levels["octaves"].isna().all() and levels["effect"].notna().all()
+    shift = shifts(table, value="bpm", by=["attribute"], octaves=True)["shift"]
+    assert shift.tolist() == pytest.approx([1, np.log2(200 / 120) / 2, np.log2(80 / 50) / 2])
+
+
 def test_a_share_without_spread_has_an_interval_and_none_leaves_zero_to_one(rng):
     never, always = share_interval([False] * 8), share_interval([True] * 8)
     assert (never.estimate, never.low) == (0, 0) and never.high == pytest.approx(0.3694, abs=1e-3)

@@ -12,6 +12,9 @@ from beat_this.preprocessing import LogMelSpect
 from signals import RATE, clicks, tone
 
 from steerlib import measure
+from steerlib.measure import rhythm
+from steerlib.measure.known import learned
+from steerlib.music.datasets import pocket_clips
 
 
 @pytest.mark.parametrize("bpm", [52.3, 90.0, 133.7, 176.5, 199.1])
@@ -134,3 +137,24 @@ def test_a_beat_tracker_is_read_without_unpickling(tmp_path):
     with pytest.raises(pickle.UnpicklingError, match="[Ww]eights"):
         measure.beats(tone(500)[None], sample_rate=RATE, checkpoint=tmp_path / "trap.ckpt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_confidence_is_high_for_a_regular_pulse_and_zero_without_one():
+    probability = np.full(400, 0.02)
+    times = np.arange(0, 8, 0.5)
+    probability[(times * 50).astype(int)] = 0.9
+    assert rhythm.confidence(probability, times, 120.0) == pytest.approx(0.9)
+    probability[(times[::2] * 50).astype(int)] = 0.02
+    assert rhythm.confidence(probability, times, 120.0) == pytest.approx(0.46, abs=0.05)
+    assert rhythm.confidence(probability, times[:2], float("nan")) == 0
+
+
+def test_the_sure_tempo_is_the_tempo_where_the_tracker_is_sure_and_nothing_elsewhere(rng):
+    composed = pocket_clips(1, classes=["rock", "folk"], progress=False)
+    noise = rng.normal(scale=0.1, size=composed.audio.shape)
+    audio = np.concatenate([composed.audio, noise]).astype(np.float32)
+    bpm, sure = rhythm.tempo_and_confidence(audio, sample_rate=RATE)
+    np.testing.assert_array_equal(bpm, measure.tempo(audio, sample_rate=RATE))
+    found = rhythm.sure_tempo(audio, sample_rate=RATE)
+    np.testing.assert_array_equal(found, np.where(sure >= learned()["sure"], bpm, np.nan))
+    assert np.isfinite(found[:2]).all() and np.isnan(found[2:]).all()

@@ -1,10 +1,13 @@
 """Judges by rule on sound of known truth, degradations, and what two judges say together."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from signals import RATE, clicks
 
-from steerlib.evidence.stats import Interval
+from steerlib.evidence.stats import Interval, auc
 from steerlib.measure import degrade, rules
 from steerlib.music import corpus
 
@@ -35,6 +38,10 @@ def test_the_comb_cannot_tell_of_silence_or_of_two_tempi(rng):
     assert np.isnan(rules.pulse(audio, sample_rate=RATE)).all()
 
 
+def test_the_comb_cannot_tell_the_pulse_of_a_single_click():
+    assert np.isnan(rules.pulse(clicks([1.0], seconds=3)[None], sample_rate=RATE, steady=np.inf))
+
+
 def test_the_fitted_cutoff_orders_composed_clips_and_follows_a_filter(composed):
     truths, audio = composed
     found = rules.cutoff(audio, sample_rate=RATE)
@@ -43,6 +50,31 @@ def test_the_fitted_cutoff_orders_composed_clips_and_follows_a_filter(composed):
     assert np.corrcoef(np.log2(found[told]), true[told])[0, 1] > 0.7
     darker = rules.cutoff(degrade.lowpass(audio, 3.0), sample_rate=RATE)
     assert np.nanmean(np.log2(darker / found)) < -0.2
+
+
+def test_the_third_and_the_attacks_order_composed_clips_as_they_were_composed(composed):
+    truths, audio = composed
+    major = np.array([truth.mode == "major" for truth in truths])
+    third = rules.third(audio, sample_rate=RATE)
+    assert auc(third[major], third[~major]).estimate > 0.6
+    energy = [truth.energy for truth in truths]
+    assert spearmanr(rules.attacks(audio, sample_rate=RATE), energy).statistic > 0.3
+
+
+def test_the_third_of_a_chord_is_its_mode_and_silence_has_neither_third_nor_attacks():
+    times = np.arange(4 * RATE) / RATE
+    chords = [
+        sum(np.sin(2 * np.pi * 261.63 * 2 ** (note / 12) * times) for note in notes) / 10
+        for notes in ((0, 4, 7, 12), (0, 3, 7, 12))
+    ]
+    major, minor, silent = rules.third(np.stack([*chords, np.zeros_like(times)]), sample_rate=RATE)
+    assert major > 0 > minor and np.isnan(silent)
+    assert rules.attacks(np.zeros((1, RATE)), sample_rate=RATE)[0] == 0
+
+
+def test_attacks_of_clicks_are_as_many_as_the_clicks():
+    found = rules.attacks(clicks(np.arange(0.1, 8, 0.5), seconds=8)[None], sample_rate=RATE)
+    assert found[0] == pytest.approx(2, abs=0.15)
 
 
 def test_octave_distance_folds_halves_and_doubles():
@@ -59,10 +91,36 @@ def test_a_degradation_is_nothing_at_degree_0_and_the_same_each_time(rng, name):
     np.testing.assert_array_equal(once, change(audio, 0.75, seed=3))
 
 
-def test_speed_moves_the_pulse_by_the_factor_it_says():
+@pytest.mark.parametrize("change", [degrade.speed, degrade.stretch])
+def test_speed_and_stretch_move_the_pulse_by_the_factor_they_say(change):
     audio = clicks(np.arange(0.1, 8, 0.6), seconds=8)[None].astype(np.float32)
-    found = rules.pulse(degrade.speed(audio, 0.3), sample_rate=RATE)
+    found = rules.pulse(change(audio, 0.3), sample_rate=RATE)
     assert rules.octave_distance(found, 100 * 2**0.3)[0] < np.log2(1.02)
+
+
+def test_a_codec_is_passed_as_often_as_said_and_its_frames_change_places(rng):
+    class Frames:
+        """A codec whose code is the audio itself, in frames of 1000 samples."""
+
+        passed = 0
+
+        def encode(self, audio):
+            self.passed += 1
+            return SimpleNamespace(audio_codes=audio.reshape(len(audio), 8, 1000).transpose(1, 2)[None])
+
+        def decode(self, codes, scales):
+            assert len(scales) == codes.shape[1]
+            return SimpleNamespace(audio_values=codes[0].transpose(1, 2).flatten(1)[:, None])
+
+    audio, network = rng.normal(size=(2, 8000)).astype(np.float32), Frames()
+    np.testing.assert_array_equal(degrade.codec(audio, 3, network=network), audio)
+    assert network.passed == 3
+    np.testing.assert_array_equal(degrade.shuffle(audio, 0, network=network), audio)
+    moved = degrade.shuffle(audio, 1, network=network, seed=1)
+    assert not np.array_equal(moved, audio)
+    np.testing.assert_array_equal(
+        np.sort(moved.reshape(2, 8, 1000), 1), np.sort(audio.reshape(2, 8, 1000), 1)
+    )
 
 
 def test_noise_keeps_the_level_and_a_splice_keeps_the_samples(rng):

@@ -123,10 +123,10 @@ def test_separation_shows_both_measures_with_their_bands(ax):
     assert len(ax.collections) == 2
 
 
-def test_the_cosine_matrix_spans_minus_one_to_one_and_outlines_its_blocks(ax):
+def test_the_cosine_matrix_is_drawn_down_to_its_least_value_and_outlines_its_blocks(ax):
     matrix = np.kron(np.eye(2), np.ones((3, 3)))
     diffmean_directions.draw_cosine_matrix(matrix, ax, blocks=similarity_blocks(matrix))
-    assert ax.images[0].get_clim() == (-1, 1)
+    assert ax.images[0].get_clim() == (0, 1)
     np.testing.assert_array_equal(ax.images[0].get_array(), matrix)
     corners = [(box.get_x(), box.get_y(), box.get_width()) for box in ax.patches]
     assert corners == [(-0.5, -0.5, 3), (2.5, 2.5, 3)]

@@ -36,15 +36,22 @@ NUMBERS = {
     ("onset_rate", 1): [1.875, 1.375],
     ("rms", 1): [-17.809414, -29.312733],
     ("mode", 1): [0.287102, -0.059554],
+    ("mode", 2): [0.287102, np.nan],  # clicks at 3000 Hz have no key
+    ("sure_bpm", 1): [63.492063, 51.042110],
+    ("pulse", 1): [120.302504, 90.125046],
+    ("cutoff", 1): [2308.728359, np.nan],
+    ("attacks", 1): [2.0, 1.375],
+    ("loudness", 1): [-18.463930, -26.058442],
+    ("third", 1): [1.441412, -0.073693],
 }
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_gives_the_numbers_of_its_version(name):
     # the judge of tempo hears beats in music only
-    sounds = pocket_clips(1, classes=["rock", "folk"], progress=False) if name == "bpm" else Sounds()
+    sounds = pocket_clips(1, classes=["rock", "folk"], progress=False) if "bpm" in name else Sounds()
     expected = NUMBERS[name, VERSIONS.get(name, 1)]
-    assert METRICS[name](sounds) == pytest.approx(expected, rel=1e-4), (
+    assert METRICS[name](sounds) == pytest.approx(expected, rel=1e-4, nan_ok=True), (
         f"{name} gives other numbers: raise its version in steerlib.measure.registry.VERSIONS, and note them here"
     )
 
@@ -61,7 +68,7 @@ def test_rows_that_another_version_of_a_metric_measured_are_not_taken(
 
     first = keys()
     assert keys() == first
-    monkeypatch.setitem(VERSIONS, "mode", 2)  # another metric: nothing changes
+    monkeypatch.setitem(VERSIONS, "mode", 9)  # another metric: nothing changes
     assert keys() == first
     monkeypatch.setitem(VERSIONS, "centroid", 2)
     assert keys() != first

@@ -1,5 +1,7 @@
 """Steering toward a class: paper B's rule, prompts that do not name it, and a search that keeps the source."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,10 +10,13 @@ import torch
 
 from steerlib.activations import Activations
 from steerlib.engine.generation import Run, generate
+from steerlib.evidence.claims import primary
+from steerlib.evidence.scorecard import Measured, Verdict
+from steerlib.evidence.stats import Interval
 from steerlib.readout.probes import probe_directions, scaled
 from steerlib.steering import Steering
 from steerlib.sweeps import transfer
-from steerlib.sweeps.transfer import Push, score_clips, steer_toward, strongest
+from steerlib.sweeps.transfer import Push, score_clips, steer_toward, strongest, unless_overspent
 
 LABELS = ["folk"] * 6 + ["rock"] * 6
 
@@ -123,14 +128,23 @@ def searched(costs, *, prompts=12):
 
 def test_the_strongest_push_within_the_budget_is_chosen_whatever_a_judge_says():
     chosen = strongest(searched({0.1: 0.02, 0.2: 0.08, 0.3: 0.5}), by=["setting"], budget=0.1)
-    assert chosen["multiplier"].tolist() == [0.2]
+    assert chosen["multiplier"].tolist() == [0.2] and chosen["within"].all()
     assert chosen["excess"][0].estimate == pytest.approx(0.08)
 
 
 def test_no_strength_is_allowed_beyond_one_that_is_not_nor_at_any_if_all_cost_too_much():
-    assert strongest(searched({0.1: 0.5, 0.2: 0.0}), by=["setting"], budget=0.1)["multiplier"].isna().all()
-    none = strongest(searched({0.1: 0.5, 0.2: 0.7}), by=["setting"], budget=0.1)
-    assert none["multiplier"].isna().all() and none["excess"][0].estimate == pytest.approx(0.5)
+    for costs in ({0.1: 0.5, 0.2: 0.0}, {0.1: 0.5, 0.2: 0.7}):
+        none = strongest(searched(costs), by=["setting"], budget=0.1)
+        assert none["multiplier"].tolist() == [0.1] and not none["within"].any()
+        assert none["excess"][0].estimate == pytest.approx(0.5)
+
+
+def test_what_is_over_the_budget_cannot_hold():
+    measured = Measured(Interval(0.9, 0.8, 1.0, 20), control=Interval(0.0, -0.1, 0.1, 9))
+    check = primary("B4")
+    for within, expected in ((True, "holds"), (False, "open")):
+        part = replace(unless_overspent(measured, within), testable=Interval(0.9, 0.8, 1.0, 20))
+        assert Verdict(check, "pocket", {"": part}).outcome("") == expected
 
 
 def test_a_search_without_its_baseline_is_refused():

@@ -1,0 +1,439 @@
+"""Figures and tables of the chapter *Judges* (``notebooks/judges.ipynb``)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from IPython.display import HTML, display
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from scipy.stats import binomtest, spearmanr
+
+from steerlib.engine.clips import Clips
+from steerlib.engine.generation import Run, generate
+from steerlib.engine.sampling import Sampling
+from steerlib.evidence import stats
+from steerlib.measure import clap_scores, degrade, independent, known
+from steerlib.measure.registry import METRICS
+from steerlib.measure.rhythm import tempo_and_confidence
+from steerlib.measure.rules import octave_distance
+from steerlib.model import MusicModel
+from steerlib.music.captions import STYLES
+from steerlib.music.corpus import SAMPLE_RATE, Truth
+from steerlib.page import figures
+from steerlib.page.bottom_line import bottom_line, listed
+from steerlib.page.style import PALETTE
+from steerlib.prompts import load_attribute
+
+__all__ = [
+    "Case",
+    "agreement",
+    "agreement_matrix",
+    "conclude",
+    "coverage",
+    "curves",
+    "degraded",
+    "elsewhere",
+    "errors",
+    "hear",
+    "ordered",
+    "read",
+    "trust",
+    "wander",
+]
+
+Audio = npt.NDArray[np.float32]
+TOLERANCE = 0.04  # of a tempo
+JUDGES = {
+    "tempo": ("tracker", "tracker, if sure", "comb"),
+    "style": ("CLAP", "CLAP, if it knows"),
+    "mode": ("key profile", "third"),
+    "brightness": ("centroid", "cutoff"),
+    "level": ("level", "LUFS"),
+    "energy": ("onset rate", "attacks"),
+}
+_METRIC = {
+    "comb": "pulse",
+    "key profile": "mode",
+    "third": "third",
+    "centroid": "centroid",
+    "cutoff": "cutoff",
+    "level": "rms",
+    "LUFS": "loudness",
+    "onset rate": "onset_rate",
+    "attacks": "attacks",
+}
+_SECOND = {  # the judge in use, and the one that must confirm it
+    "tempo": ("tracker, if sure", "comb"),
+    "tempo, groups": ("tracker", "onset rate"),
+    "style": ("CLAP, if it knows", ""),
+    "mode": ("key profile", "third"),
+    "brightness": ("centroid", "cutoff"),
+    "level": ("level", "LUFS"),
+    "energy": ("onset rate", "attacks"),
+}
+_WORDS = {
+    "one clip": "Numbers to trust for one clip",
+    "groups of clips": "to trust for comparing groups of clips",
+    "not confirmed": "not confirmed by two judges",
+}
+_COLOURS = ("#D55E00", "#0072B2", "#009E73")
+_STEP = {"speed": "octaves", "stretch": "octaves", "codec": "passes"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Clips that were made worse in one way by one degree, and by how many octaves that moved their tempo."""
+
+    kind: str
+    degree: float
+    audio: Audio
+    octaves: float = 0.0
+
+
+def degraded(
+    model: MusicModel, audio: Audio, degrees: Mapping[str, Sequence[float]], seed: int
+) -> list[Case]:
+    """The clips in every way and degree, as they are (degree 0) for each way first."""
+    network: Any = model.network.audio_encoder
+    cases = []
+    for kind, steps in degrees.items():
+        for degree in sorted({0.0, *map(float, steps)}):
+            if not degree:
+                worse = audio
+            elif kind == "codec":
+                worse = degrade.codec(audio, round(degree), network=network)
+            elif kind == "shuffle":
+                worse = degrade.shuffle(audio, degree, network=network, seed=seed)
+            else:
+                worse = degrade.DEGRADATIONS[kind](audio, degree, seed=seed)
+            cases.append(Case(kind, degree, worse, degree if kind in ("speed", "stretch") else 0.0))
+    return cases
+
+
+def hear(audio: Audio, rate: int = SAMPLE_RATE) -> pd.DataFrame:
+    """What every judge reads from each clip; NaN where it cannot tell. Style is the number of the name."""
+    bpm, sure = tempo_and_confidence(audio, sample_rate=rate)
+    style = clap_scores(audio, list(STYLES), sample_rate=rate).argmax(axis=1).astype(float)
+    heard = {
+        "tracker": bpm,
+        "tracker, if sure": np.where(sure >= known.learned()["sure"], bpm, np.nan),
+        "CLAP": style,
+        "CLAP, if it knows": np.where(known.known(audio, sample_rate=rate), style, np.nan),
+    }
+    return pd.DataFrame(
+        heard | {name: METRICS[metric](audio, sample_rate=rate) for name, metric in _METRIC.items()}
+    )
+
+
+def read(cases: Sequence[Case], truths: Sequence[Truth]) -> pd.DataFrame:
+    """One row for each case, clip and judge: ``value``, ``truth``, and ``right`` where there is a right and a wrong."""
+    plain: pd.DataFrame | None = None
+    parts = []
+    for case in cases:
+        if case.degree == 0 and plain is not None:
+            heard = plain
+        else:
+            heard = hear(case.audio)
+            plain = heard if case.degree == 0 else plain
+        bpm = np.array([truth.bpm for truth in truths]) * 2**case.octaves
+        true = {
+            "tempo": bpm,
+            "style": np.array([list(STYLES).index(truth.style) for truth in truths], dtype=float),
+            "mode": np.array([1.0 if truth.mode == "major" else -1.0 for truth in truths]),
+            "brightness": np.array([truth.cutoff for truth in truths]),
+            "level": np.array([truth.level for truth in truths]),
+            "energy": np.array([truth.energy for truth in truths]),
+        }
+        for attribute, names in JUDGES.items():
+            for name in names:
+                value = heard[name].to_numpy(dtype=float)
+                rows = {"kind": case.kind, "degree": case.degree, "attribute": attribute, "judge": name}
+                right = _right(attribute, name, value, true[attribute])
+                parts.append(pd.DataFrame(rows | {"value": value, "truth": true[attribute], "right": right}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _right(attribute: str, name: str, value: npt.NDArray[Any], truth: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """1 or 0 where a judge answered and there is a right and a wrong, NaN elsewhere."""
+    if attribute == "tempo":
+        away = octave_distance(value, truth) if name == "comb" else np.abs(np.log2(value / truth))
+        right = away <= np.log2(1 + TOLERANCE)
+    elif attribute == "style":
+        right = value == truth
+    elif attribute == "mode":
+        right = np.sign(value) == truth
+    else:
+        return np.full(len(value), np.nan)
+    return np.where(np.isfinite(value), right, np.nan)
+
+
+def errors(heard: pd.DataFrame) -> pd.DataFrame:
+    """By kind, degree and judge: the share answered, the share of answers that is right, and the share ordered rightly.
+
+    ``ordered`` is the share of pairs of clips with different truths that the judge puts into their true order; a coin
+    reaches a half. It is not defined for style.
+    """
+    rows = []
+    for key, part in heard.groupby(["kind", "degree", "attribute", "judge"], sort=False):
+        told = part.dropna(subset="value")
+        right = told["right"].dropna()
+        low, high = _limits(int(right.sum()), len(right))
+        rows.append(
+            [*key, len(part), len(told) / len(part), right.mean() if len(right) else np.nan, low, high]
+            + [ordered(told["value"], told["truth"]) if key[2] != "style" else np.nan]
+        )
+    names = ["kind", "degree", "attribute", "judge", "clips", "answered", "right", "low", "high", "ordered"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def ordered(value: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    """Share of pairs with different truths that `value` puts into the order of `truth`; ties count half."""
+    value, truth = np.asarray(value, dtype=float), np.asarray(truth, dtype=float)
+    differ = np.sign(truth[:, None] - truth) * np.sign(value[:, None] - value)
+    pairs = truth[:, None] > truth
+    return float((1 + differ[pairs]).mean() / 2) if pairs.any() else float("nan")
+
+
+def _limits(count: int, of: int) -> tuple[float, float]:
+    if not of:
+        return float("nan"), float("nan")
+    found = binomtest(count, of).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
+def curves(table: pd.DataFrame, attribute: str) -> None:
+    """For each way of making clips worse: share of answers that is right (solid) and share answered (dashed)."""
+    part = table[table["attribute"] == attribute]
+    kinds = list(dict.fromkeys(part["kind"]))
+    across = 4
+    axes = figures.panels(-(-len(kinds) // across), across, size=(2.3, 2.1), sharey=True)
+    for kind, ax in zip(kinds, axes, strict=False):
+        draw_curves(part[part["kind"] == kind], JUDGES[attribute], ax)
+        ax.set(
+            title=kind,
+            xlabel=_STEP.get(kind, "share" if kind in ("noise", "splice", "shuffle") else "octaves"),
+        )
+    for ax in axes[len(kinds) :]:
+        ax.set_axis_off()
+    figure = axes[0].figure
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    plt.show()
+
+
+def draw_curves(table: pd.DataFrame, judges: Sequence[str], ax: Axes) -> None:
+    """One panel of `curves`: columns ``judge``, ``degree``, ``answered``, ``right``, ``low`` and ``high``."""
+    for judge, colour in zip(judges, _COLOURS, strict=False):
+        rows = table[table["judge"] == judge].sort_values("degree")
+        ax.fill_between(rows["degree"], rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
+        ax.plot(rows["degree"], rows["right"], color=colour, marker="o", markersize=3, label=judge)
+        ax.plot(rows["degree"], rows["answered"], color=colour, linestyle="--", linewidth=1)
+    ax.set_ylim(-0.04, 1.04)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def order_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Share of pairs that each judge orders rightly, at the highest degree of each kind, beside clips as composed."""
+    rows = table[table["attribute"] != "style"]
+    clean = rows[rows["degree"] == 0].drop_duplicates("judge").assign(kind="as composed")
+    worst = rows.loc[rows.groupby(["kind", "judge"])["degree"].idxmax()]
+    shown = pd.concat([clean, worst]).pivot(index=["attribute", "judge"], columns="kind", values="ordered")
+    order = [
+        (attribute, name) for attribute, names in JUDGES.items() if attribute != "style" for name in names
+    ]
+    return shown.reindex(order)[["as composed", *dict.fromkeys(worst["kind"])]]
+
+
+# --- clips that the model made ---------------------------------------------------------------------------------
+
+
+def wander(
+    model: MusicModel, pairs: int, temperatures: Sequence[float], *, seconds: float, seed: int
+) -> tuple[pd.DataFrame, Clips]:
+    """Clips of fast and of slow prompts, sampled at each temperature, and what every judge reads from them."""
+    attribute = load_attribute("tempo").first(pairs)
+    prompts = [*attribute.positive_prompts, *attribute.negative_prompts]
+    parts, first = [], None
+    for temperature in temperatures:
+        made = generate(
+            model, prompts, seconds=seconds, seed=seed, sampling=Sampling(temperature=temperature),
+            run=Run(progress=False),
+        )  # fmt: skip
+        heard = hear(made.audio, made.sample_rate)
+        if independent.available():
+            heard["BeatNet"] = independent.beatnet_tempo(made)
+        poles = [attribute.positive] * pairs + [attribute.negative] * pairs
+        parts.append(heard.assign(temperature=float(temperature), pole=poles))
+        first = first or made
+    assert first is not None
+    return pd.concat(parts, ignore_index=True), first
+
+
+def _tempo_judges(made: pd.DataFrame) -> list[str]:
+    return [*JUDGES["tempo"], *(["BeatNet"] if "BeatNet" in made else [])]
+
+
+def coverage(made: pd.DataFrame) -> pd.DataFrame:
+    """By temperature and judge: share answered at each pole, and how well its answers tell fast prompts from slow."""
+    rows = []
+    for temperature, part in made.groupby("temperature"):
+        for judge in [*_tempo_judges(made), "CLAP, if it knows"]:
+            sides = [part.loc[part["pole"] == pole, judge] for pole in ("fast", "slow")]
+            told = [side.notna().mean() for side in sides]
+            tempo = judge in _tempo_judges(made) and min(side.notna().sum() for side in sides) > 1
+            area = str(stats.auc(*(side.dropna() for side in sides))) if tempo else "–"
+            rows.append([temperature, judge, *told, area])
+    names = [
+        "temperature",
+        "judge",
+        "answered, fast prompts",
+        "answered, slow prompts",
+        "AUC fast against slow",
+    ]
+    return pd.DataFrame(rows, columns=names).set_index(["temperature", "judge"]).round(2)
+
+
+def agreement(made: pd.DataFrame) -> pd.DataFrame:
+    """Share of clips on which two judges of tempo agree within 4 % up to octaves, of those that both answer."""
+    judges = _tempo_judges(made)
+    found = pd.DataFrame(np.nan, index=judges, columns=judges)
+    for one in judges:
+        for other in judges:
+            both = (
+                made[[one, other]].dropna().to_numpy().T
+                if one != other
+                else made[[one]].dropna().to_numpy().T
+            )
+            if both.shape[1]:
+                away = octave_distance(both[0], both[-1])
+                found.loc[one, other] = float((away <= np.log2(1 + TOLERANCE)).mean())
+    return found
+
+
+def agreement_matrix(made: pd.DataFrame) -> None:
+    """`agreement` at the lowest temperature, as a matrix for each pole; below each share the clips behind it."""
+    lowest = made[made["temperature"] == made["temperature"].min()]
+    axes = figures.panels(1, 2, size=(3.6, 3.4), sharey=True)
+    for pole, ax in zip(("fast", "slow"), axes, strict=True):
+        part = lowest[lowest["pole"] == pole]
+        found = agreement(part)
+        ax.imshow(found, cmap="Blues", vmin=0, vmax=1)
+        for y, one in enumerate(found.index):
+            for x, other in enumerate(found.columns):
+                count, share = len(part[list({one, other})].dropna()), found.loc[one, other]
+                words = f"{share:.0%}\n{count}" if count else "–"
+                ink = "white" if count and share > 0.6 else "black" if count else PALETTE["baseline"]
+                ax.text(x, y, words, ha="center", va="center", color=ink, fontsize=8)
+        names = [name.replace(", ", ",\n") for name in found.columns]
+        ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        ax.set_yticks(range(len(names)), names)
+        ax.set_title(f"{pole} prompts")
+    plt.show()
+
+
+def elsewhere(made: pd.DataFrame, clips: Clips) -> None:
+    """What the judges from elsewhere say of the clips at the lowest temperature, or that they are not there."""
+    if not independent.available():
+        print(
+            "The judges trained on real music are not on this machine. To ask them, with a network, run once:"
+        )
+        print(f"    {independent.COMMAND}")
+        return
+    lowest = made[made["temperature"] == made["temperature"].min()].reset_index(drop=True)
+    heard = independent.tags(clips)
+    odds = np.log(heard / (1 - heard))
+    lowest = lowest.assign(tagger=odds["fast"] - odds["slow"])
+    sides = [lowest[lowest["pole"] == pole] for pole in ("fast", "slow")]
+    rows = [
+        [
+            judge,
+            *(side[judge].median() for side in sides),
+            str(stats.auc(*(side[judge].dropna() for side in sides))),
+        ]
+        for judge in ("tracker", "BeatNet", "tagger")
+    ]
+    names = ["judge", "median, fast prompts", "median, slow prompts", "AUC fast against slow"]
+    display(pd.DataFrame(rows, columns=names).set_index("judge").round(1))
+    print("tracker and BeatNet: BPM; tagger (musicnn): log odds of 'fast' less those of 'slow'")
+
+
+# --- what may be trusted ---------------------------------------------------------------------------------------
+
+
+def trust(table: pd.DataFrame, made: pd.DataFrame, *, one_clip: float, groups: float) -> pd.DataFrame:
+    """Which numbers may be trusted, by the rules of the chapter.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `errors`.
+    made : DataFrame
+        From `wander`; the clips of the lowest temperature count.
+    one_clip : float
+        A number of one clip is trusted if this share of a judge's answers for composed clips is right (or ordered
+        rightly), and it answers for this share of generated clips.
+    groups : float
+        A comparison of groups is trusted if this share of pairs of composed clips is ordered rightly, and the rank
+        correlation of both judges of the attribute over generated clips is at least this.
+
+    Returns
+    -------
+    DataFrame
+        A row for each attribute and judge.
+    """
+    lowest = made[made["temperature"] == made["temperature"].min()]
+    clean = table[table["degree"] == 0].drop_duplicates("judge").set_index("judge")
+    rows = []
+    for attribute, (name, second) in _SECOND.items():
+        right, order = float(clean.loc[name, "right"]), float(clean.loc[name, "ordered"])
+        told = float(lowest[name].notna().mean())
+        pair = lowest[[name, second]].dropna() if second else lowest[:0]
+        same = float(spearmanr(pair[name], pair[second]).statistic) if len(pair) > 3 else float("nan")
+        alone = (right if np.isfinite(right) else order) >= one_clip and told >= one_clip
+        compared = order >= groups and same >= groups  # NaN compares as no
+        word = "one clip" if alone else "groups of clips" if compared else "not confirmed"
+        rows.append([attribute, name, second or "none", right, order, told, same, word])
+    columns = [
+        "attribute",
+        "judge",
+        "second judge",
+        "right, composed",
+        "ordered, composed",
+        "answered, generated",
+    ]
+    found = pd.DataFrame(rows, columns=[*columns, "rank correlation of both", "trusted for"])
+    return found.set_index("attribute").round(2)
+
+
+def conclude(
+    table: pd.DataFrame, made: pd.DataFrame, trusted: pd.DataFrame, *, model: str, folder: str
+) -> HTML:
+    """The bottom line: which numbers of this book can be trusted and which cannot."""
+    lowest = made[made["temperature"] == made["temperature"].min()]
+    sure = {pole: lowest.loc[lowest["pole"] == pole, "tracker, if sure"].notna() for pole in ("fast", "slow")}
+    wrecked = table[(table["kind"].isin(["noise", "shuffle", "splice"])) & (table["degree"] > 0)]
+    rate = wrecked.groupby("judge")[["answered", "right"]].mean()
+    by = {word: list(part.index) for word, part in trusted.groupby("trusted for")}
+    named = [f"{words}: {listed(by.get(word, [])) or 'none'}" for word, words in _WORDS.items()]
+    found = [
+        f"Of clips with noise, splices or frames in random order the tempo tracker answers for "
+        f"{rate.loc['tracker', 'answered']:.0%} and is right on {rate.loc['tracker', 'right']:.0%}; made to be sure, "
+        f"it answers for {rate.loc['tracker, if sure', 'answered']:.0%}.",
+        f"It is sure of {sure['fast'].sum()} of {len(sure['fast'])} generated clips of fast prompts and of "
+        f"{sure['slow'].sum()} of {len(sure['slow'])} of slow ones: **the BPM of a single "
+        f"{'slow ' if sure['slow'].mean() < 0.95 <= sure['fast'].mean() else ''}generated clip is "
+        f"{'a number to trust' if min(sure['fast'].mean(), sure['slow'].mean()) >= 0.95 else 'no number to trust'}**.",
+        f"{'; '.join(named)}.",
+    ]
+    count = int(table["clips"].iloc[0])
+    against = (
+        f"The truth is known for {count} composed clips, which sound like what the judges learned from; of generated "
+        "clips only their agreement is known, and two judges can err alike."
+    )
+    return bottom_line("judges", found, against, model=model, folder=folder)
