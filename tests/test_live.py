@@ -221,6 +221,9 @@ def made_in_page(engine, prompt, seed, seconds, steering, sampling):
     return tokens, np.frombuffer(base64.b64decode(made["audio"]), "<f4"), made
 
 
+TUNE = [pitch for pitch in (0, 0, 7, 7, 9, 9, 7, 5) for _ in range(8)]
+
+
 def cases(vectors):
     """Name -> prompt, seed, seconds, steering, sampling: every way of steering that the page offers."""
     tempo, timbre, energy = vectors["tempo"], vectors["timbre"], vectors["energy"]
@@ -243,6 +246,7 @@ def cases(vectors):
         "greedy": ("a folk song", 0, 2.0, (Steering(tempo, 0.05, **one),), {"do_sample": False}),
         "no guidance": ("a folk song", 4, 2.0, (Steering(tempo, 0.1, **one),), {"guidance_scale": 1.0}),
         "other sampling": ("a folk song", 4, 2.0, (), {"guidance_scale": 5.5, "temperature": 0.8, "top_k": 50}),
+        "a tune": ("a folk song with a flute", 6, 2.0, (Steering(tempo, 0.05, **one),), {"melody": TUNE}),
         "all tokens": ("a quiet piano piece", 9, 1.0, (), {"top_k": None}),
     }  # fmt: skip
 
@@ -250,21 +254,26 @@ def cases(vectors):
 CASES = list(cases(dict.fromkeys(("tempo", "timbre", "energy"), SteeringVector(torch.ones(12, 4)))))
 
 
-def tie(pocket, monkeypatch, request, tokens):
-    """How far apart, where page and library part, the two tokens are in the library's eyes."""
-    prompt, seed, seconds, steering, sampling = request
-    logits = []
-    choose = decode.choose
-    monkeypatch.setattr(decode, "choose", lambda *given: (logits.append(given), choose(*given))[1])
-    own = sl.generate(
+def made_by_library(pocket, prompt, seed, seconds, steering, sampling):
+    melody = sampling.get("melody")
+    return sl.generate(
         pocket,
         [prompt],
         seed=seed,
         seconds=seconds,
         steering=[steering],
+        melody=None if melody is None else torch.nn.functional.one_hot(torch.tensor(melody), 12).float(),
         run=Run(progress=False),
-        sampling=sl.Sampling(**sampling),
-    ).tokens[0]
+        sampling=sl.Sampling(**{name: value for name, value in sampling.items() if name != "melody"}),
+    )
+
+
+def tie(pocket, monkeypatch, request, tokens):
+    """How far apart, where page and library part, the two tokens are in the library's eyes."""
+    logits = []
+    choose = decode.choose
+    monkeypatch.setattr(decode, "choose", lambda *given: (logits.append(given), choose(*given))[1])
+    own = made_by_library(pocket, *request).tokens[0]
     places = [(frame + k, k, frame) for k, frame in np.argwhere(own != tokens)]
     step, book, frame = min(places)
     values, how, keys = logits[step]
@@ -280,18 +289,9 @@ def tie(pocket, monkeypatch, request, tokens):
 @pytest.mark.parametrize("name", CASES)
 def test_the_page_makes_the_clip_that_the_library_makes(engine, pocket, vectors, monkeypatch, name):
     request = cases(vectors)[name]
-    prompt, seed, seconds, steering, sampling = request
     tokens, audio, _ = made_in_page(engine, *request)
     with pytest.warns(UserWarning, match="never seen") if name == "unknown words" else monkeypatch.context():
-        clip = sl.generate(
-            pocket,
-            [prompt],
-            seed=seed,
-            seconds=seconds,
-            steering=[steering],
-            run=Run(progress=False),
-            sampling=sl.Sampling(**sampling),
-        )
+        clip = made_by_library(pocket, *request)
     if not np.array_equal(tokens, clip.tokens[0]):
         # On another processor torch rounds in other ways: then two candidates may change places, if they all but tie.
         assert tie(pocket, monkeypatch, request, tokens) < 1e-4
@@ -396,6 +396,7 @@ BAD = {
     "too long a clip": ("{prompt: 'a', seconds: 60}", "room for 36.8 s at most"),
     "no guidance at all": ("{prompt: 'a', guidanceScale: 0}", "Guidance must be a positive number"),
     "no temperature": ("{prompt: 'a', temperature: NaN}", "Temperature must be a positive number"),
+    "no pitch": ("{prompt: 'a', melody: [0, 12]}", "pitch classes from 0 to 11"),
     "no tokens": ("{prompt: 'a', topK: 0}", "Top k must be a whole number"),
 }
 BAD_STEERING = {
@@ -518,6 +519,7 @@ def test_a_link_holds_the_question_and_json_and_wav_give_the_clip_to_the_library
     )
     first.locator("#lp-layer").select_option("5")
     first.locator("#lp-blocks input").nth(3).uncheck()
+    first.locator("#lp-tune").fill("c F# A Bb")
     box = first.locator("#lp-curve canvas").bounding_box()
     first.locator("#lp-curve-of").select_option("timbre")
     first.mouse.move(box["x"] + 5, box["y"] + 100)
@@ -535,6 +537,7 @@ def test_a_link_holds_the_question_and_json_and_wav_give_the_clip_to_the_library
     recipe = read_recipe(tmp_path / "clip.json", model=pocket)
     assert [each.source_layer for each in recipe.steering] == [5, 5]
     assert 3 not in recipe.steering[0].layers
+    assert recipe.melody.argmax(1).tolist() == [pitch for pitch in (0, 6, 9, 10) for _ in range(16)]
     assert len(set(recipe.steering[1].schedule)) > 20, "the curve is a straight line at least"
     assert (
         cli.main(
@@ -555,6 +558,7 @@ def test_a_link_holds_the_question_and_json_and_wav_give_the_clip_to_the_library
     assert second.locator("#lp-prompt").input_value() == "a rock song with a piano"
     assert second.locator('[data-attribute="tempo"] input[type=number]').input_value() == "-0.05"
     assert second.locator("#lp-curve-of").input_value() == "timbre"
+    assert second.locator("#lp-tune").input_value() == "c F# A Bb"
     assert not second.locator("#lp-blocks input").nth(3).is_checked()
     make(second)
     with second.expect_download() as download:
@@ -663,6 +667,10 @@ def test_the_page_says_what_is_wrong_in_sentences_and_loses_nothing(visit, vecto
         "document.getElementById('lp-error').textContent.includes('seed is a whole number')"
     )
     page.locator("#lp-seed").fill("1")
+    page.locator("#lp-tune").evaluate("field => { field.value = 'C H'; }")
+    page.locator("#lp-make").click()
+    page.wait_for_function("document.getElementById('lp-error').textContent.includes('“H” is no note')")
+    page.locator("#lp-tune").evaluate("field => { field.value = ''; }")
     page.locator('[data-attribute="tempo"] input[type=number]').fill("0.5")
     assert "beyond where tempo was tried" in page.locator("#lp-strong").inner_text()
 
@@ -982,6 +990,16 @@ def test_the_interval_is_the_exact_one(visit):
 
 
 # --- recipes --------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_with_notes_that_are_none_is_refused(tmp_path):
+    recipe = {
+        "format": "steerlib.clip/1", "prompt": "a folk song", "seed": 1, "seconds": 2, "guidance_scale": 3,
+        "temperature": 1, "top_k": 250, "do_sample": True, "steering": [], "melody": [0, 12],
+    }  # fmt: skip
+    (tmp_path / "clip.json").write_text(json.dumps(recipe), encoding="utf-8")
+    with pytest.raises(ValueError, match="expected pitch classes from 0 to 11"):
+        read_recipe(tmp_path / "clip.json")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ SteerLive.part(function (live) {
     seconds: 8,
     steering: [],
     observe: null,
+    melody: null,
     guidanceScale: 3,
     temperature: 1,
     topK: 250,
@@ -79,6 +80,13 @@ SteerLive.part(function (live) {
       if (asked.topK !== null && !(Number.isInteger(asked.topK) && asked.topK >= 1)) {
         throw new live.BadInput(`Top k must be a whole number from 1, not “${asked.topK}”.`);
       }
+      const { chroma, pitches } = this.decoder;
+      const isPitch = note => Number.isInteger(note) && note >= 0 && note < pitches;
+      if (asked.melody !== null && !(asked.melody.length && [...asked.melody].every(isPitch))) {
+        throw new live.BadInput(
+          `A melody is a list of pitch classes from 0 to ${pitches - 1}, of which the model reads ${chroma}.`,
+        );
+      }
       const branches = asked.guidanceScale > 1 ? ['conditional', 'unconditional'] : ['conditional'];
       const steering = asked.steering.map(each => live.checkSteering(each, depth, hidden, branches.length));
       if (asked.observe) live.checkSteering({ directions: asked.observe }, depth, hidden, branches.length);
@@ -120,6 +128,7 @@ SteerLive.part(function (live) {
       edit(0, true);
       decoder.readPrefix(
         branches.map((_, lane) => (lane ? nothing : prompt)),
+        asked.melody,
         steering.every(each => each.branches === 'both'),
       );
       edit(0, false);

@@ -158,6 +158,8 @@ SteerLive.part(function (live) {
      * @param {number} [request.seconds=8]
      * @param {object[]} [request.steering]  each {vector, multiplier, sourceLayer, layers, steps, branches, site,
      *   preserveNorm, schedule}; `vector` is a name of `vectors`, or what `SteerLive.readVector` gives
+     * @param {number[]} [request.melody]  pitch classes (0 is C) to follow, each for as long as one of the model's
+     *   `chroma` positions; begun again if they are fewer
      * @param {string|object} [request.observe]  a vector to look for in the model's states, see `readings`
      * @param {number} [request.guidanceScale=3]
      * @param {number} [request.temperature=1]

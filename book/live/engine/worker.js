@@ -26,6 +26,7 @@ SteerLive.part(function (live) {
           layers: decoder.depth,
           hidden: decoder.hidden,
           codebooks: decoder.codebooks,
+          chroma: decoder.chroma,
           sampleRate: model.sampleRate,
           frameRate: model.frameRate,
           longest: model.longest,
