@@ -32,6 +32,7 @@ from steerlib.measure.registry import add_columns
 from steerlib.model import MusicModel
 from steerlib.page import players
 from steerlib.page.bottom_line import bottom_line, of_verdicts
+from steerlib.page.remake import remake
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
@@ -205,13 +206,13 @@ class Study:
         """A slider over the multipliers of one prompt, see `page.players.lambda_slider`."""
         rows = rows.sort_values("multiplier")
         sounds = dict(zip(rows["multiplier"], self.sounds(rows), strict=True))
-        values = {"BPM": rows["bpm"].round().tolist(), "Hz": rows["centroid"].round().tolist()}
         return players.lambda_slider(
             sounds,
             self.model.sample_rate,
             label=rows["prompt"].iloc[0],
-            readouts=values,
+            readouts={"BPM": rows["bpm"].round().tolist(), "Hz": rows["centroid"].round().tolist()},
             poles=(attribute.positive, attribute.negative),
+            remake=remake(self, rows, rows["multiplier"]),
             **options,
         )
 
