@@ -191,6 +191,7 @@ def _follow(args: argparse.Namespace) -> None:
         seconds=recipe.seconds,
         seed=recipe.seed,
         steering=[recipe.steering],
+        melody=recipe.melody,
         sampling=recipe.sampling,
         run=Run(progress=not args.quiet),
     )

@@ -32,6 +32,7 @@ from steerlib.measure.registry import add_columns
 from steerlib.model import MusicModel
 from steerlib.page import players
 from steerlib.page.bottom_line import bottom_line, of_verdicts
+from steerlib.page.remake import remake
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
@@ -131,8 +132,7 @@ class Study:
         self.layers = {name: layer for name, layer in self.layers.items() if name in choice.allowed}
         if not self.attributes:
             scorecard.record_open(self.chapter, model=self.model.name, folder=self.scores, note=str(choice))
-            words = f"Nothing is measured here: no {what} is allowed."
-            display(self.bottom_line([words], "More prompts might allow one."))
+            display(self.bottom_line([f"No {what} is allowed."], "More prompts might allow one."))
             raise SystemExit
         return choice.allowed
 
@@ -205,13 +205,13 @@ class Study:
         """A slider over the multipliers of one prompt, see `page.players.lambda_slider`."""
         rows = rows.sort_values("multiplier")
         sounds = dict(zip(rows["multiplier"], self.sounds(rows), strict=True))
-        values = {"BPM": rows["bpm"].round().tolist(), "Hz": rows["centroid"].round().tolist()}
         return players.lambda_slider(
             sounds,
             self.model.sample_rate,
             label=rows["prompt"].iloc[0],
-            readouts=values,
+            readouts={"BPM": rows["bpm"].round().tolist(), "Hz": rows["centroid"].round().tolist()},
             poles=(attribute.positive, attribute.negative),
+            remake=remake(self, rows, rows["multiplier"]),
             **options,
         )
 

@@ -344,7 +344,7 @@ def test_sliders_change_the_clip_by_keyboard_and_by_mouse_and_keep_the_position(
         assert knob.input_value() == "0"
         visited.page.wait_for_function(f"slider => ({PLAYING})(slider).join() == '0'", arg=handle)
 
-        slider.locator("button").click()
+        slider.locator(".sl-play").click()
         visited.page.wait_for_function(f"slider => ({PLAYING})(slider).length == 0", arg=handle)
         assert not slider.locator(".sl-error").is_visible()
     assert visited.wrong == []
