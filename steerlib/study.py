@@ -132,8 +132,7 @@ class Study:
         self.layers = {name: layer for name, layer in self.layers.items() if name in choice.allowed}
         if not self.attributes:
             scorecard.record_open(self.chapter, model=self.model.name, folder=self.scores, note=str(choice))
-            words = f"Nothing is measured here: no {what} is allowed."
-            display(self.bottom_line([words], "More prompts might allow one."))
+            display(self.bottom_line([f"No {what} is allowed."], "More prompts might allow one."))
             raise SystemExit
         return choice.allowed
 
