@@ -25,7 +25,7 @@ from steerlib.engine.fit import DoesNotFit
 from steerlib.engine.generation import Run, generate
 from steerlib.engine.recipe import read_recipe
 from steerlib.engine.sampling import Sampling
-from steerlib.files import parse_yaml
+from steerlib.files import one_line, parse_yaml
 from steerlib.measure import (
     clap_embeddings,
     clap_scores,
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             traceback.print_exc()
-        message = _one_line(str(error) or type(error).__name__)
+        message = one_line(str(error) or type(error).__name__)
         if isinstance(error, DoesNotFit | MemoryError | torch.OutOfMemoryError):
             print(f"steerlib: does not fit: {message}", file=sys.stderr)
             return 3
@@ -80,13 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _one_line(text: str) -> str:
-    """Text without line breaks, and without the control characters that files can smuggle into a terminal."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-
-
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"steerlib: warning: {_one_line(str(message))}", file=sys.stderr)
+    print(f"steerlib: warning: {one_line(str(message))}", file=sys.stderr)
 
 
 # --- what the commands do -----------------------------------------------------------------------------------
@@ -144,7 +139,7 @@ def _extract(args: argparse.Namespace) -> None:
     )
     vector = diff_mean(acts)
     card = save_vector(vector, args.out)
-    print(f"{vector} in {args.out}, its card in {card}")
+    print(one_line(f"{vector} in {args.out}, its card in {card}"))
 
 
 def _steer(args: argparse.Namespace) -> None:
@@ -182,7 +177,7 @@ def _steer(args: argparse.Namespace) -> None:
     columns = {"prompt": [prompt for prompt, _ in settings], "multiplier": [factor for _, factor in settings]}
     table = pd.DataFrame({"clip": [path.name for path in paths], **columns, "seed": args.seed})
     save_table(table, args.out / "clips.csv")
-    print(table.to_string(index=False))
+    print(_printed(table))
     print(f"{len(paths)} clips and clips.csv in {args.out}")
 
 
@@ -196,6 +191,7 @@ def _follow(args: argparse.Namespace) -> None:
         seconds=recipe.seconds,
         seed=recipe.seed,
         steering=[recipe.steering],
+        melody=recipe.melody,
         sampling=recipe.sampling,
         run=Run(progress=not args.quiet),
     )
@@ -287,7 +283,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     rows = _each(files, measure)
     table = pd.DataFrame([row for row, _ in rows])
-    print(table.to_string(index=False))
+    print(_printed(table))
     for path in args.table:
         save_table(table, path)
     if reference:
@@ -340,11 +336,17 @@ def _load(args: argparse.Namespace, name: str | None = None) -> Any:
     )
 
 
+def _printed(table: pd.DataFrame) -> str:
+    return table.map(lambda value: one_line(value) if isinstance(value, str) else value).to_string(
+        index=False
+    )
+
+
 def _show(facts: dict[str, Any]) -> None:
-    facts = {_one_line(name): value for name, value in facts.items()}
+    facts = {one_line(name): value for name, value in facts.items()}
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name:{width}}  {_one_line(str(value))}")
+        print(f"{name:{width}}  {one_line(str(value))}")
 
 
 # --- the command line ---------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ __all__ = [
     "check_name",
     "compiling",
     "digest",
+    "one_line",
     "parse_yaml",
     "read_yaml",
     "short",
@@ -82,6 +83,11 @@ def compiling() -> Iterator[None]:
 def digest(content: bytes) -> str:
     """SHA-256 of some bytes, 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks, and without the control characters that files can smuggle into a terminal."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 _SHORT = reprlib.Repr()

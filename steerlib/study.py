@@ -32,6 +32,7 @@ from steerlib.measure.registry import add_columns
 from steerlib.model import MusicModel
 from steerlib.page import players
 from steerlib.page.bottom_line import bottom_line, of_verdicts
+from steerlib.page.remake import remake
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import SteeringVector
 from steerlib.sweeps.grid import BASELINE, Grid, sweep
@@ -82,6 +83,8 @@ class Study:
         store: str | Path = "trial/store",
         scores: str | Path = "trial/scorecard",
     ) -> None:
+        if not isinstance(prompts, list) and (type(prompts[1]) is not int or prompts[1] < 1):
+            raise ValueError(f"prompts must be a list and how many of it, at least 1; got {tuple(prompts)}")
         self.chapter, self.model = chapter, model
         loaded = {name: load_attribute(name) for name in attributes}
         self.attributes: dict[str, Attribute] = {
@@ -114,8 +117,7 @@ class Study:
     def take_layers(self, path: str | Path, by_hand: int) -> None:
         """Take the source layers that an earlier chapter chose into `layers`; `by_hand` if `path` is empty.
 
-        An attribute for which its rule allows none is left out of the study, which is said. If that is all of them,
-        the claims of the chapter are recorded as open, and the notebook ends there.
+        An attribute that its rule allows none is left out. If all are, claims are recorded as open, and it ends there.
         """
         self.layers = {name: int(value) for name, value in self._take("source layer", path, by_hand).items()}
 
@@ -124,14 +126,14 @@ class Study:
         self.sizes = self._take("size of λ", path, by_hand)
 
     def _take(self, what: str, path: str | Path, by_hand: float) -> dict[str, float]:
-        choice = choices.take(path, list(self.attributes), what=what, model=self.model.name, by_hand=by_hand)
+        choice = choices.take(path, [*self.attributes], what=what, model=self.model.name, by_hand=by_hand)
         print(choice)
         self.attributes = {name: self.attributes[name] for name in choice.allowed}
         self.layers = {name: layer for name, layer in self.layers.items() if name in choice.allowed}
         if not self.attributes:
             scorecard.record_open(self.chapter, model=self.model.name, folder=self.scores, note=str(choice))
-            words = f"Nothing is measured here, because no {what} is allowed for any attribute."
-            display(self.bottom_line([words], "More prompts, or other values tried, might allow one."))
+            words = f"Nothing is measured here: no {what} is allowed."
+            display(self.bottom_line([words], "More prompts might allow one."))
             raise SystemExit
         return choice.allowed
 
@@ -204,20 +206,20 @@ class Study:
         """A slider over the multipliers of one prompt, see `page.players.lambda_slider`."""
         rows = rows.sort_values("multiplier")
         sounds = dict(zip(rows["multiplier"], self.sounds(rows), strict=True))
-        values = {"BPM": rows["bpm"].round().tolist(), "Hz": rows["centroid"].round().tolist()}
         return players.lambda_slider(
             sounds,
             self.model.sample_rate,
             label=rows["prompt"].iloc[0],
-            readouts=values,
+            readouts={"BPM": rows["bpm"].round().tolist(), "Hz": rows["centroid"].round().tolist()},
             poles=(attribute.positive, attribute.negative),
+            remake=remake(self, rows, rows["multiplier"]),
             **options,
         )
 
     def verdict(
         self, claim: str, measured: Mapping[str, Measured] | Measured | Sequence[Check], **options: Any
     ) -> Verdict:
-        """Judge a claim by its primary check, and record the verdict; options are those of `evidence.scorecard.record`.
+        """Judge a claim by its primary check, and record it; options are those of `evidence.scorecard.record`.
 
         Checks alone, without the primary one, are shown and not recorded.
         """

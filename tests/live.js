@@ -13,10 +13,15 @@ window.checks = (function () {
     return { tokens: clip.tokens.map(bytes), audio: bytes(clip.audio), times: clip.times, memory: clip.memory };
   }
 
-  /** Brightness, onsets and loudness of a clip. */
+  /** Tempo, brightness, onsets, level and loudness of a clip; null for what cannot be told. */
   function measure(text) {
     const audio = floats(text);
-    return [SteerLive.brightnessOf, SteerLive.onsetsOf, SteerLive.loudnessOf].map(measured => measured(audio, 16000));
+    const { tempoOf, brightnessOf, onsetsOf, levelOf, loudnessOf } = SteerLive;
+    const anyTempo = (...sound) => tempoOf(...sound, Infinity);
+    return [tempoOf, anyTempo, brightnessOf, onsetsOf, levelOf, loudnessOf].map(measured => {
+      const value = measured(audio, 16000);
+      return Number.isNaN(value) ? null : value;
+    });
   }
 
   /** Token ids of prompts. */
@@ -54,16 +59,15 @@ window.checks = (function () {
 
   /** A model in the page itself, without a worker. */
   async function load(base, kind) {
-    let content;
+    let model;
     let header;
     let at = 0;
     SteerLive.receiveHeader = given => {
       header = given;
-      content = new Uint8Array(header.bytes);
     };
-    SteerLive.receivePiece = (_, number, text) => {
-      const piece = SteerLive.fromBase64(text);
-      content.set(piece, at);
+    SteerLive.receivePiece = holder => {
+      const piece = SteerLive.bytesOf(holder);
+      model.receive(piece, at);
       at += piece.length;
     };
     const run = name =>
@@ -71,10 +75,11 @@ window.checks = (function () {
         document.head.append(Object.assign(document.createElement('script'), { src: base + name, onload: done }));
       });
     await run(`model-${kind}.js`);
+    const { instance } = await WebAssembly.instantiate(SteerLive.fromBase64(SteerLive.kernel));
+    model = new SteerLive.Model(header, instance.exports);
     for (let number = 0; number < header.pieces; number++)
       await run(`model-${kind}-${String(number).padStart(2, '0')}.js`);
-    const { instance } = await WebAssembly.instantiate(SteerLive.fromBase64(SteerLive.kernel));
-    return new SteerLive.Model(header, content, instance.exports);
+    return model;
   }
 
   function probabilities(logits) {
@@ -209,6 +214,36 @@ window.checks = (function () {
     ];
   }
 
+  /** The samples of the WAV file that a player has, in 16 bits; null if it has another file. */
+  async function wavOf(audio) {
+    if (!audio.src.startsWith('blob:')) return null;
+    const bytes = await (await fetch(audio.src)).arrayBuffer();
+    return SteerLive.toBase64(new Uint8Array(bytes, 44));
+  }
+
+  /** Whether a clip of a widget has been made here. */
+  const isMade = index => document.querySelectorAll('.sl-clips audio')[index].src.startsWith('blob:');
+
+  /** Do what `work` does and tell it to an address: what a browser does that nobody drives. */
+  async function report(address, work) {
+    const told = await work().catch(error => ({ error: String(error) }));
+    await fetch(address, { method: 'POST', mode: 'no-cors', body: JSON.stringify(told) });
+  }
+
+  /** Press *Make it*, wait, and say what the page shows. */
+  async function press() {
+    const root = document.getElementById('lp');
+    const until = async told => {
+      while (!told() && document.getElementById('lp-error').hidden) await new Promise(done => setTimeout(done, 50));
+    };
+    await until(() => root.dataset.ready);
+    document.getElementById('lp-seconds').value = '4';
+    document.getElementById('lp-make').click();
+    await until(() => root.dataset.made);
+    const text = id => document.getElementById(id).textContent;
+    return { error: text('lp-error'), status: text('lp-status'), measures: text('lp-measures') };
+  }
+
   /** Count the frames that the page draws, in `window.drawn`. */
   function countFrames() {
     window.drawn = 0;
@@ -232,6 +267,10 @@ window.checks = (function () {
     liveSound,
     watchPerformance,
     performAgain,
+    wavOf,
+    isMade,
+    report,
+    press,
     countFrames,
   };
 })();

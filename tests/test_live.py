@@ -24,9 +24,11 @@ from scipy.stats import binomtest
 
 import steerlib as sl
 from steerlib import cli, measure
+from steerlib.chapters import explorer
 from steerlib.engine import decode
 from steerlib.engine.generation import Run
 from steerlib.engine.recipe import read_recipe
+from steerlib.measure import rules
 from steerlib.measure.loudness import k_weighted
 from steerlib.model import POCKET, load_model
 from steerlib.steering import Steering, SteeringVector
@@ -80,7 +82,7 @@ def test_the_kernel_is_what_its_source_compiles_to(tmp_path):
 
 def test_the_engine_is_small_and_every_module_of_it_is_bound():
     assemble = script("assemble")
-    for folder, names in (("engine", assemble.ENGINE), ("play", assemble.PLAY)):
+    for folder, names in (("engine", assemble.ENGINE), ("play", assemble.PLAY + assemble.ANOTHER_SEED)):
         assert {path.stem for path in (LIVE / folder).glob("*.js")} == set(names)
     assert (LIVE / "kernel.wasm").stat().st_size < 10_000
     assert (
@@ -219,6 +221,9 @@ def made_in_page(engine, prompt, seed, seconds, steering, sampling):
     return tokens, np.frombuffer(base64.b64decode(made["audio"]), "<f4"), made
 
 
+TUNE = [pitch for pitch in (0, 0, 7, 7, 9, 9, 7, 5) for _ in range(8)]
+
+
 def cases(vectors):
     """Name -> prompt, seed, seconds, steering, sampling: every way of steering that the page offers."""
     tempo, timbre, energy = vectors["tempo"], vectors["timbre"], vectors["energy"]
@@ -241,6 +246,7 @@ def cases(vectors):
         "greedy": ("a folk song", 0, 2.0, (Steering(tempo, 0.05, **one),), {"do_sample": False}),
         "no guidance": ("a folk song", 4, 2.0, (Steering(tempo, 0.1, **one),), {"guidance_scale": 1.0}),
         "other sampling": ("a folk song", 4, 2.0, (), {"guidance_scale": 5.5, "temperature": 0.8, "top_k": 50}),
+        "a tune": ("a folk song with a flute", 6, 2.0, (Steering(tempo, 0.05, **one),), {"melody": TUNE}),
         "all tokens": ("a quiet piano piece", 9, 1.0, (), {"top_k": None}),
     }  # fmt: skip
 
@@ -248,21 +254,26 @@ def cases(vectors):
 CASES = list(cases(dict.fromkeys(("tempo", "timbre", "energy"), SteeringVector(torch.ones(12, 4)))))
 
 
-def tie(pocket, monkeypatch, request, tokens):
-    """How far apart, where page and library part, the two tokens are in the library's eyes."""
-    prompt, seed, seconds, steering, sampling = request
-    logits = []
-    choose = decode.choose
-    monkeypatch.setattr(decode, "choose", lambda *given: (logits.append(given), choose(*given))[1])
-    own = sl.generate(
+def made_by_library(pocket, prompt, seed, seconds, steering, sampling):
+    melody = sampling.get("melody")
+    return sl.generate(
         pocket,
         [prompt],
         seed=seed,
         seconds=seconds,
         steering=[steering],
+        melody=None if melody is None else torch.nn.functional.one_hot(torch.tensor(melody), 12).float(),
         run=Run(progress=False),
-        sampling=sl.Sampling(**sampling),
-    ).tokens[0]
+        sampling=sl.Sampling(**{name: value for name, value in sampling.items() if name != "melody"}),
+    )
+
+
+def tie(pocket, monkeypatch, request, tokens):
+    """How far apart, where page and library part, the two tokens are in the library's eyes."""
+    logits = []
+    choose = decode.choose
+    monkeypatch.setattr(decode, "choose", lambda *given: (logits.append(given), choose(*given))[1])
+    own = made_by_library(pocket, *request).tokens[0]
     places = [(frame + k, k, frame) for k, frame in np.argwhere(own != tokens)]
     step, book, frame = min(places)
     values, how, keys = logits[step]
@@ -278,18 +289,9 @@ def tie(pocket, monkeypatch, request, tokens):
 @pytest.mark.parametrize("name", CASES)
 def test_the_page_makes_the_clip_that_the_library_makes(engine, pocket, vectors, monkeypatch, name):
     request = cases(vectors)[name]
-    prompt, seed, seconds, steering, sampling = request
     tokens, audio, _ = made_in_page(engine, *request)
     with pytest.warns(UserWarning, match="never seen") if name == "unknown words" else monkeypatch.context():
-        clip = sl.generate(
-            pocket,
-            [prompt],
-            seed=seed,
-            seconds=seconds,
-            steering=[steering],
-            run=Run(progress=False),
-            sampling=sl.Sampling(**sampling),
-        )
+        clip = made_by_library(pocket, *request)
     if not np.array_equal(tokens, clip.tokens[0]):
         # On another processor torch rounds in other ways: then two candidates may change places, if they all but tie.
         assert tie(pocket, monkeypatch, request, tokens) < 1e-4
@@ -314,20 +316,39 @@ def test_the_page_reads_a_prompt_as_the_library_does(engine, pocket):
         assert ids == pocket.encode(prompts)["input_ids"].tolist()
 
 
+def sounds(pocket):
+    """Music that the model makes, clicks at known tempi, and sound that has no tempo."""
+    clips = sl.generate(
+        pocket, ["a rock song", "a slow jazz piece", "a fast pop tune"], seconds=8, run=Run(progress=False)
+    )
+    time = np.arange(8 * 16000) / 16000
+    noise = np.random.default_rng(0).normal(0, 0.1, len(time))
+    clicks = [noise * np.exp(-60 * (time % (60 / bpm))) for bpm in (63, 100, 140)]
+    speeding = noise * np.exp(-60 * (((1 + time / 8) * time) % 0.6))
+    return [*clips.audio, *clicks, speeding, noise, np.sin(2 * np.pi * 440 * time), 0 * time]
+
+
 @in_browser
 def test_the_page_measures_as_the_library_does(engine, pocket):
-    clip = sl.generate(pocket, ["a rock song"], seconds=4, run=Run(progress=False))
-    measured = engine.page.evaluate("text => checks.measure(text)", encoded(clip.audio[0].astype("<f4")))
-    own = [
-        sl.spectral_centroid(clip)[0],
-        measure.onset_rate(clip)[0],
-        k_weighted(clip.audio[0], 16000),
-    ]
-    assert measured == pytest.approx(own, rel=1e-3)
+    """To a thousandth, and tempo to one step of its grid, which is 0.6 %; what one cannot tell, the other cannot."""
+    for audio in sounds(pocket):
+        audio = audio.astype("<f4")
+        found = engine.page.evaluate("text => checks.measure(text)", encoded(audio))
+        steady, anyhow, *measured = [np.nan if value is None else value for value in found]
+        clip = {"clips": audio[None], "sample_rate": 16000}
+        assert steady == pytest.approx(rules.pulse(**clip)[0], rel=0.006, nan_ok=True)
+        assert anyhow == pytest.approx(rules.pulse(**clip, steady=np.inf)[0], rel=0.006, nan_ok=True)
+        own = [
+            sl.spectral_centroid(**clip)[0],
+            measure.onset_rate(**clip)[0],
+            measure.band_level(**clip)[0],
+            k_weighted(audio, 16000),
+        ]
+        assert measured == pytest.approx(own, rel=1e-3, abs=1e-6, nan_ok=True)
 
 
 @in_browser
-def test_a_step_costs_little_more_than_its_matrix_products_and_memory_is_bounded(engine, vectors):
+def test_a_step_costs_little_more_than_its_matrix_products(engine, vectors):
     matrix = engine.page.evaluate("checks.products()")
     made = [
         made_in_page(engine, "a folk song", 0, 4.0, (Steering(vectors["tempo"], 0.1),), {})[2]
@@ -336,7 +357,7 @@ def test_a_step_costs_little_more_than_its_matrix_products_and_memory_is_bounded
     step = min(each["times"]["write"] / each["times"]["steps"] for each in made)
     print(f"{step:.1f} ms a step, {matrix:.1f} ms of it products; {made[0]['memory'] / 1e6:.0f} MB")
     assert step < 4 * matrix + 2
-    assert made[0]["memory"] < 250e6  # of the kernel; the page's limit is 400 MB in all
+    assert made[0]["memory"] < 150e6  # of the kernel
 
 
 @in_browser
@@ -375,6 +396,7 @@ BAD = {
     "too long a clip": ("{prompt: 'a', seconds: 60}", "room for 36.8 s at most"),
     "no guidance at all": ("{prompt: 'a', guidanceScale: 0}", "Guidance must be a positive number"),
     "no temperature": ("{prompt: 'a', temperature: NaN}", "Temperature must be a positive number"),
+    "no pitch": ("{prompt: 'a', melody: [0, 12]}", "pitch classes from 0 to 11"),
     "no tokens": ("{prompt: 'a', topK: 0}", "Top k must be a whole number"),
 }
 BAD_STEERING = {
@@ -383,7 +405,10 @@ BAD_STEERING = {
     "no blocks": ("{vector: 'tempo', layers: []}", "at least one"),
     "λ that is no number": ("{vector: 'tempo', multiplier: Infinity}", "λ must be a finite number"),
     "an empty schedule": ("{vector: 'tempo', schedule: []}", "a finite factor for each frame"),
-    "a place that the page cannot tell": ("{vector: 'tempo', positions: 'prefix'}", "positions must be one of all"),
+    "a place that the page cannot tell": (
+        "{vector: 'tempo', positions: 'prefix'}",
+        "positions must be one of all",
+    ),
     "no such place": ("{vector: 'tempo', site: 'head'}", "site must be one of residual, attention"),
     "another model's vector": ("{vector: {directions: new Float32Array(8)}}", "does not fit the model"),
     "a branch that is not there": ("{vector: 'tempo', branches: 'unconditional'}", "no unconditional branch"),
@@ -477,7 +502,7 @@ def test_the_page_makes_plays_and_compares_by_keyboard_alone(visit):
     page.keyboard.press("Enter")
     assert page.locator("#lp-play").inner_text() == "Play"
     assert "brightness" in page.locator("#lp-measures").inner_text()
-    assert page.locator("#lp-measures td").count() == 8
+    assert page.locator("#lp-measures td").count() == 10
 
 
 @in_browser
@@ -494,6 +519,7 @@ def test_a_link_holds_the_question_and_json_and_wav_give_the_clip_to_the_library
     )
     first.locator("#lp-layer").select_option("5")
     first.locator("#lp-blocks input").nth(3).uncheck()
+    first.locator("#lp-tune").fill("c F# A Bb")
     box = first.locator("#lp-curve canvas").bounding_box()
     first.locator("#lp-curve-of").select_option("timbre")
     first.mouse.move(box["x"] + 5, box["y"] + 100)
@@ -511,6 +537,7 @@ def test_a_link_holds_the_question_and_json_and_wav_give_the_clip_to_the_library
     recipe = read_recipe(tmp_path / "clip.json", model=pocket)
     assert [each.source_layer for each in recipe.steering] == [5, 5]
     assert 3 not in recipe.steering[0].layers
+    assert recipe.melody.argmax(1).tolist() == [pitch for pitch in (0, 6, 9, 10) for _ in range(16)]
     assert len(set(recipe.steering[1].schedule)) > 20, "the curve is a straight line at least"
     assert (
         cli.main(
@@ -531,6 +558,7 @@ def test_a_link_holds_the_question_and_json_and_wav_give_the_clip_to_the_library
     assert second.locator("#lp-prompt").input_value() == "a rock song with a piano"
     assert second.locator('[data-attribute="tempo"] input[type=number]').input_value() == "-0.05"
     assert second.locator("#lp-curve-of").input_value() == "timbre"
+    assert second.locator("#lp-tune").input_value() == "c F# A Bb"
     assert not second.locator("#lp-blocks input").nth(3).is_checked()
     make(second)
     with second.expect_download() as download:
@@ -574,6 +602,39 @@ def test_the_sound_of_a_live_clip_is_nearly_that_of_the_whole(engine):
     assert difference[1] < 1  # dB
 
 
+def private_memory(browser):
+    """Bytes that the largest page has for itself, as Chromium's task manager counts them on Linux."""
+    session = browser.new_browser_cdp_session()
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    session.detach()
+
+    def private(process):
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+        return sum(
+            int(kilobytes) << 10 for kilobytes in re.findall(r"(?:RssAnon|VmSwap):\s+(\d+) kB", status)
+        )
+
+    return max(private(each["id"]) for each in processes if each["type"] == "renderer")
+
+
+@in_browser
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux says how much memory it is")
+def test_two_clips_of_the_longest_kind_take_less_than_400_mb(chromium, site):
+    browser = chromium.browser_type.launch(executable_path=CHROMIUM, args=FLAGS)  # with no other page
+    visited = Visit(browser, (site / "book" / "play.html").as_uri())
+    page, most = visited.page, 0
+    page.wait_for_selector("#lp[data-ready]")
+    page.locator("#lp-seconds").select_option("30")
+    page.locator("#lp-make").click()
+    while not page.evaluate("document.getElementById('lp').dataset.made"):
+        assert page.locator("#lp-error").is_hidden()
+        most = max(most, private_memory(browser))
+        page.wait_for_timeout(200)
+    browser.close()
+    print(f"{most / 1e6:.0f} MB")
+    assert most < 400e6
+
+
 @in_browser
 def test_the_page_answers_while_the_model_writes(visit):
     page = visit().page
@@ -606,6 +667,10 @@ def test_the_page_says_what_is_wrong_in_sentences_and_loses_nothing(visit, vecto
         "document.getElementById('lp-error').textContent.includes('seed is a whole number')"
     )
     page.locator("#lp-seed").fill("1")
+    page.locator("#lp-tune").evaluate("field => { field.value = 'C H'; }")
+    page.locator("#lp-make").click()
+    page.wait_for_function("document.getElementById('lp-error').textContent.includes('“H” is no note')")
+    page.locator("#lp-tune").evaluate("field => { field.value = ''; }")
     page.locator('[data-attribute="tempo"] input[type=number]').fill("0.5")
     assert "beyond where tempo was tried" in page.locator("#lp-strong").inner_text()
 
@@ -725,6 +790,163 @@ def test_the_page_works_over_http_as_well(chromium, site):
         server.shutdown()
 
 
+# --- another browser ------------------------------------------------------------------------------------------
+
+FIREFOX = os.environ.get("FIREFOX") or next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
+
+
+class Listener(http.server.BaseHTTPRequestHandler):
+    """Takes what pages tell into the list `heard` of its server."""
+
+    def do_POST(self):
+        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def in_firefox(site, tmp_path):
+    """Open a page of the site in Firefox, run a script in it, and give what it tells."""
+
+    def told(page, work, seconds=240):
+        with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
+            server.heard, server.timeout = [], 1
+            script = f"checks.report('http://127.0.0.1:{server.server_port}', {work})"
+            content = (site / "book" / f"{page}.html").read_text(encoding="utf-8")
+            (site / "book" / "firefox.html").write_text(
+                f"{content}<script>{script}</script>", encoding="utf-8"
+            )
+            profile = tmp_path / "profile"
+            profile.mkdir(exist_ok=True)
+            (profile / "user.js").write_text('user_pref("media.autoplay.default", 0);\n', encoding="utf-8")
+            address = (site / "book" / "firefox.html").as_uri()
+            command = [FIREFOX, "--headless", "--no-remote", "--profile", profile, address]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                for _ in range(seconds):
+                    if server.heard or process.poll() is not None:
+                        break
+                    server.handle_request()
+                process.terminate()
+            assert server.heard, f"nothing was heard of Firefox for {seconds} s, or it ended"
+            return server.heard[0]
+
+    return told
+
+
+@pytest.mark.skipif(
+    FIREFOX is None, reason="no Firefox on this machine; install firefox-esr to try the page in it"
+)
+def test_firefox_makes_the_clip_that_the_library_makes_and_the_page_works_in_it(in_firefox, pocket, vectors):
+    steering = Steering(vectors["tempo"], 0.1, source_layer=5)
+    request = {"prompt": "a folk song", "seed": 0, "seconds": 2.0, "steering": [for_page(steering)]}
+    work = (
+        f"async () => {{ window.model = await SteerLive.load(); return checks.make({json.dumps(request)}); }}"
+    )
+    made = in_firefox("bare", work)
+    assert "error" not in made, made
+    clip = sl.generate(pocket, ["a folk song"], seconds=2.0, steering=[steering], run=Run(progress=False))
+    tokens = [np.frombuffer(base64.b64decode(book), "<i2") for book in made["tokens"]]
+    assert np.array_equal(tokens, clip.tokens[0])
+    shown = in_firefox("play", "checks.press")
+    assert shown["error"] == ""
+    assert "ms a step" in shown["status"]
+    assert "brightness" in shown["measures"]
+
+
+# --- sliders and grids of the chapters ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trial(pocket, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    study = sl.Study(
+        "live", pocket, ["tempo"], prompts=["a folk song", "a rock song"], pairs=PAIRS, seconds=2.0,
+        seed=3, store=folder / "store", scores=folder / "scores",
+    )  # fmt: skip
+    study.layers = {"tempo": 5}
+    return study.sweep([-0.1, 0.0, 0.1])
+
+
+@pytest.fixture(params=["slider", "grid"])
+def widget(request, chromium, site, trial, monkeypatch):
+    """A page with a slider or a grid of a chapter."""
+    monkeypatch.chdir(site / "book")
+    study, rows = trial.study, trial.table
+    if request.param == "slider":
+        rows = rows[rows["prompt_id"] == 0].sort_values("multiplier")
+        shown = study.slider(rows, study.attributes["tempo"], spectrogram=True)
+    else:
+        shown = explorer.grid(trial)
+    scripts = '<script src="../_live/another_seed.js"></script>'
+    checks = f"<script>{(ROOT / 'tests' / 'live.js').read_text(encoding='utf-8')}</script>"
+    content = f'<!doctype html><html lang="en"><meta charset="utf-8">{shown.data}{scripts}{checks}'
+    (site / "book" / "widget.html").write_text(content, encoding="utf-8")
+    visited = Visit(chromium, (site / "book" / "widget.html").as_uri())
+    yield visited.page
+    assert visited.wrong == []
+    visited.context.close()
+
+
+@in_browser
+def test_a_widget_of_a_chapter_makes_its_clips_again_and_with_another_seed(widget, trial, pocket):
+    page, vector = widget, trial.study.vectors["tempo"]
+    own = sl.generate(
+        pocket,
+        ["a folk song"] * 3,
+        seed=3,
+        seconds=2.0,
+        steering=[
+            Steering(vector, factor, source_layer=5) if factor else None for factor in (-0.1, 0.0, 0.1)
+        ],
+        run=Run(progress=False),
+    )
+    players = page.locator(".sl-clips audio")
+    before = players.evaluate_all("players => players.map(player => player.src)")
+    cells, seed = page.locator(".sl-cell"), page.locator(".sl-another input")
+    go, status = page.locator(".sl-another button").first, page.locator(".sl-another [role=status]")
+    assert seed.input_value() == "3"
+    sounds = {}
+    for other in ("8", "3"):  # the seed of the page can be made as well
+        seed.fill(other)
+        go.click()
+        for place in range(cells.count()):
+            cells.nth(place).click()
+            page.wait_for_function("index => checks.isMade(index)", arg=place)
+        page.wait_for_function(
+            f"document.querySelector('.sl-another').textContent.includes('Seed {other}: 3 of')"
+        )
+        made = [players.nth(place).evaluate("player => checks.wavOf(player)") for place in range(3)]
+        sounds[other] = [np.frombuffer(base64.b64decode(wav), "<i2") / 32767 for wav in made]
+    for clip, first, again in zip(own.audio, sounds["8"], sounds["3"], strict=True):
+        assert np.abs(again - 0.97 * clip / np.abs(clip).max()).max() < 1e-3
+        assert np.abs(first - again).max() > 0.1
+    assert "BPM" in page.locator(".sl-clips li span").first.inner_text(), status.inner_text()
+    page.locator(".sl-another button").nth(1).click()
+    assert players.evaluate_all("players => players.map(player => player.src)") == before
+    assert status.inner_text() == ""
+
+
+@in_browser
+def test_a_widget_keeps_its_clips_where_the_engine_is_not_there(widget, site, tmp_path):
+    page = widget
+    shutil.copytree(site, tmp_path / "site", copy_function=os.link)
+    (tmp_path / "site" / "_live" / "steerlive.js").unlink()
+    page.goto((tmp_path / "site" / "book" / "widget.html").as_uri())
+    page.locator(".sl-another button").first.click()
+    if page.locator(".sl-cell").count():
+        page.locator(".sl-cell").first.click()
+    page.wait_for_function(
+        "document.querySelector('.sl-another').textContent.includes('not beside this page')"
+    )
+    assert all(
+        not source.startswith("blob:")
+        for source in page.locator(".sl-clips audio").evaluate_all("all => all.map(player => player.src)")
+    )
+
+
 # --- the blind test -------------------------------------------------------------------------------------------
 
 
@@ -768,6 +990,16 @@ def test_the_interval_is_the_exact_one(visit):
 
 
 # --- recipes --------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_with_notes_that_are_none_is_refused(tmp_path):
+    recipe = {
+        "format": "steerlib.clip/1", "prompt": "a folk song", "seed": 1, "seconds": 2, "guidance_scale": 3,
+        "temperature": 1, "top_k": 250, "do_sample": True, "steering": [], "melody": [0, 12],
+    }  # fmt: skip
+    (tmp_path / "clip.json").write_text(json.dumps(recipe), encoding="utf-8")
+    with pytest.raises(ValueError, match="expected pitch classes from 0 to 11"):
+        read_recipe(tmp_path / "clip.json")
 
 
 @pytest.mark.parametrize(

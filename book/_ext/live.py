@@ -1,12 +1,14 @@
 """Sphinx extension: put the engine of the page *Play*, and the model's weights, beside the pages.
 
 The weights are made by `book/live/weights.py` and the directions by `book/live/directions.py`, into ``_build/live``;
-the Snakefile does both. Here they go to ``_live`` of the finished book. No other page loads them.
+the Snakefile does both. Here they go to ``_live`` of the finished book. Pages with a slider or grid get a small script
+that loads them when a reader asks for another seed; no other page loads them.
 """
 
 import importlib.util
 import shutil
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
@@ -38,6 +40,16 @@ def _assemble(path: Path, out: Path) -> None:
     module.write(out)
 
 
+def offer_another_seed(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Let sliders and grids be made again, in a book that has the engine."""
+    if "data-remake=" in context.get("body", "") and _PAGE in app.env.found_docs:
+        address = context["pathto"]("_live/another_seed.js", resource=True)
+        context["body"] += f'<script src="{address}"></script>'
+
+
 def setup(app: Sphinx) -> dict[str, object]:
+    app.connect("html-page-context", offer_another_seed)
     app.connect("build-finished", copy_engine)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,6 +1,7 @@
-"""Put the engine's parts, and those of the page, together into two scripts.
+"""Put the engine's parts, and those of the pages, together into scripts.
 
-``steerlive.js`` is the engine with its kernel, for this book and for whoever embeds it; ``play.js`` is the page *Play*.
+``steerlive.js`` is the engine with its kernel, for this book and for whoever embeds it; ``play.js`` is the page *Play*,
+``another_seed.js`` what the sliders and grids of the other pages need to make their clips again.
 Order matters: each part uses what those before it have added to ``SteerLive``.
 """
 
@@ -16,6 +17,7 @@ PLAY = (
     "page", "words", "attributes", "curve", "form", "pictures", "players", "sharing", "result", "performance", "blind",
     "play",
 )  # fmt: skip
+ANOTHER_SEED = ("page", "pictures", "sharing", "another_seed")
 
 
 def engine() -> str:
@@ -26,9 +28,9 @@ def engine() -> str:
     return "\n".join(parts)
 
 
-def page() -> str:
-    """The text of ``play.js``."""
-    return "\n".join(read("play", name) for name in PLAY)
+def page(names: tuple[str, ...]) -> str:
+    """The text of a page's script, of these parts."""
+    return "\n".join(read("play", name) for name in names)
 
 
 def read(folder: str, name: str) -> str:
@@ -36,8 +38,9 @@ def read(folder: str, name: str) -> str:
 
 
 def write(out: Path) -> None:
-    """Write both scripts and the page's style into a folder."""
+    """Write the scripts and the page's style into a folder."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "steerlive.js").write_text(engine(), encoding="utf-8")
-    (out / "play.js").write_text(page(), encoding="utf-8")
+    (out / "play.js").write_text(page(PLAY), encoding="utf-8")
+    (out / "another_seed.js").write_text(page(ANOTHER_SEED), encoding="utf-8")
     (out / "play.css").write_text((HERE / "play" / "play.css").read_text(encoding="utf-8"), encoding="utf-8")

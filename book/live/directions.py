@@ -65,6 +65,7 @@ def write(out: Path, results: Path, pairs: int | None = None) -> None:
         "layer": next(iter(layers.values()), LAYER),
         "hidden": model.width,
         "frameRate": model.frame_rate,
+        "melodyLength": model.config.chroma_length,
         "vectors": vectors,
         "words": words(),
         "vocabulary": (POCKET / "vocabulary.txt").read_text(encoding="utf-8").split(),

@@ -3,8 +3,8 @@
     python book/live/weights.py data/pocket FOLDER
 
 A page that was opened from a file may not fetch another file, but may load it as a script. So weights are base64 in
-calls of a function, in pieces of a few megabytes: the page can show how far loading is, and no long text stays in
-memory.
+scripts, in pieces of a few megabytes: the page can show how far loading is, and no long text stays in memory. A piece
+is the comment of a function, whose text the page reads: of a literal the browser would keep a second copy.
 
 Two kinds. ``fp16`` holds the stored numbers exactly; with them the page writes the tokens that the library writes.
 ``int8`` is half as large: matrices in 8 bits with one scale a row, all else as it was. Needs numpy and safetensors, and
@@ -50,7 +50,7 @@ def write(model: Path, out: Path, kinds: tuple[str, ...] = KINDS) -> None:
             f"SteerLive.receiveHeader({json.dumps(header)});\n", encoding="utf-8"
         )
         for number, piece in enumerate(pieces):
-            text = f'SteerLive.receivePiece("{kind}",{number},"{base64.b64encode(piece).decode()}");\n'
+            text = f"SteerLive.receivePiece(function(){{/*{base64.b64encode(piece).decode()}*/}});\n"
             (out / f"model-{kind}-{number:02d}.js").write_text(text, encoding="ascii")
 
 

@@ -8,6 +8,7 @@ from steerlib.engine.generation import Run
 from steerlib.page import explorables, players
 from steerlib.page.bottom_line import listed
 from steerlib.page.explorer import Explorer
+from steerlib.page.remake import remake
 from steerlib.page.style import number, signed
 from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import Grid, sweep
@@ -33,13 +34,14 @@ def press(explorer: Explorer, multipliers: Mapping[str, float]) -> HTML:
 def grid(trial: Trial) -> HTML:
     """Every clip of a sweep in a grid of attributes and λ, a prompt at a time."""
     study, rows = trial.study, trial.table.sort_values("multiplier")
-    keys = zip(rows["attribute"], rows["multiplier"], rows["prompt"], strict=True)
+    keys = list(zip(rows["attribute"], rows["multiplier"], rows["prompt"], strict=True))
     return players.ab_grid(
         dict(zip(keys, study.sounds(rows), strict=True)),
         study.model.sample_rate,
         label="Two attributes, several λ, several prompts",
         poles={name: (each.positive, each.negative) for name, each in study.attributes.items()},
         readouts={"BPM": rows["bpm"].tolist(), "Hz": rows["centroid"].tolist()},
+        remake=remake(study, rows, keys),
         shown={name: _UNITS[each.metric] for name, each in study.attributes.items() if each.metric in _UNITS},
     )
 

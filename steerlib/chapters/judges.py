@@ -69,7 +69,7 @@ _METRIC = {
 }
 _SECOND = {  # the judge in use, and the one that must confirm it
     "tempo": ("tracker, if sure", "comb"),
-    "tempo, groups": ("tracker", "onset rate"),
+    "tempo between groups": ("tracker", "onset rate"),
     "style": ("CLAP, if it knows", ""),
     "mode": ("key profile", "third"),
     "brightness": ("centroid", "cutoff"),
@@ -377,7 +377,7 @@ def trust(table: pd.DataFrame, made: pd.DataFrame, *, one_clip: float, groups: f
         From `wander`; the clips of the lowest temperature count.
     one_clip : float
         A number of one clip is trusted if this share of a judge's answers for composed clips is right (or ordered
-        rightly), and it answers for this share of generated clips.
+        rightly), it answers for this share of generated clips, and the second judge confirms it as below.
     groups : float
         A comparison of groups is trusted if this share of pairs of composed clips is ordered rightly, and the rank
         correlation of both judges of the attribute over generated clips is at least this.
@@ -395,8 +395,10 @@ def trust(table: pd.DataFrame, made: pd.DataFrame, *, one_clip: float, groups: f
         told = float(lowest[name].notna().mean())
         pair = lowest[[name, second]].dropna() if second else lowest[:0]
         same = float(spearmanr(pair[name], pair[second]).statistic) if len(pair) > 3 else float("nan")
-        alone = (right if np.isfinite(right) else order) >= one_clip and told >= one_clip
-        compared = order >= groups and same >= groups  # NaN compares as no
+        confirmed = same >= groups  # NaN compares as no
+        alone = confirmed and (right if np.isfinite(right) else order) >= one_clip and told >= one_clip
+        alone = alone and "groups" not in attribute  # that judge answers for any sound: its answering says nothing
+        compared = confirmed and order >= groups
         word = "one clip" if alone else "groups of clips" if compared else "not confirmed"
         rows.append([attribute, name, second or "none", right, order, told, same, word])
     columns = [

@@ -33,6 +33,8 @@ class Recipe:
     seconds: float
     sampling: Sampling
     steering: tuple[Steering, ...]
+    melody: torch.Tensor | None = None
+    """Chroma (frames, 12), as `generate` takes it."""
 
 
 def read_recipe(path: str | Path, *, model: MusicModel | None = None) -> Recipe:
@@ -69,6 +71,7 @@ def read_recipe(path: str | Path, *, model: MusicModel | None = None) -> Recipe:
                 content["guidance_scale"], content["temperature"], content["top_k"], content["do_sample"]
             ),
             steering=tuple(map(_steering, content["steering"])),
+            melody=_melody(content.get("melody")),
         )
     except (AttributeError, KeyError, TypeError, ValueError, UnicodeDecodeError, binascii.Error) as error:
         raise ValueError(
@@ -98,3 +101,11 @@ def _steering(entry: dict[str, Any]) -> Steering:
         schedule=None if entry["schedule"] is None else tuple(entry["schedule"]),
         positions=entry.get("positions", "all"),
     )
+
+
+def _melody(pitches: list[int] | None) -> torch.Tensor | None:
+    if pitches is None:
+        return None
+    if not pitches or not all(pitch in range(12) for pitch in pitches):
+        raise ValueError(f"melody is {pitches!r}, expected pitch classes from 0 to 11")
+    return torch.nn.functional.one_hot(torch.tensor(pitches), 12).float()

@@ -12,6 +12,7 @@ document.querySelectorAll('[data-grid]:not([data-ready])').forEach(function (roo
   one('.sl-live').hidden = false;
   one('.sl-clips').hidden = true;
   {LOAD}
+  {RENEW}
   function clipOf(cell) { return Number(prompt.value) * cells.length + cell; }
   function current() { return slots[active] < 0 ? -1 : clipOf(slots[active]); }
   function start() {

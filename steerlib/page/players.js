@@ -11,6 +11,7 @@ document.querySelectorAll('[data-slider]:not([data-ready])').forEach(function (r
   one('.sl-clips').hidden = true;
 
   {LOAD}
+  {RENEW}
   {CURVES_SCRIPT}
   function start() {
     var audio = audios[current];

@@ -15,8 +15,8 @@
   var loaded = new Map();
   function load(audio) {
     if (loaded.has(audio)) return loaded.get(audio);
-    var local = !/^https?:/.test(audio.src);
-    var bytes = local ? Promise.resolve(audio.src) : fetch(audio.src).then(function (answer) {
+    var local = root.make || !/^https?:/.test(audio.src);
+    var bytes = root.make ? root.make(audios.indexOf(audio)) : local ? Promise.resolve(audio.src) : fetch(audio.src).then(function (answer) {
       if (!answer.ok) throw new Error(answer.status);
       return answer.blob();
     }).then(function (blob) { return URL.createObjectURL(blob); });
@@ -25,7 +25,7 @@
         audio.addEventListener('loadedmetadata', done, {once: true});
         audio.addEventListener('error', function () { failed(new Error('not readable')); }, {once: true});
         audio.preload = 'auto';
-        if (!local) audio.src = source;
+        if (audio.src !== source) audio.src = source;
         audio.load();
       });
     });

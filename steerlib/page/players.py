@@ -27,13 +27,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from steerlib.files import digest
 from steerlib.page import sound
+from steerlib.page.remake import Remake
 from steerlib.page.style import PALETTE, css, number, pole_colour, signed
 
 __all__ = ["Curve", "ab_grid", "lambda_slider", "player", "players"]
 
-STYLE, _ROW, _SLIDER, _SLIDER_SCRIPT, _CURVES, _GRID, _GRID_SCRIPT, _LOAD = (
+STYLE, _ROW, _SLIDER, _SLIDER_SCRIPT, _CURVES, _GRID, _GRID_SCRIPT, _LOAD, _RENEW = (
     Path(__file__).with_suffix(suffix).read_text(encoding="utf-8").rstrip()
-    for suffix in (".css", ".row.js", ".html", ".js", ".curves.js", ".grid.html", ".grid.js", ".load.js")
+    for suffix in (
+        ".css",
+        ".row.js",
+        ".html",
+        ".js",
+        ".curves.js",
+        ".grid.html",
+        ".grid.js",
+        ".load.js",
+        ".renew.js",
+    )
 )
 
 
@@ -186,6 +197,7 @@ def lambda_slider(
     poles: tuple[str, str] | None = None,
     colours: tuple[str, str] | None = None,
     curves: Sequence[Curve] = (),
+    remake: Remake | None = None,
     equal_loudness: bool = True,
     spectrogram: bool = True,
     folder: str | Path = "audio",
@@ -214,6 +226,8 @@ def lambda_slider(
         CSS colours of the (positive, negative) ends; by default the book's colours of these poles.
     curves : sequence of Curve, optional
         Drawn below the slider, a point under each stop; a press on a point plays its clip.
+    remake : Remake, optional
+        What the clips, by multiplier, were made of: a page that runs the model then offers them with another seed.
     equal_loudness, spectrogram, folder, embed
         As in `players`.
 
@@ -252,8 +266,10 @@ def lambda_slider(
     for index in order:
         multiplier, key = given[index], keys[index]
         values = measured[index].values()
-        spoken = ", ".join([_setting(multiplier, ends), *values])
-        data = {"lambda": signed(multiplier), "values": "|".join(values)} | _length(sounds[key], sample_rate)
+        setting = _setting(multiplier, ends)
+        spoken = ", ".join([setting, *values])
+        data = {"lambda": signed(multiplier), "values": "|".join(values), "setting": setting}
+        data |= _length(sounds[key], sample_rate)
         items.append(item(data, spoken, sources[key], label))
         if spectrogram:
             images.append(_image(pictures[key], f"{label}, {spoken}", len(sounds[key]) / sample_rate))
@@ -277,6 +293,7 @@ def lambda_slider(
             for index, multiplier in enumerate(multipliers)
         ),
         "PICTURES": "".join(images),
+        "REMAKE": remake.attribute([given[index] for index in order]) if remake else "",
         "CURVES": _curves(curves),
     }
     return _widget(_SLIDER, _SLIDER_SCRIPT.replace("{CURVES_SCRIPT}", _CURVES), label, items, parts)
@@ -290,6 +307,7 @@ def ab_grid(
     poles: Mapping[str, tuple[str, str]] | None = None,
     readouts: Mapping[str, Sequence[float]] | None = None,
     shown: Mapping[str, str] | None = None,
+    remake: Remake | None = None,
     equal_loudness: bool = True,
     folder: str | Path = "audio",
     embed: bool | None = None,
@@ -316,6 +334,8 @@ def ab_grid(
         shown as a dash.
     shown : mapping of str to str, optional
         Which readout stands in the cells of each attribute; by default none, all are below the grid.
+    remake : Remake, optional
+        As in `lambda_slider`; the keys are those of `clips`.
     equal_loudness, folder, embed
         As in `players`.
 
@@ -353,9 +373,14 @@ def ab_grid(
     items = []
     for key in order:
         attribute, multiplier, prompt = key
-        setting = _setting(multiplier, poles.get(attribute, ("", "")))
-        spoken = ", ".join([attribute, setting, *measured[key].values()])
-        data = {"value": measured[key][shown[attribute]] if attribute in shown else ""}
+        setting = f"{attribute}, {_setting(multiplier, poles.get(attribute, ('', '')))}"
+        values = measured[key].values()
+        spoken = ", ".join([setting, *values])
+        data = {
+            "value": measured[key][shown[attribute]] if attribute in shown else "",
+            "values": "|".join(values),
+            "setting": setting,
+        }
         items.append(item(data, spoken, sources[key], prompt))
 
     def cell(attribute: str, multiplier: float, first: bool) -> str:
@@ -382,6 +407,7 @@ def ab_grid(
         ),
         "MULTIPLIERS": "".join(f'<th scope="col">{signed(multiplier)}</th>' for multiplier in multipliers),
         "ROWS": "".join(map(row, attributes)),
+        "REMAKE": remake.attribute(order) if remake else "",
     }
     return _widget(_GRID, _GRID_SCRIPT, label, items, parts)
 
@@ -419,7 +445,7 @@ def item(data: Mapping[str, str], spoken: str, source: str, label: str) -> str:
 
 def script(own: str) -> str:
     """A script with what fetches clips in it."""
-    return own.replace("{LOAD}", _LOAD)
+    return own.replace("{LOAD}", _LOAD).replace("{RENEW}", _RENEW)
 
 
 def _length(samples: NDArray[np.float32], sample_rate: int) -> dict[str, str]:

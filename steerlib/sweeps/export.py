@@ -4,7 +4,9 @@ A vector is one safetensors file with one tensor, ``directions`` (layers, hidden
 A table is tidy: one row per clip, units in the names of `steerlib.sweep`.
 """
 
+import html
 import json
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from steerlib.files import write_whole
+from steerlib.files import one_line, write_whole
 from steerlib.steering import SteeringVector
 
 __all__ = ["save_table", "save_vector", "vector_card"]
@@ -51,13 +53,14 @@ def vector_card(vector: SteeringVector, file: str) -> str:
     file : str
         Name of the file that holds it.
     """
-    about = dict(vector.metadata)
+    given = dict(vector.metadata)  # anybody may have written it
+    about = {_plain(key): _plain(value) for key, value in given.items()}
     layers, hidden = vector.directions.shape
     positive, negative = about.get("positive", "positive"), about.get("negative", "negative")
     table = [f"| {key} | {about[key]} |" for key in _KNOWN if key in about]
-    table += [f"| {key} | {_cell(value)} |" for key, value in sorted(about.items()) if key not in _KNOWN]
+    table += [f"| {key} | {value} |" for key, value in sorted(about.items()) if key not in _KNOWN]
     norms = ", ".join(f"{norm:.3g}" for norm in vector.norms.tolist())
-    load = about.get("model", "pocket")
+    load, file = json.dumps(one_line(str(given.get("model", "pocket")))).replace("`", ""), one_line(file)
     lines = [
         f"# Steering vector: {about.get('attribute', 'unnamed')} ({positive} > {negative})",
         "",
@@ -75,7 +78,7 @@ def vector_card(vector: SteeringVector, file: str) -> str:
         "```python",
         "import steerlib as sl",
         "",
-        f'model = sl.load_model("{load}")',
+        f"model = sl.load_model({load})",
         f'vector = sl.SteeringVector.load("{file}", model=model)',
         f"with vector.apply(model, multiplier=0.1, source_layer={layers // 2}):",
         '    clips = sl.generate(model, ["a folk song"])',
@@ -96,6 +99,8 @@ def vector_card(vector: SteeringVector, file: str) -> str:
 def save_table(table: pd.DataFrame, path: str | Path, *, about: Mapping[str, Any] | None = None) -> None:
     """Write a table as Parquet or CSV, by the suffix of its name, whole or not at all.
 
+    A text in a CSV file that a spreadsheet would take for a formula gets an apostrophe before it.
+
     Parameters
     ----------
     table : DataFrame
@@ -114,12 +119,21 @@ def save_table(table: pd.DataFrame, path: str | Path, *, about: Mapping[str, Any
         raise ValueError(f"a table is written as .parquet or .csv, and {path.name} is neither")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
-        write_whole(path, partial(table.to_csv, index=False))
+        write_whole(path, partial(table.map(_no_formula).to_csv, index=False))
     else:
         named = table.copy(deep=False)
         named.attrs = dict(about or {})
         write_whole(path, partial(named.to_parquet, index=False))
 
 
-def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _plain(value: Any) -> str:
+    """A value as text that Markdown, HTML and a terminal take for nothing but text."""
+    text = one_line(value if isinstance(value, str) else json.dumps(value))
+    return html.escape(re.sub(r"([\\`*_\[\]|])", r"\\\1", text), quote=False)
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r", " ")  # which pandas writes as it is, and reads as the end of a row
+    return f"'{value}" if value.lstrip().startswith(("=", "+", "-", "@")) else value

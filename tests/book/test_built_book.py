@@ -344,7 +344,7 @@ def test_sliders_change_the_clip_by_keyboard_and_by_mouse_and_keep_the_position(
         assert knob.input_value() == "0"
         visited.page.wait_for_function(f"slider => ({PLAYING})(slider).join() == '0'", arg=handle)
 
-        slider.locator("button").click()
+        slider.locator(".sl-play").click()
         visited.page.wait_for_function(f"slider => ({PLAYING})(slider).length == 0", arg=handle)
         assert not slider.locator(".sl-error").is_visible()
     assert visited.wrong == []
@@ -629,7 +629,7 @@ def test_a_point_of_a_curve_plays_its_clip_and_moves_the_slider(visit, page):
     visited = visit(f"{BOOK.as_uri()}/{page}")
     slider = visited.page.locator("[data-slider]:has(.sl-curve)").first
     last = int(slider.locator("input").get_attribute("max"))
-    slider.locator(".sl-target").nth(last).click()
+    slider.locator(f'.sl-target[data-index="{last}"]').first.click()
     visited.page.wait_for_function(
         f"slider => ({PLAYING})(slider).join() == '{last}'", arg=slider.element_handle()
     )

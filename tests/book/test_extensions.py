@@ -130,9 +130,24 @@ def test_the_page_that_runs_the_model_gets_its_engine_and_what_the_build_has_mad
     (made / "model-int8.js").write_text("weights")
     live.copy_engine(app, None)
     names = {path.name for path in (tmp_path / "pages" / "_live").iterdir()}
-    assert names == {"steerlive.js", "play.js", "play.css", "directions.js", "model-int8.js"}
+    scripts = {"steerlive.js", "play.js", "play.css", "another_seed.js"}
+    assert names == scripts | {"directions.js", "model-int8.js"}
     engine = (tmp_path / "pages" / "_live" / "steerlive.js").read_text(encoding="utf-8")
     assert engine.index("var SteerLive") < engine.index("live.kernel =") < engine.index("live.load =")
+
+
+@pytest.mark.parametrize(
+    ("body", "pages", "offered"),
+    [
+        ("<figure data-remake='{}'>", ("book/play",), True),
+        ("<figure data-remake='{}'>", (), False),
+        ("", ("book/play",), False),
+    ],
+)
+def test_pages_with_clips_that_can_be_made_again_load_a_script_for_it(live, tmp_path, body, pages, offered):
+    context = {"body": body, "pathto": lambda file, resource: f"../../{file}"}
+    live.offer_another_seed(application(tmp_path, pages=pages), "book/chapters/x", "page.html", context, None)
+    assert ('<script src="../../_live/another_seed.js">' in context["body"]) == offered
 
 
 def test_a_book_with_that_page_and_without_the_model_is_not_built(live, tmp_path):

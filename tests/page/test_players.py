@@ -1,3 +1,5 @@
+import base64
+import html
 import json
 import re
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 import soundfile
 
 from steerlib.page.players import Curve, ab_grid, lambda_slider, player, players
+from steerlib.page.remake import Remake
 from steerlib.page.sound import write_mp3
 from steerlib.page.style import PALETTE, css
 
@@ -204,7 +207,7 @@ def test_the_grid_has_a_cell_for_each_attribute_and_multiplier_and_a_clip_for_ea
     assert page.data.count('class="sl-cell"') == 6
     assert re.findall(r"<option [^>]*>([^<]*)<", page.data) == ["a folk song", "a &lt;jazz&gt; trio"]
     assert re.findall(r'<th scope="col">([^<]*)<', page.data) == ["λ", "−0.5", "0", "1"]
-    items = re.findall(r'<li data-value="([^"]*)"><span>([^<]*)</span>', page.data)
+    items = re.findall(r'<li data-value="([^"]*)"[^>]*><span>([^<]*)</span>', page.data)
     assert len(items) == 12
     first = f"{bpm['tempo', -0.5, 'a folk song']:.0f} BPM"
     assert items[0] == (first, f"tempo, λ = −0.5 (slow), {first}")
@@ -212,6 +215,22 @@ def test_the_grid_has_a_cell_for_each_attribute_and_multiplier_and_a_clip_for_ea
     assert page.data.count('tabindex="0"') == 1
     assert page.data.count('preload="none"') == 12
     assert not re.search(r"\{[A-Z_]+\}", page.data)
+
+
+def test_widgets_say_what_their_clips_were_made_of_in_the_order_shown():
+    direction = np.arange(4, dtype=np.float32)
+    clips = {1.0: tone(880), -0.5: tone(220)}
+    made_of = {key: ("a <folk> song", "tempo 5", key) for key in clips}
+    remake = Remake("ab12", 7, 2.0, 3.0, {"tempo 5": direction}, made_of)
+    page = lambda_slider(clips, RATE, label="x", remake=remake)
+    content = json.loads(html.unescape(re.search(r'data-remake="([^"]*)"', page.data)[1]))
+    assert (content["seed"], content["seconds"], content["guidanceScale"]) == (7, 2.0, 3.0)
+    assert [clip["multiplier"] for clip in content["clips"]] == [-0.5, 1.0]
+    assert content["clips"][0]["prompt"] == "a <folk> song"
+    assert base64.b64decode(content["directions"]["tempo 5"]) == direction.astype("<f4").tobytes()
+    assert "data-remake" not in lambda_slider(clips, RATE, label="x").data
+    with pytest.raises(ValueError, match="does not say what 2.0 was made of"):
+        lambda_slider({**clips, 2.0: tone(440)}, RATE, label="x", remake=remake)
 
 
 def test_cells_that_share_a_sound_share_a_file():

@@ -163,7 +163,7 @@ def test_a_sweep_on_slurm_with_jobs_cancelled_and_killed_gives_the_unsharded_tab
     before = rows_stored(folder)
 
     def kill_one():
-        """kill -9 of the sweep in a job; Snakemake sends it again."""
+        """kill -9 of the sweep in a job; Snakemake begins it again, in the same job or a new one."""
         processes = [process for job in shard_jobs() for process in processes_of(job)]
         if rows_stored(folder) < before + 2 or not processes:
             return False
@@ -173,7 +173,7 @@ def test_a_sweep_on_slurm_with_jobs_cancelled_and_killed_gives_the_unsharded_tab
     assert wait_for(kill_one, graph), log()
     assert graph.wait(timeout=3000) == 0, log()
     states = told("scontrol", "show", "jobs", "--oneliner")
-    assert "JobState=CANCELLED" in states and "JobState=FAILED" in states
+    assert "JobState=CANCELLED" in states
     assert states.count("JobState=COMPLETED") == SHARDS + 2  # and the vectors, and the table
 
     one_thread(request)  # as a job has: the last bits of a vector depend on it

@@ -11,6 +11,12 @@ SteerLive.part(function (live) {
     return bytes;
   };
 
+  /** Bytes of the base64 text in the comment of a function, see `weights.py`. */
+  live.bytesOf = function (holder) {
+    const text = String(holder);
+    return live.fromBase64(text.slice(text.indexOf('/*') + 2, text.lastIndexOf('*/')));
+  };
+
   /** Base64 text of bytes. */
   live.toBase64 = function (bytes) {
     let binary = '';
@@ -18,9 +24,9 @@ SteerLive.part(function (live) {
     return btoa(binary);
   };
 
-  /** Half-precision numbers, as their 16 bits, into `out` (Float32Array of the same length): exact. */
+  /** Half-precision numbers, as their 16 bits, into `out` (Float32Array, not shorter): exact. */
   live.widenHalves = function (halves, out) {
-    const bits = new Uint32Array(out.buffer, out.byteOffset, out.length);
+    const bits = new Uint32Array(out.buffer, out.byteOffset, halves.length);
     for (let i = 0; i < halves.length; i++) {
       const half = halves[i];
       const sign = (half & 0x8000) << 16;
@@ -34,11 +40,10 @@ SteerLive.part(function (live) {
     }
   };
 
-  /** 8-bit numbers (Int8Array) times the scale of their row, into `out`. */
-  live.widenBytes = function (bytes, scales, out) {
-    const wide = bytes.length / scales.length;
-    for (let row = 0, i = 0; row < scales.length; row++) {
-      for (let end = i + wide; i < end; i++) out[i] = bytes[i] * scales[row];
-    }
+  /** Rows of `wide` numbers times the scale of each row, in place. */
+  live.scaleRows = function (rows, scales, wide) {
+    scales.forEach((scale, row) => {
+      for (let i = row * wide, end = i + wide; i < end; i++) rows[i] *= scale;
+    });
   };
 });

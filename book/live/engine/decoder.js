@@ -20,6 +20,7 @@ SteerLive.part(function (live) {
       this.codebooks = c.num_codebooks;
       this.vocabulary = c.vocab_size;
       this.chroma = config.chroma_length;
+      this.pitches = config.num_chroma;
       this.positions = c.max_position_embeddings;
       this.blocks = Array.from({ length: this.depth }, (_, n) => {
         const name = `${stack}layers.${n}.`;
@@ -37,19 +38,16 @@ SteerLive.part(function (live) {
       this.embeddings = books.map(k => tensors.place(`${stack}embed_tokens.${k}.weight`));
       this.headWeights = tensors.place(...books.map(k => `decoder.lm_heads.${k}.weight`));
       this.positionTable = memory.put(sinusoids(this.positions, this.hidden));
-      this.melody = this.nullMelody(tensors, config);
+      this.hears = tensors.has('audio_enc_to_dec_proj.weight') ? tensors.linear('audio_enc_to_dec_proj') : null;
     }
 
-    /** The state of every melody position when there is no melody: that of the first chroma. */
-    nullMelody(tensors, config) {
-      if (!tensors.has('audio_enc_to_dec_proj.weight')) {
-        return Float32Array.from({ length: this.hidden }, (_, i) => (i === 0 ? 1 : 0));
-      }
-      const { memory, hidden } = this;
-      const { num_chroma: chroma } = config;
-      const weight = memory.view(tensors.place('audio_enc_to_dec_proj.weight'), hidden * chroma).slice();
-      const bias = memory.view(tensors.place('audio_enc_to_dec_proj.bias'), hidden);
-      return Float32Array.from({ length: hidden }, (_, i) => weight[i * chroma] + bias[i]);
+    /** The state that stands for a pitch class at a position of the melody. */
+    pitch(note) {
+      const { memory, hidden, hears } = this;
+      if (!hears) return Float32Array.from({ length: hidden }, (_, i) => (i === note ? 1 : 0));
+      const weight = memory.view(hears.weight, hidden * hears.inputs);
+      const bias = memory.view(hears.bias, hidden);
+      return Float32Array.from({ length: hidden }, (_, i) => weight[i * hears.inputs + note] + bias[i]);
     }
 
     /** Positions before the first code: melody and prompt. */
@@ -108,17 +106,20 @@ SteerLive.part(function (live) {
     /**
      * Read melody, prompts and the start token. `texts` holds the states (length, hidden) of each lane's prompt.
      *
-     * The melody comes first and is the same for all lanes: it is read once, unless the lanes are steered differently.
+     * The melody comes first: the first lane's, and none, which is all in the first pitch class, for the others. It is
+     * read once if it is the same for all lanes and they are steered alike.
      */
-    readPrefix(texts, sameEdits) {
+    readPrefix(texts, melody, sameEdits) {
       const { memory, hidden, lanes, chroma } = this;
       const length = texts[0].length / hidden;
-      for (let lane = 0; lane < (sameEdits ? 1 : lanes); lane++) {
+      const isShared = sameEdits && !melody;
+      for (let lane = 0; lane < (isShared ? 1 : lanes); lane++) {
+        const notes = (lane === 0 && melody) || [0];
         const states = memory.view(this.states, chroma * hidden);
-        for (let row = 0; row < chroma; row++) states.set(this.melody, row * hidden);
+        for (let row = 0; row < chroma; row++) states.set(this.pitch(notes[row % notes.length]), row * hidden);
         this.run([lane], chroma, 0);
       }
-      if (sameEdits) this.copyCache(chroma);
+      if (isShared) this.copyCache(chroma);
       texts.forEach((text, lane) => {
         const states = memory.view(this.states + 4 * lane * (length + 1) * hidden, (length + 1) * hidden);
         states.set(text);

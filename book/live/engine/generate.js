@@ -1,5 +1,5 @@
 // The loop that writes a clip: prefix, then one position after the other in MusicGen's delay pattern, where codebook k
-// is k positions behind the first. As in steerlib/generation.py.
+// is k positions behind the first. As in steerlib/engine/decode.py.
 SteerLive.part(function (live) {
   'use strict';
 
@@ -8,25 +8,27 @@ SteerLive.part(function (live) {
     seconds: 8,
     steering: [],
     observe: null,
+    melody: null,
     guidanceScale: 3,
     temperature: 1,
     topK: 250,
     doSample: true,
   };
 
+  /** A model without its weights, which `receive` takes. */
   live.Model = class {
     /**
      * @param {object} header  what the weights' file says: config, generation, tokenizer, vocabulary, tensors, ...
-     * @param {Uint8Array} bytes  the weights
      * @param {WebAssembly.Exports} kernel
      */
-    constructor(header, bytes, kernel) {
+    constructor(header, kernel) {
       const { config } = header;
       if (config.model_type !== 'musicgen_melody' || config.decoder.audio_channels !== 1) {
         throw new Error('The page runs mono models of the kind MusicGen-Melody only.');
       }
       this.memory = new live.Memory(kernel);
-      const tensors = new live.Tensors(this.memory, header.tensors, bytes);
+      const tensors = new live.Tensors(this.memory, header.tensors);
+      this.tensors = tensors;
       const ids = header.generation;
       this.tokenizer = new live.Tokenizer(header.tokenizer, header.textLength);
       this.text = new live.TextEncoder(this.memory, tensors, config);
@@ -37,10 +39,21 @@ SteerLive.part(function (live) {
       this.floor = this.memory.top; // what lies below stays
     }
 
+    /** Take a piece of the weights, the bytes from `from` on. */
+    receive(bytes, from) {
+      this.tensors.receive(bytes, from);
+    }
+
     /** Seconds that the model has positions for. */
     get longest() {
       const { decoder } = this;
       return (decoder.positions - decoder.prefix(this.tokenizer.length) - decoder.codebooks + 1) / this.frameRate;
+    }
+
+    /** The sound of a clip that is written; what was kept to write it makes room. */
+    sound(codes) {
+      this.memory.release(this.floor);
+      return this.codec.decode(codes);
     }
 
     /** A request with all its fields, or an error that says what is wrong with it. */
@@ -66,6 +79,13 @@ SteerLive.part(function (live) {
       }
       if (asked.topK !== null && !(Number.isInteger(asked.topK) && asked.topK >= 1)) {
         throw new live.BadInput(`Top k must be a whole number from 1, not “${asked.topK}”.`);
+      }
+      const { chroma, pitches } = this.decoder;
+      const isPitch = note => Number.isInteger(note) && note >= 0 && note < pitches;
+      if (asked.melody !== null && !(asked.melody.length && [...asked.melody].every(isPitch))) {
+        throw new live.BadInput(
+          `A melody is a list of pitch classes from 0 to ${pitches - 1}, of which the model reads ${chroma}.`,
+        );
       }
       const branches = asked.guidanceScale > 1 ? ['conditional', 'unconditional'] : ['conditional'];
       const steering = asked.steering.map(each => live.checkSteering(each, depth, hidden, branches.length));
@@ -108,6 +128,7 @@ SteerLive.part(function (live) {
       edit(0, true);
       decoder.readPrefix(
         branches.map((_, lane) => (lane ? nothing : prompt)),
+        asked.melody,
         steering.every(each => each.branches === 'both'),
       );
       edit(0, false);

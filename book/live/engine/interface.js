@@ -9,7 +9,7 @@ SteerLive.part(function (live) {
 
   // The scripts with the weights and the directions call these.
   live.receiveHeader = header => waiting.header(header);
-  live.receivePiece = (kind, number, text) => waiting.piece(live.fromBase64(text));
+  live.receivePiece = holder => waiting.piece(live.bytesOf(holder));
   live.receiveDirections = directions => waiting.directions(directions);
 
   /** Load a script that hands something over, and give what it hands over. */
@@ -82,7 +82,7 @@ SteerLive.part(function (live) {
     }
     const model = new LiveModel(header, directions);
     try {
-      await model.ask('begin', { header });
+      Object.assign(model, await model.ask('begin', { header, kernel: live.kernel }));
       for (let number = 0, at = 0; number < header.pieces; number++) {
         const piece = await fetchScript(`${base}model-${kind}-${String(number).padStart(2, '0')}.js`, 'piece', signal);
         const size = piece.length;
@@ -90,7 +90,6 @@ SteerLive.part(function (live) {
         at += size;
         onProgress(at, header.bytes);
       }
-      Object.assign(model, await model.ask('build', { kernel: live.kernel }));
     } catch (error) {
       model.close();
       throw error;
@@ -159,6 +158,8 @@ SteerLive.part(function (live) {
      * @param {number} [request.seconds=8]
      * @param {object[]} [request.steering]  each {vector, multiplier, sourceLayer, layers, steps, branches, site,
      *   preserveNorm, schedule}; `vector` is a name of `vectors`, or what `SteerLive.readVector` gives
+     * @param {number[]} [request.melody]  pitch classes (0 is C) to follow, each for as long as one of the model's
+     *   `chroma` positions; begun again if they are fewer
      * @param {string|object} [request.observe]  a vector to look for in the model's states, see `readings`
      * @param {number} [request.guidanceScale=3]
      * @param {number} [request.temperature=1]

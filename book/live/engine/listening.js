@@ -1,4 +1,4 @@
-// Equal loudness: the level of a clip as steerlib/listen.py has it, so that clips are compared at one loudness.
+// Equal loudness: the level of a clip as steerlib/page/sound.py has it, so that clips are compared at one loudness.
 SteerLive.part(function (live) {
   'use strict';
 
@@ -30,22 +30,21 @@ SteerLive.part(function (live) {
 
   /** Root mean square after K-weighting, full scale 1. */
   live.loudnessOf = function (samples, sampleRate) {
-    let weighted = Float64Array.from(samples);
-    for (const filter of FILTERS) {
-      const {
-        forward: [b0, b1, b2],
-        feedback: [a1, a2],
-      } = coefficients(filter, sampleRate);
-      let one = 0;
-      let two = 0;
-      weighted = weighted.map(x => {
-        const y = b0 * x + one;
-        one = b1 * x - a1 * y + two;
-        two = b2 * x - a2 * y;
-        return y;
-      });
+    const filters = FILTERS.map(filter => ({ ...coefficients(filter, sampleRate), one: 0, two: 0 }));
+    let sum = 0;
+    for (const sample of samples) {
+      let x = sample;
+      for (const filter of filters) {
+        const [b0, b1, b2] = filter.forward;
+        const [a1, a2] = filter.feedback;
+        const y = b0 * x + filter.one;
+        filter.one = b1 * x - a1 * y + filter.two;
+        filter.two = b2 * x - a2 * y;
+        x = y;
+      }
+      sum += x * x;
     }
-    return Math.sqrt(weighted.reduce((sum, x) => sum + x * x, 0) / weighted.length);
+    return Math.sqrt(sum / samples.length);
   };
 
   /** A gain for each clip that brings all of them to one loudness, and none above full scale. */

@@ -47,17 +47,19 @@ SteerLive.part(function (live) {
     }
   };
 
-  /** The tensors of a model, put into the kernel's memory when they are first asked for. */
+  /**
+   * The tensors of a model: first each gets its place in the kernel's memory, then their bytes come, piece by piece, and go
+   * there. So the stored numbers and the wide ones are never in memory both.
+   */
   live.Tensors = class {
     /**
      * @param {live.Memory} memory
-     * @param {object} table   name -> {type: "F16" or "I8", shape, at, scales}, the places in `bytes`
-     * @param {Uint8Array} bytes
+     * @param {object} table   name -> {type: "F16" or "I8", shape, at, scales}, the places in the stored bytes
      */
-    constructor(memory, table, bytes) {
+    constructor(memory, table) {
       this.memory = memory;
       this.table = table;
-      this.bytes = bytes;
+      this.placed = [];
     }
 
     has(name) {
@@ -69,29 +71,32 @@ SteerLive.part(function (live) {
       return this.table[name].shape;
     }
 
-    /** The address of one tensor, or of several of one width, one after the other. */
+    /** The address that one tensor will have, or several of one width, one after the other. */
     place(...names) {
       const sizes = names.map(name => this.shape(name).reduce((a, b) => a * b, 1));
-      const at = this.memory.reserve(sizes.reduce((a, b) => a + b));
+      const start = this.memory.reserve(sizes.reduce((a, b) => a + b));
       names.reduce((to, name, i) => {
-        this.read(name, this.memory.view(to, sizes[i]));
+        this.placed.push({ to, size: sizes[i], ...this.table[name] });
         return to + 4 * sizes[i];
-      }, at);
-      return at;
+      }, start);
+      return start;
     }
 
-    read(name, out) {
-      const { type, at, scales } = this.table[name];
-      if (type === 'F16') live.widenHalves(new Uint16Array(this.bytes.buffer, at, out.length), out);
-      else {
-        const rows = this.shape(name)
-          .slice(0, -1)
-          .reduce((a, b) => a * b, 1);
-        live.widenBytes(
-          new Int8Array(this.bytes.buffer, at, out.length),
-          new Float32Array(this.bytes.buffer, scales, rows),
-          out,
-        );
+    /** Take the stored bytes that begin at `from`. Pieces come in order, and none cuts a number in two. */
+    receive(bytes, from) {
+      const piece = { from, end: from + bytes.length, buffer: bytes.buffer };
+      for (const { to, size, type, at, scales, shape } of this.placed) {
+        const out = this.memory.view(to, size);
+        if (type === 'F16') {
+          const halves = overlap(piece, at, size, Uint16Array);
+          if (halves) live.widenHalves(halves.values, out.subarray(halves.first));
+          continue;
+        }
+        const steps = overlap(piece, at, size, Int8Array);
+        if (steps) out.set(steps.values, steps.first);
+        const wide = shape[shape.length - 1];
+        const sizes = overlap(piece, scales, size / wide, Float32Array); // they lie behind their rows
+        if (sizes) live.scaleRows(out.subarray(sizes.first * wide), sizes.values, wide);
       }
     }
 
@@ -108,4 +113,12 @@ SteerLive.part(function (live) {
       return { weight: this.place(name + '.weight'), bias: this.place(name + '.bias') };
     }
   };
+
+  /** What a piece holds of `size` numbers that are stored at `at`: {values, first: the index of the first}; null for none. */
+  function overlap({ from, end, buffer }, at, size, Numbers) {
+    const wide = Numbers.BYTES_PER_ELEMENT;
+    const start = Math.max(from, at);
+    const count = (Math.min(end, at + wide * size) - start) / wide;
+    return count > 0 ? { values: new Numbers(buffer, start - from, count), first: (start - at) / wide } : null;
+  }
 });

@@ -1,4 +1,4 @@
-// The random stream of a clip, the same as `noise_keys` in steerlib/sampling.py: SHA-256 of seed and prompt keys a
+// The random stream of a clip, the same as `noise_keys` in steerlib/engine/sampling.py: SHA-256 of seed and prompt keys a
 // Philox counter (Salmon et al. 2011), as numpy has it.
 SteerLive.part(function (live) {
   'use strict';

@@ -1,4 +1,4 @@
-// How tokens are chosen, by the rule of steerlib/sampling.py: the largest logit plus Gumbel noise, among the top k. The
+// How tokens are chosen, by the rule of steerlib/engine/sampling.py: the largest logit plus Gumbel noise, among the top k. The
 // noise is a hash of (prompt, seed, position, codebook, token), rounded to float32 wherever the library rounds.
 SteerLive.part(function (live) {
   'use strict';

@@ -19,12 +19,10 @@ SteerLive.part(function (live) {
       this.im = new Float64Array(size);
     }
 
-    /** The spectrum of (frames × hop) samples: two arrays (frames, bins). Two frames go through one transform. */
-    stft(audio, frames) {
+    /** The spectrum of (frames × hop) samples into two arrays (frames, bins). Two frames go through one transform. */
+    stft(audio, frames, { real, imaginary }) {
       const { size, hop, bins, window, re, im } = this;
       const scale = 1 / this.total;
-      const real = new Float32Array(frames * bins);
-      const imaginary = new Float32Array(frames * bins);
       const padded = new Float32Array(this.left + (frames + 1) * hop + size);
       padded.set(audio, this.left);
       for (let frame = 0; frame < frames; frame += 2) {
@@ -45,7 +43,6 @@ SteerLive.part(function (live) {
           imaginary[at + bins + k] = scale * (re[mirror] - re[k]);
         }
       }
-      return { real, imaginary };
     }
 
     /** The samples of a spectrum, by overlap and add. */
@@ -147,10 +144,12 @@ SteerLive.part(function (live) {
         real: magnitudes.map((value, i) => value * Math.cos(phases[i])),
         imaginary: magnitudes.map((value, i) => value * Math.sin(phases[i])),
       };
-      let before = null;
+      const empty = () => ({ real: new Float32Array(frames * this.bins), imaginary: new Float32Array(frames * this.bins) });
+      let [now, before] = [empty(), empty()];
       for (let round = 0; round < this.rounds; round++) {
-        const { real, imaginary } = this.stft(this.istft(spectrum, frames), frames);
-        const old = before || { real, imaginary };
+        this.stft(this.istft(spectrum, frames), frames, now);
+        const { real, imaginary } = now;
+        const old = round ? before : now;
         for (let i = 0; i < magnitudes.length; i++) {
           const x = real[i] + 0.5 * (real[i] - old.real[i]);
           const y = imaginary[i] + 0.5 * (imaginary[i] - old.imaginary[i]);
@@ -158,7 +157,7 @@ SteerLive.part(function (live) {
           spectrum.real[i] = x * scale;
           spectrum.imaginary[i] = y * scale;
         }
-        before = { real, imaginary };
+        [now, before] = [before, now];
       }
       return this.istft(spectrum, frames);
     }

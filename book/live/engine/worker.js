@@ -7,8 +7,6 @@ SteerLive.part(function (live) {
 
   /** Answer the messages of a page; `scope` is the worker's global object. */
   live.serve = function (scope) {
-    let bytes = null;
-    let header = null;
     let model = null;
     let queue = Promise.resolve();
     const jobs = new Map();
@@ -20,30 +18,25 @@ SteerLive.part(function (live) {
       });
 
     const tasks = {
-      begin(message) {
-        header = message.header;
-        bytes = new Uint8Array(header.bytes);
-      },
-      piece({ piece, at }) {
-        bytes.set(piece, at);
-      },
-      async build({ kernel }) {
+      async begin({ header, kernel }) {
         const { instance } = await WebAssembly.instantiate(live.fromBase64(kernel));
-        model = new live.Model(header, bytes, instance.exports);
-        bytes = null;
+        model = new live.Model(header, instance.exports);
         const { decoder, codec } = model;
         return {
           layers: decoder.depth,
           hidden: decoder.hidden,
           codebooks: decoder.codebooks,
+          chroma: decoder.chroma,
           sampleRate: model.sampleRate,
           frameRate: model.frameRate,
           longest: model.longest,
-          memory: instance.exports.memory.buffer.byteLength,
           lag: codec.lag + decoder.codebooks,
           file: header.file,
           kind: header.kind,
         };
+      },
+      piece({ piece, at }) {
+        model.receive(piece, at);
       },
       check({ request }) {
         model.check(request);
@@ -94,7 +87,7 @@ SteerLive.part(function (live) {
         }
       }
       const written = performance.now();
-      const audio = model.codec.decode(codes);
+      const audio = model.sound(codes);
       return {
         tokens: codes,
         audio,

@@ -108,6 +108,7 @@
         topK: one('lp-topk').value.trim() === '' ? null : number('lp-topk'),
         doSample: !one('lp-greedy').checked,
         steering,
+        melody: play.melodyOf(one('lp-tune').value, this.directions.melodyLength),
         observe: attributes.vector(steering.length ? steering[0].vector : 'tempo'),
       };
     }

@@ -28,6 +28,13 @@ var SteerPlay = {};
   /** A number as the book writes it: a true minus sign, a plus where it is positive. */
   play.signed = value => (value > 0 ? '+' : value < 0 ? '−' : '') + String(+Math.abs(value).toPrecision(3));
 
+  /** A tempo by rule, as text: with a question mark where the clip is not steady, a dash where nothing can be told. */
+  play.tempo = function (samples, sampleRate) {
+    const found = [0.04, Infinity].map(steady => SteerLive.tempoOf(samples, sampleRate, steady));
+    if (Number.isNaN(found[1])) return '–';
+    return found[1].toFixed(0) + (Number.isNaN(found[0]) ? ' ?' : '');
+  };
+
   /** Show a sentence in an element, or hide it. */
   play.say = function (element, text) {
     element.textContent = text || '';

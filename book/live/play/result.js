@@ -4,6 +4,7 @@
 
   const { one, say, make } = play;
   const MEASURES = [
+    ['tempo (BPM, by rule)', clip => play.tempo(clip.audio, clip.sampleRate)],
     ['brightness (Hz)', clip => SteerLive.brightnessOf(clip.audio, clip.sampleRate), 0],
     ['onsets per second', clip => SteerLive.onsetsOf(clip.audio, clip.sampleRate), 1],
     ['level (dB)', clip => SteerLive.levelOf(clip.audio), 1],
@@ -125,7 +126,7 @@
       const heads = ['', 'not steered', 'steered'].filter((_, i) => i === 0 || this.clips[i - 1]);
       const rows = MEASURES.map(([name, measure, digits]) => [
         name,
-        ...there.map(clip => number(measure(clip), digits)),
+        ...there.map(clip => (digits === undefined ? measure(clip) : number(measure(clip), digits))),
       ]);
       play.fillTable(one('lp-measures'), heads, rows);
     }

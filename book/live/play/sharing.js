@@ -24,6 +24,22 @@
     return bytes.buffer;
   };
 
+  const SCALE = { C: 0, D: 2, E: 4, F: 5, G: 7, A: 9, B: 11 };
+
+  /** Pitch classes of notes as text ("C F# Bb"), spread evenly over `length` positions; null for none. */
+  play.melodyOf = function (text, length) {
+    const notes = text.split(/[\s,]+/).filter(Boolean);
+    const pitches = notes.map(note => {
+      const found = /^([A-Ga-g])([#♯b♭]?)$/.exec(note);
+      if (!found)
+        throw new SteerLive.BadInput(`“${note}” is no note: write a tune as letters from A to G, with # or b, and blanks.`);
+      const [, name, sign] = found;
+      return (SCALE[name.toUpperCase()] + { '': 0, '#': 1, '♯': 1, b: 11, '♭': 11 }[sign]) % 12;
+    });
+    if (pitches.length > length) throw new SteerLive.BadInput(`A tune has ${length} notes at most.`);
+    return pitches.length ? Array.from({ length }, (_, i) => pitches[Math.floor((i * pitches.length) / length)]) : null;
+  };
+
   /** What `steerlib steer --from` reads: the request of a clip, with the directions themselves. */
   play.recipe = function (request, vectors, model, kind, layerCount) {
     return {
@@ -38,6 +54,7 @@
       temperature: request.temperature,
       top_k: request.topK,
       do_sample: request.doSample,
+      melody: request.melody,
       steering: request.steering.map(
         ({ vector, multiplier, sourceLayer, layers, steps, branches, site, preserveNorm, schedule }) => {
           const { positive, negative, directions } = vectors(vector);
@@ -75,6 +92,7 @@
     guidance: 'lp-guidance',
     temperature: 'lp-temperature',
     topk: 'lp-topk',
+    tune: 'lp-tune',
   };
   const CHECKS = { greedy: 'lp-greedy', norm: 'lp-norm' };
 
