@@ -23,8 +23,8 @@ from steerlib.activations import Activations, extract_activations
 from steerlib.directions import diff_mean
 from steerlib.engine.generation import Run
 from steerlib.engine.sampling import Sampling
-from steerlib.evidence import choices, claims, scorecard, stats
-from steerlib.evidence.scorecard import Check, Measured, Verdict
+from steerlib.evidence import choices, scorecard, stats
+from steerlib.evidence.scorecard import Measured, Verdict
 from steerlib.measure import distance, judges
 from steerlib.measure.audio import read_clips
 from steerlib.measure.distance import Distances
@@ -132,8 +132,7 @@ class Study:
         self.layers = {name: layer for name, layer in self.layers.items() if name in choice.allowed}
         if not self.attributes:
             scorecard.record_open(self.chapter, model=self.model.name, folder=self.scores, note=str(choice))
-            words = f"Nothing is measured here: no {what} is allowed."
-            display(self.bottom_line([words], "More prompts might allow one."))
+            display(self.bottom_line([f"No {what} is allowed."], "More prompts might allow one."))
             raise SystemExit
         return choice.allowed
 
@@ -216,17 +215,8 @@ class Study:
             **options,
         )
 
-    def verdict(
-        self, claim: str, measured: Mapping[str, Measured] | Measured | Sequence[Check], **options: Any
-    ) -> Verdict:
-        """Judge a claim by its primary check, and record it; options are those of `evidence.scorecard.record`.
-
-        Checks alone, without the primary one, are shown and not recorded.
-        """
-        if not isinstance(measured, Mapping | Measured):
-            return Verdict(
-                claims.primary(claim), self.model.name, {}, tuple(measured), options.get("note", "")
-            )
+    def verdict(self, claim: str, measured: Mapping[str, Measured] | Measured, **options: Any) -> Verdict:
+        """Judge a claim by its primary check, and record it; options are those of `evidence.scorecard.record`."""
         options |= {"model": self.model.name, "folder": self.scores, "notebook": self.chapter}
         self.verdicts.append(scorecard.record(claim, measured, **options))
         return self.verdicts[-1]

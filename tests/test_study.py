@@ -84,3 +84,8 @@ def test_an_effect_stands_beside_its_controls_and_words(study):
     )
     reach = of_random(table.reset_index(), "tempo")
     assert reach.n == 2 and reach.high == pytest.approx(-reach.low) and reach.high > 0.075
+
+
+def test_a_column_of_the_sweep_that_is_no_metric_of_sound_has_effects_too(study):
+    trial = Trial(study, clips(0.4, "", "tempo").assign(nll=lambda table: 4 + table["multiplier"]))
+    assert trial.effects("tempo", "nll")["effect"].tolist() == pytest.approx([-0.1, 0.1])

@@ -147,7 +147,7 @@ def more(
     than : str
         The other way.
     relative : bool
-        As a share of the mean shift of One-to-All.
+        As a share of the mean shift of the two, of which the difference is independent where both mean nothing.
     """
     names, over = list(names), 1.0
     own, other, drawn = (
@@ -161,7 +161,7 @@ def more(
         )
     )
     if relative:
-        over = float(abs(own.mean()))
+        over = float(abs((own + other).mean() / 2))
     return Measured(stats.mean_interval((own - other) / over), control=stats.control_range(drawn / over))
 
 

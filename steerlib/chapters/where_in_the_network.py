@@ -133,8 +133,7 @@ def ask(contrast: Contrast, changes: Changes, *, donors: Sequence[str] | None = 
 
 def share(rows: pd.DataFrame) -> Interval:
     """The share that one change recovers, with an interval over pairs."""
-    more = stats.paired_interval(rows["gained"], rows["whole"], relative=True)
-    return replace(more, estimate=more.estimate + 1, low=more.low + 1, high=more.high + 1)
+    return stats.ratio_interval(rows["gained"], rows["whole"])
 
 
 def carrying(asked: pd.DataFrame) -> tuple[Interval, int]:

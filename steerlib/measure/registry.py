@@ -68,10 +68,10 @@ def add_columns(table: pd.DataFrame, store: str | Path, metrics: Sequence[str]) 
     ValueError
         If there is no such metric, or a row has no clip.
     """
-    unknown = [name for name in metrics if name not in METRICS]
+    missing = [name for name in metrics if name not in table]
+    unknown = [name for name in missing if name not in METRICS]
     if unknown:
         raise ValueError(f"unknown metrics {unknown}: expected some of {', '.join(METRICS)}")
-    missing = [name for name in metrics if name not in table]
     if not missing:
         return table
     once = table.drop_duplicates("clip")

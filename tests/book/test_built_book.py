@@ -450,9 +450,7 @@ def test_the_scorecard_has_every_claim_and_a_verdict_for_it_on_both_models(page)
         yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "data/papers").glob("*.yaml")
     ]
     for claim in (claim["id"] for paper in papers for claim in paper.get("claims") or []):
-        [card] = re.findall(
-            rf'<div class="claim" id="claim-{claim}".*?(?=<div class="claim"|$)', text, re.S
-        )
+        [card] = re.findall(rf'<div class="claim" id="claim-{claim}".*?(?=<div class="claim"|$)', text, re.S)
         assert "<code>facebook/musicgen-melody</code>" in card
         assert "<code>pocket</code>" in card
 

@@ -76,7 +76,11 @@ def test_greedy_tokens_follow_a_melody_as_in_transformers(tiny, make, rng):
         {"preserve_norm": True},
         {"positions": "prefix"},
         {"positions": "audio"},
-        {"positions": "audio", "steps": "first", "multiplier": 9.0},  # the start token alone takes a strong push
+        {
+            "positions": "audio",
+            "steps": "first",
+            "multiplier": 9.0,
+        },  # the start token alone takes a strong push
         {"positions": "prefix", "site": "attention", "preserve_norm": True, "branches": "conditional"},
         {"site": "attention", "preserve_norm": True, "steps": "first", "branches": "conditional"},
     ],
@@ -116,7 +120,9 @@ def test_prefix_only_is_refused_where_there_is_no_prefix(tiny_cross, vector, act
 
 def test_audio_only_is_every_position_where_there_is_no_prefix(tiny_cross, vector):
     made = [
-        generate(tiny_cross, PROMPTS, seconds=SECONDS, steering=Steering(vector, 0.7, positions=each), run=QUIET)
+        generate(
+            tiny_cross, PROMPTS, seconds=SECONDS, steering=Steering(vector, 0.7, positions=each), run=QUIET
+        )
         for each in ("all", "audio")
     ]
     assert np.array_equal(made[0].tokens, made[1].tokens)
