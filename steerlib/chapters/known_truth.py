@@ -21,12 +21,14 @@ from steerlib.music.corpus import SAMPLE_RATE, Truth
 from steerlib.page import figures, style
 from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import PALETTE
+from steerlib.readout.baselines import codec_latents, mel_features, untrained
 from steerlib.readout.decoding import decodability
 from steerlib.steering import SteeringVector
 from steerlib.study import Study, Trial
 
 __all__ = [
     "against_random",
+    "best_without",
     "control",
     "cosines",
     "draw_forest",
@@ -34,13 +36,13 @@ __all__ = [
     "effects",
     "findings",
     "listen",
-    "of_other_clips",
     "read_and_hear",
     "readable",
     "readable_curves",
     "readable_table",
     "shifts",
     "words_alone",
+    "without_training",
 ]
 
 Numbers = Mapping[str, npt.NDArray[Any]]
@@ -93,7 +95,7 @@ def readable_curves(study: Study, read: pd.DataFrame, words: Mapping[str, Interv
 
 
 def readable_table(study: Study, read: pd.DataFrame, words: Mapping[str, Interval]) -> pd.DataFrame:
-    """R² at the source layers, and what the words of the caption alone explain."""
+    """R² at the source layers, for listeners without training too, and what the caption's words alone explain."""
     rows = [
         [row.attribute, row.series, row.layer, f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]", row.n]
         for row in read[read["layer"] == read["attribute"].map(study.layers)].itertuples()
@@ -120,14 +122,34 @@ def cosines(study: Study, found: Mapping[str, Mapping[str, SteeringVector]]) -> 
     plt.show()
 
 
-def of_other_clips(study: Study, seen: Activations, number: Numbers, name: str, draws: int) -> Interval:
-    """Where R² at the source layer lies when each clip has the number of another: what chance decodes."""
-    values, rng = seen.values[:, [study.layers[name]]].numpy(), np.random.default_rng(study.seed)
-    found = [
-        decodability(values, rng.permutation(number[name]), seed=study.seed)["r2"][0]
-        for _ in range(max(2, draws))
-    ]
-    return stats.control_range(found, symmetric=False)
+def without_training(
+    study: Study, audio: Sequence[npt.NDArray[Any]], position: AudioPosition, number: Numbers
+) -> pd.DataFrame:
+    """R² (``value``) of each attribute's number for listeners that have learnt nothing of music (``series``).
+
+    The mel spectrum, the codec's latents, and at the source layer the decoder with its blocks drawn at random.
+    """
+    clips, rate = np.stack(audio), SAMPLE_RATE
+    random = untrained(study.model, seed=study.seed)
+    heard = {
+        "untrained decoder": extract_audio_activations(random, clips, sample_rate=rate, position=position),
+        "codec": codec_latents(study.model, clips, sample_rate=rate),
+        "mel spectrum": mel_features(clips, sample_rate=rate),
+    }
+    parts = []
+    for name, layer in study.layers.items():
+        for series, each in heard.items():
+            values = each.values[:, [layer]] if series == "untrained decoder" else each.values
+            found = decodability(values.numpy(), number[name], seed=study.seed)
+            parts.append(found.assign(attribute=name, series=series, layer=layer))
+    return pd.concat(parts, ignore_index=True).rename(columns={"r2": "value"})
+
+
+def best_without(others: pd.DataFrame, name: str) -> Interval:
+    """The highest R² of `without_training` for an attribute, with its interval."""
+    rows = others[others["attribute"] == name]
+    best = rows.loc[rows["value"].idxmax()]
+    return Interval(best["value"], best["low"], best["high"], int(best["n"]))
 
 
 def against_random(

@@ -95,3 +95,13 @@ def test_poles_without_a_measured_clip_have_no_auc():
     assert table.loc["tempo", "AUC"].str.startswith("1 ").all()
     silent = followed.assign(value=followed.value.where(followed.pole == "fast"))
     assert "AUC" not in meet_the_model.poles_apart(a_study(), silent)
+
+
+def test_what_the_sound_says_anyway_is_decoded_without_training(tiny, rng):
+    time, pitches = np.arange(8000) / 16000, np.geomspace(200, 3000, 40)
+    audio = [np.sin(2 * np.pi * pitch * time).astype(np.float32) for pitch in pitches]
+    study = SimpleNamespace(model=tiny, seed=0, layers={"timbre": 1})
+    others = known_truth.without_training(study, audio, "mean", {"timbre": np.log2(pitches)})
+    assert others["series"].tolist() == ["untrained decoder", "codec", "mel spectrum"]
+    best = known_truth.best_without(others, "timbre")
+    assert best.estimate == others["value"].max() > 0.8 and best.n == 40
