@@ -397,7 +397,9 @@ def trust(table: pd.DataFrame, made: pd.DataFrame, *, one_clip: float, groups: f
         same = float(spearmanr(pair[name], pair[second]).statistic) if len(pair) > 3 else float("nan")
         confirmed = same >= groups  # NaN compares as no
         alone = confirmed and (right if np.isfinite(right) else order) >= one_clip and told >= one_clip
-        alone = alone and "groups" not in attribute  # that judge answers for any sound: its answering says nothing
+        alone = (
+            alone and "groups" not in attribute
+        )  # that judge answers for any sound: its answering says nothing
         compared = confirmed and order >= groups
         word = "one clip" if alone else "groups of clips" if compared else "not confirmed"
         rows.append([attribute, name, second or "none", right, order, told, same, word])

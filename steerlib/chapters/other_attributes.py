@@ -49,7 +49,7 @@ def judges(study: Study, truths: Sequence[Truth], audio: Sequence[npt.NDArray[An
         pole = np.array([truth.poles().get(name) for truth in truths])
         sides = [value[pole == each] for each in (attribute.positive, attribute.negative)]
         if all(map(len, sides)):
-            area, means = stats.auc(*sides), map(np.nanmean, sides)
+            area, means = _auc(*sides), [pd.Series(side).mean() for side in sides]
             rows.append([name, attribute.metric, area.estimate, area.low, area.high, area.n, *means])
     names = ["attribute", "judge", "AUC", "low", "high", "clips", "mean of first pole", "mean of second pole"]
     return pd.DataFrame(rows, columns=names).set_index("attribute")
@@ -75,12 +75,18 @@ def follow_words(study: Study, pairs: int, metrics: Sequence[str]) -> dict[str, 
     )
     found = {}
     for name, attribute in study.attributes.items():
-        found[name] = stats.auc(
-            *(clips[clips["prompt"].isin(side)][attribute.metric] for side in sides[name])
-        )
+        found[name] = _auc(*(clips[clips["prompt"].isin(side)][attribute.metric] for side in sides[name]))
         poles = f"prompts that say {attribute.positive} against prompts that say {attribute.negative}"
         print(f"{name}: {poles}, AUC {found[name]}")
     return found
+
+
+def _auc(*sides: npt.ArrayLike) -> Interval:
+    """`stats.auc`, or no figure where a judge could tell nothing of a whole side."""
+    missing = [int(np.isnan(np.asarray(side, dtype=float)).sum()) for side in sides]
+    if any(count == np.size(side) for count, side in zip(missing, sides, strict=True)):
+        return Interval(np.nan, np.nan, np.nan, sum(map(np.size, sides)) - sum(missing), sum(missing))
+    return stats.auc(*sides)
 
 
 def effects(trial: Trial, metrics: Sequence[str]) -> pd.DataFrame:
@@ -157,7 +163,7 @@ def steering_and_words(trial: Trial, table: pd.DataFrame, words: Mapping[str, In
     rows = []
     for name, attribute in trial.study.attributes.items():
         metric, part = attribute.metric, trial.parts[name]
-        steered = stats.auc(part[part["multiplier"] > 0][metric], part[part["multiplier"] < 0][metric])
+        steered = _auc(part[part["multiplier"] > 0][metric], part[part["multiplier"] < 0][metric])
         poles = f"{attribute.positive} > {attribute.negative}"
         shown = (table.loc[(name, metric), "shift"], steered, words[name])
         rows.append([name, poles, attribute.unit, *map(str, shown)])
