@@ -131,6 +131,9 @@ def rehearse(experiment: Path, names: Sequence[str], changes: dict[str, Any]) ->
         for name, given in parameters.items():
             tally = Path(folder) / f"{name}.jsonl"
             output = Path(folder) / "book" / "chapters" / f"{name}.ipynb"
+            for key, value in given.items():
+                if key.endswith("_from") and value and not (output.parent / value).exists():
+                    given[key] = ""  # the chapter that chooses is not rehearsed: by hand then
             began = time.monotonic()
             with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), _noise_in_kernels(tally):
                 run_notebook(notebooks / output.name, output, given, progress=False)

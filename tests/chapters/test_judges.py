@@ -82,6 +82,9 @@ def test_a_number_is_trusted_for_one_clip_only_if_its_judge_also_answers():
     table = pd.DataFrame({"judge": names, "degree": 0.0, "right": 1.0, "ordered": 1.0})
     made = pd.DataFrame(dict.fromkeys(names, np.arange(20.0))).assign(temperature=1.0)
     assert chapter.trust(table, made, one_clip=0.95, groups=0.6).loc["tempo", "trusted for"] == "one clip"
-    assert chapter.trust(table, made, one_clip=0.95, groups=0.6)["trusted for"]["tempo between groups"] != "one clip"
+    assert (
+        chapter.trust(table, made, one_clip=0.95, groups=0.6)["trusted for"]["tempo between groups"]
+        != "one clip"
+    )
     made.loc[5:, "tracker, if sure"] = np.nan
     assert chapter.trust(table, made, one_clip=0.95, groups=0.6).loc["tempo", "trusted for"] != "one clip"

@@ -19,7 +19,9 @@ TEMPO = Attribute("tempo", "fast", "slow", "bpm", "BPM", ("a fast song",), ("a s
 
 
 def a_study(**more):
-    return SimpleNamespace(attributes={"tempo": TEMPO}, sizes={"tempo": 0.1}, prompts=["a song"], **more)
+    return SimpleNamespace(
+        attributes={"tempo": TEMPO}, sizes={"tempo": 0.1}, prompts=["a song"], store="nowhere", **more
+    )
 
 
 def a_sweep(push, drift, *, prompts=6):

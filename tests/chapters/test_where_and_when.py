@@ -39,8 +39,9 @@ def test_a_way_is_compared_prompt_by_prompt_and_beside_random_directions():
     assert found.interval.estimate == pytest.approx(2.5 / 3) and found.interval.n == 3
     assert found.control.high == pytest.approx(-found.control.low) and found.control.n == 2
     share = chapter.more(shift, random, ["timbre"], "other", relative=True)
-    assert share.interval.estimate == pytest.approx(2.5 / 9)
-    assert share.control.high == pytest.approx(found.control.high / 3)
+    both = (9 + 6.5) / 6  # of the mean shift of the two ways
+    assert share.interval.estimate == pytest.approx(2.5 / 3 / both)
+    assert share.control.high == pytest.approx(found.control.high / both)
 
 
 def test_a_negative_factor_turns_the_push_and_not_the_pole():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from steerlib.activations import stream_norms
+from steerlib.activations import _SAMPLE, stream_norms
 from steerlib.engine.clips import Row
 from steerlib.engine.generation import Run, generate, nll, stream
 from steerlib.engine.sampling import Sampling
@@ -79,11 +79,16 @@ def test_kappa_is_the_push_over_the_norm_of_the_stream_and_adds_up(tiny, vector)
 
 
 def test_norms_of_the_stream_are_those_that_hooks_see_while_music_is_written(tiny):
-    clips = generate(tiny, ["a rock song"], seconds=2, run=QUIET)
-    seen, block = [], tiny.stack.layers[1]
-    hook = block.register_forward_hook(lambda module, args, output: seen.append(output[0].norm(dim=-1)))
+    seeds = [0, 1]
+    prompts = [prompt for prompt in _SAMPLE for _ in seeds]
+    clips = generate(tiny, prompts, seconds=2, seed=seeds * len(_SAMPLE), run=QUIET)
+    seen, block, frames = [], tiny.stack.layers[1], clips.tokens.shape[2]
+    hook = block.register_forward_hook(
+        lambda module, args, output: seen.append(output[0].norm(dim=-1)[..., -frames:].mean())
+    )
     try:
-        loss_of_transformers(tiny, "a rock song", clips.tokens[0])
+        for prompt, tokens in zip(prompts, clips.tokens, strict=True):
+            loss_of_transformers(tiny, prompt, tokens)
     finally:
         hook.remove()
-    assert float(seen[0][..., -50:].mean()) == pytest.approx(float(stream_norms(tiny)[1]), rel=0.1)
+    assert float(torch.stack(seen).mean()) == pytest.approx(float(stream_norms(tiny)[1]), rel=1e-4)
