@@ -314,7 +314,7 @@ def test_the_cards_show_every_claim_once_with_what_each_model_says_to_it(tmp_pat
     page = scorecard.cards(read(tmp_path, models=["pocket", "facebook/musicgen-melody"])).data
     names = claims().claim
     assert page.count('class="claim" id="claim-') == len(names)
-    assert page.count(NOT_RUN) == 2 * len(names) - 1
+    assert page.count(f"<strong>{NOT_RUN}</strong>") == 2 * len(names) - 1
     assert "<td>30.0 [22.0, 39.0] octaves (n = 24)" in page
     assert "a &amp; b" in page
     assert "<strong>supported</strong> <small>(held_out" in page
