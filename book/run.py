@@ -364,6 +364,7 @@ def _finish(
 ) -> None:
     """Make an executed notebook a page: fold the injected cell, drop dead widgets, say how it was made."""
     content.metadata.pop("papermill", None)
+    _end_where_it_ended(content)
     for cell in content.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
@@ -373,9 +374,7 @@ def _finish(
             cell.metadata.mystnb = {"code_prompt_show": _LABEL, "code_prompt_hide": _LABEL}
             cell.source = cell.source.replace("# Parameters", f"# {_LABEL} (profile: {profile})", 1)
         if cell.cell_type == "code":
-            outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
-            # a chapter that has nothing to measure ends with SystemExit, having said why
-            cell.outputs = [output for output in outputs if output.get("ename") != "SystemExit"]
+            cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
     _lift_bottom_line(content)
     rows = {
         "notebook": f"`notebooks/{notebook.name}`",
@@ -392,6 +391,22 @@ def _finish(
     )
     made.id = "how-this-page-was-made"
     content.cells.append(made)
+
+
+def _end_where_it_ended(content: nbformat.NotebookNode) -> None:
+    """Leave out what comes after a SystemExit: a chapter that has nothing to measure ends so, having said why.
+
+    What follows would speak of figures that there are not.
+    """
+    for index, cell in enumerate(content.cells):
+        kept = [output for output in cell.get("outputs", []) if output.get("ename") != "SystemExit"]
+        if len(kept) < len(cell.get("outputs", [])):
+            cell.outputs = kept
+            rest = nbformat.v4.new_markdown_cell(
+                "The rest of this chapter is left out: there is nothing to measure."
+            )
+            content.cells[index + 1 :] = [rest]
+            return
 
 
 def _lift_bottom_line(content: nbformat.NotebookNode) -> None:

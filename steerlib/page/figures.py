@@ -124,7 +124,7 @@ def metric_label(summary: pd.DataFrame) -> tuple[str, str]:
 
 
 def kappa_axis(ax: Axes, table: pd.DataFrame) -> None:
-    """A second axis under that of |λ|: κ, the strength that means the same on every model.
+    """A second axis under that of the size of λ: κ, the strength that means the same on every model.
 
     Parameters
     ----------

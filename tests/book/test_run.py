@@ -44,6 +44,8 @@ def test_a_chapter_that_ends_itself_is_done_and_shows_no_error(tmp_path):
         "no size is allowed\n"
     ]
     assert not any(output.output_type == "error" for output in shown)
+    assert not any("never" in cell.source for cell in cells)
+    assert "The rest of this chapter is left out" in cells[-2].source
 
 
 def test_the_table_of_contents_says_which_notebooks_are_bound_and_in_which_order(tmp_path):
