@@ -415,7 +415,9 @@ def _lift_bottom_line(content: nbformat.NotebookNode) -> None:
     made = [cell for cell in cells if "bottom-line" in cell.metadata.get("tags", [])]
     if not made or cells[0].cell_type != "markdown":
         return
-    shown = nbformat.v4.new_code_cell("# made by the last cell", outputs=made[-1].outputs)
+    shown = nbformat.v4.new_code_cell(
+        "# made by the last cell", outputs=made[-1].outputs, execution_count=made[-1].execution_count
+    )
     shown.metadata.tags = ["remove-input", "bottom-line"]
     made[-1].metadata.tags = ["remove-cell"]  # still there, so that the notebook runs as it stands
     question, mark, rest = cells[0].source.partition(_IDEA)

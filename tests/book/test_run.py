@@ -152,6 +152,7 @@ def test_the_bottom_line_stands_below_the_question_and_is_still_computed_last(tm
     cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
     assert cells[0].source == "# Chapter\n\n**The question.** How much?"
     assert cells[1].outputs[0].text == "Bottom line: 42\n"
+    assert cells[1].execution_count  # a cell with outputs that never ran would be damaged
     assert cells[2].source == "**The idea.** Multiply."
     [computed] = [cell for cell in cells if "print('Bottom line" in cell.source]
     assert computed.metadata.tags == ["remove-cell"]
