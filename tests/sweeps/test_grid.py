@@ -366,7 +366,7 @@ def test_shards_merge_into_the_unsharded_sweep(run, made, tmp_path):
         ({"grid": tiny_grid(strategy="some")}, "strategy must be one of"),
         ({"grid": tiny_grid(steps="last")}, "steps must be one of"),
         ({"grid": tiny_grid(positions="text")}, "positions must be one of"),
-        ({"metrics": ["loudness"]}, "unknown metrics 'loudness'"),
+        ({"metrics": ["sparkle"]}, "unknown metrics 'sparkle'"),
         (
             {"grid": tiny_grid({"tempo": SteeringVector(np.ones((4, 32)))})},
             r"'tempo' has shape \(4, 32\), but the model needs .* \(3, 32\)",
