@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import threading
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -59,6 +60,12 @@ class References(HTMLParser):
             (self.links if tag == "a" else self.loads).append(attributes["href"])
 
 
+@cache
+def references(page):
+    """Of a page, read once: others point to it many times."""
+    return References(page)
+
+
 def test_every_page_of_the_table_of_contents_is_there_and_says_something():
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     files = re.findall(r"(?:file|root): (\S+)", toc)
@@ -82,7 +89,7 @@ def test_no_page_shows_a_traceback_or_a_warning(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_loads_nothing_from_elsewhere(page):
-    for address in References(page).loads:
+    for address in references(page).loads:
         assert urlsplit(address).scheme in ("", "data"), address
         assert not address.startswith("//"), address
     scripts = re.findall(r"<(script|style)[^>]*>(.*?)</\1>", (BOOK / page).read_text(encoding="utf-8"), re.S)
@@ -92,7 +99,7 @@ def test_a_page_loads_nothing_from_elsewhere(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_local_reference_of_a_page_resolves(page):
-    references = References(page)
+    references = references(page)
     for address in references.loads + references.links:
         parts = urlsplit(address)
         if parts.scheme or address.startswith("//"):
@@ -100,14 +107,14 @@ def test_every_local_reference_of_a_page_resolves(page):
         target = (BOOK / page).parent / unquote(parts.path) if parts.path else BOOK / page
         assert target.is_file(), f"{address} is not there"
         if parts.fragment and target.suffix == ".html":
-            anchors = References(target.resolve().relative_to(BOOK).as_posix()).anchors
+            anchors = references(target.resolve().relative_to(BOOK).as_posix()).anchors
             assert unquote(parts.fragment) in anchors, f"{address} points to nothing"
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_with_its_pictures_is_light(page):
     pictures = [
-        address for address in References(page).loads if address.endswith((".png", ".svg", ".jpg", ".webp"))
+        address for address in references(page).loads if address.endswith((".png", ".svg", ".jpg", ".webp"))
     ]
     sizes = [
         (BOOK / page).parent.joinpath(unquote(urlsplit(address).path)).stat().st_size
