@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import threading
-from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -60,7 +59,7 @@ class References(HTMLParser):
             (self.links if tag == "a" else self.loads).append(attributes["href"])
 
 
-@cache
+@functools.cache
 def references(page):
     """Of a page, read once: others point to it many times."""
     return References(page)
@@ -99,8 +98,8 @@ def test_a_page_loads_nothing_from_elsewhere(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_local_reference_of_a_page_resolves(page):
-    references = references(page)
-    for address in references.loads + references.links:
+    here = references(page)
+    for address in here.loads + here.links:
         parts = urlsplit(address)
         if parts.scheme or address.startswith("//"):
             continue
