@@ -77,7 +77,15 @@
     });
   }
 
+  // The theme gives the buttons that unfold its table of contents no name.
+  function named() {
+    document.querySelectorAll('summary').forEach(function (button) {
+      if (!button.textContent.trim()) button.setAttribute('aria-label', 'Pages below this one');
+    });
+  }
+
   document.addEventListener('DOMContentLoaded', function () {
+    named();
     codeSwitch();
     tables();
     formulas();

@@ -362,6 +362,6 @@ def draw_jaccard_matrix(table: pd.DataFrame, ax: Axes) -> None:
     """Overlap of labels (rows) with their matched clusters (columns), from `steerlib.readout.analysis.jaccard`."""
     image = ax.imshow(table.to_numpy(dtype=float), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     ax.figure.colorbar(image, ax=ax, label="Jaccard index").outline.set_visible(False)
-    ax.set_yticks(range(len(table)), labels=[str(name) for name in table.index], fontsize=7)
+    ax.set_yticks(range(len(table)), labels=[str(name) for name in table.index], fontsize=10)
     ax.set_xticks([])
     ax.set(xlabel="cluster matched to the label", ylabel="label")

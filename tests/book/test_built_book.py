@@ -216,6 +216,7 @@ SMALL = """() => [...document.querySelectorAll('.sl-figure text, .sl-listen svg 
 
 
 @in_browser
+@pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_FIGURES)
 def test_no_text_of_a_figure_is_under_ten_pixels_on_any_screen(visit, page):
     visited = visit(f"{BOOK.as_uri()}/{page}")
@@ -225,6 +226,7 @@ def test_no_text_of_a_figure_is_under_ten_pixels_on_any_screen(visit, page):
 
 
 @in_browser
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "index.html"])
 def test_axe_finds_nothing_serious_in_the_light_or_in_the_dark(visit, page):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
