@@ -25,7 +25,7 @@ test: $(DONE)
 	$(BIN)/pytest --ignore tests/book/test_built_book.py
 	mkdir -p $(TEST)
 	$(BIN)/snakemake --directory $(TEST) --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=tiny $(LONGEST)
-	BOOK=$(TEST)/_build/html $(BIN)/pytest --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/book/test_built_book.py
+	STEERLIB_PROFILE=tiny BOOK=$(TEST)/_build/html $(BIN)/pytest --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/book/test_built_book.py
 
 # The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sweeps that are killed again and again.
 test-slow: $(DONE)
