@@ -14,6 +14,7 @@ position asked for is kept, so memory is layers x hidden a prompt, whatever the 
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from steerlib.engine.generation import Run, generate
+from steerlib.engine.generation import BACKEND, Run, generate
 from steerlib.measure.audio import FloatArray, Sound, check, resample
 from steerlib.model import MusicModel, versions
 from steerlib.prompts import Attribute, prompts_hash
@@ -46,7 +47,7 @@ Position = Literal["eos", "start"]
 AudioPosition = Literal["last", "mean"]
 
 _SAMPLE = ("a rock song", "a jazz piece", "a folk song", "a piano track")  # in words that every model knows
-_NORMS: WeakKeyDictionary[MusicModel, Tensor] = WeakKeyDictionary()
+_NORMS: WeakKeyDictionary[MusicModel, dict[str | None, Tensor]] = WeakKeyDictionary()  # by what wrote the clips
 _PASS_BYTES = 2**23  # of the widest intermediate, float32, in one pass
 
 
@@ -310,7 +311,8 @@ def stream_norms(model: MusicModel) -> Tensor:
     -------
     Tensor, shape (layers,), float32
     """
-    if model not in _NORMS:
+    known, backend = _NORMS.setdefault(model, {}), os.environ.get(BACKEND)
+    if backend not in known:
         model.check_eval("activations")
         seeds, run = [0, 1], Run(progress=False)
         prompts = [prompt for prompt in _SAMPLE for _ in seeds]
@@ -327,8 +329,8 @@ def stream_norms(model: MusicModel) -> Tensor:
             prefix = model.read_text(input_ids, mask)
             prefix = _with_null_melody(model, prefix) if model.is_prefix else prefix
             _record(model, prefix, mask, tokens, reduce, "residual", into=values)
-        _NORMS[model] = values.mean(dim=(0, 2))
-    return _NORMS[model]
+        known[backend] = values.mean(dim=(0, 2))
+    return known[backend]
 
 
 def _of_last(hidden: Tensor, count: int) -> Tensor:
