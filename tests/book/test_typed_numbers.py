@@ -48,7 +48,8 @@ ALLOWED = {
         "0.26 octaves": SETTING, "100 %": SUPPOSED,
     },
     "notebooks/judges.ipynb": {
-        "120 BPM": SUPPOSED, "128 BPM": SUPPOSED, "60 %": SUPPOSED, "95 %": SUPPOSED, "200 clips": SUPPOSED, "4 %": SETTING,
+        "120 BPM": SUPPOSED, "128 BPM": SUPPOSED, "60 %": SUPPOSED, "95 %": SUPPOSED, "200 clips": SUPPOSED,
+        "4 %": SETTING,
     },
     "notebooks/known_truth.ipynb": {"137 BPM": SUPPOSED},
     "notebooks/layer_scan.ipynb": {"48 layers": TRUE_SHAPE},
