@@ -27,7 +27,7 @@ from steerlib.evidence import scorecard, stats
 from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.page import explorables, figures
-from steerlib.page.bottom_line import listed
+from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import pole_colour
 from steerlib.prompts import Attribute, load_attribute
 from steerlib.readout.analysis import Blocks, neighbour_cosine, similarity_blocks
@@ -82,7 +82,7 @@ def film(activations: Activations, separated: pd.DataFrame, start: int) -> HTML:
         layers[layer] = before = points
         row = separated.loc[separated["layer"] == layer].iloc[0]
         said[layer] = (
-            f"{100 * pca.explained_variance_ratio_.sum():.0f} % of the variance lies in this plane; a linear "
+            f"this plane holds {100 * pca.explained_variance_ratio_.sum():.0f} % of the variance; a linear "
             f"classifier tells the poles apart with an AUC of {row.auc:.2f} [{row.auc_low:.2f}, {row.auc_high:.2f}]"
         )
     return explorables.film(layers, positive, activations.prompts, names, said, start=start)
@@ -195,8 +195,8 @@ def findings(attribute: Attribute, plane: Interval, parts: Mapping[str, Measured
     """What this run found, in sentences, and what speaks against it."""
     poles = f"{attribute.positive} and {attribute.negative}"
     found = [
-        f"Prompts that say {poles} lie apart: a classifier on two principal components has an AUC of "
-        f"{plane.estimate:.2f} on prompts that it has not seen."
+        f"On two principal components, a linear classifier tells prompts that say {poles} apart with an AUC of "
+        f"{measured(plane, sign=False)}, on prompts that it was not trained on."
     ]
     alike = [
         f"{each.testable.estimate:.2f} for {name}"
@@ -204,8 +204,8 @@ def findings(attribute: Attribute, plane: Interval, parts: Mapping[str, Measured
         if each.testable is not None
     ]
     return found, (
-        "Opposite prompts contain different words, which the text encoder tells apart before the decoder begins; and "
-        f"the directions of neighbouring layers have a mean cosine of {listed(alike)}."
+        "Opposite prompts contain different words, and the text encoder tells these apart before the decoder begins. "
+        f"Directions of neighbouring layers have a mean cosine of {listed(alike)}."
     )
 
 

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 Sounds = Mapping[str, npt.NDArray[np.float32]]
-"""Clips (prompts, samples) by pole, "reference" for the unsteered ones."""
+"""Clips (prompts, samples) by pole, "not steered" for the unsteered ones."""
 
 
 def table_1(trial: Trial, distances: Distances) -> pd.DataFrame:
@@ -81,13 +81,14 @@ def table_1_of_the_paper() -> pd.DataFrame:
     for name in ("tempo", "timbre"):
         part = paper["table_1"][name]
         start = part["baseline"]
-        rows.append([name, "not steered", f"{start['mean']} ± {start['spread']}", "", "", "", ""])
+        rows.append([name, "not steered", f"{start['mean']} ± {start['spread']}", *[""] * 5])
         for pole in sorted(set(part) - {"metric", "layer", "baseline"}):
             row = part[pole]
             change, ratio = row["mean"] - start["mean"], row["mean"] / start["mean"]
             rows.append([name, pole, f"{row['mean']} ± {row['spread']}", f"{change:+.1f}",
-                         f"{100 * (ratio - 1):+.1f}", row["relative_percent"], row["fad"]])  # fmt: skip
-    names = ["attribute", "toward", "mean ± spread", "change", "change (%)", "printed (%)", "FAD"]
+                         f"{100 * (ratio - 1):+.1f}", f"{np.log2(ratio):+.2f}", row["relative_percent"],
+                         row["fad"]])  # fmt: skip
+    names = ["attribute", "toward", "mean ± spread", "change", "change (%)", "octaves", "printed (%)", "FAD"]
     strength = paper["table_1"]["multiplier"]
     print(f"{paper['model']}, λ = {strength}: Table 1 of paper A, changes recomputed from its means")
     return pd.DataFrame(rows, columns=names).set_index(["attribute", "toward"])
@@ -132,11 +133,11 @@ def settings(study: Study) -> str:
 
 
 def sounds_by_pole(trial: Trial, name: str) -> Sounds:
-    """The clips of one attribute: the reference, the negative and the positive pole."""
+    """The clips of one attribute: the unsteered one, the negative and the positive pole."""
     rows = trial.parts[name].sort_values(["multiplier", "prompt_id"])
     audio = trial.study.sounds(rows)
     attribute, size = trial.study.attributes[name], trial.study.sizes[name]
-    multipliers = {"reference": 0.0, attribute.negative: -size, attribute.positive: size}
+    multipliers = {"not steered": 0.0, attribute.negative: -size, attribute.positive: size}
     return {pole: audio[rows["multiplier"] == value] for pole, value in multipliers.items()}
 
 
@@ -164,7 +165,7 @@ def spectrograms(sounds: Sounds, prompt: int, sample_rate: int, *, split: float)
 def players(trial: Trial, name: str, prompt: int) -> None:
     """One prompt at both poles of the attribute `name`, loudness and all, and then of the others."""
     study = trial.study
-    text = f"{study.prompts[prompt]} (the prompt with the median distance of the poles)"
+    text = f"{study.prompts[prompt]} (the prompt with the median difference between its poles)"
     for each in sorted(study.attributes, key=lambda other: other != name):
         shown = {pole: clips[prompt] for pole, clips in sounds_by_pole(trial, each).items()}
         label = text if each == name else f"The same prompt, {each}"
@@ -181,7 +182,7 @@ def bands(sounds: Sounds, attribute: Attribute, sample_rate: int) -> None:
         changes = []
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             band = {"low": low, "high": high, "sample_rate": sample_rate}
-            level, plain = (band_level(sounds[each], **band) for each in (pole, "reference"))
+            level, plain = (band_level(sounds[each], **band) for each in (pole, "not steered"))
             changes.append(stats.paired_interval(level, plain))
         colour = style.pole_colour(pole, positive)
         limits = [each.low for each in changes], [each.high for each in changes]
@@ -210,7 +211,7 @@ def balance(
     tilt = {pole: high - low for pole, (high, low) in found.items()}
     also = []
     for pole, limit in (attribute.negative, {"below": 0.0}), (attribute.positive, {"above": 0.0}):
-        change = stats.paired_interval(found[pole][0], found["reference"][0])
+        change = stats.paired_interval(found[pole][0], found["not steered"][0])
         also.append(
             Check(
                 f"level above {split:g} Hz toward {pole}",
@@ -243,18 +244,17 @@ def findings(trial: Trial, beside: pd.DataFrame) -> tuple[list[str], str]:
         own = part[part["kind"] == "own"].iloc[0]
         interval = Interval(own["shift"], own["low"], own["high"], own["n"])
         if np.isnan([own["shift"], own["low"], own["high"], own["of_words"]]).any():
-            against.append(f"{name} could not be measured in enough clips")
+            against.append(f"For {name}, too few clips could be measured.")
             continue
-        share = f", {100 * own['of_words']:.0f} % of what its words do"
+        share = f" ({100 * own['of_words']:.0f} % of what the words do)"
         parts.append(f"{name} by {measured(interval, own['unit'])}{share}")
         random = part[part["kind"] == "random"]["shift"].abs()
         against.append(
-            f"{100 * own['wrong']:.0f} % of the prompts move the wrong way for {name}, and the strongest of "
-            f"{len(random)} random directions moves it by {random.max():.2g}"
+            f"For {name}, {100 * own['wrong']:.0f} % of the prompts move the wrong way, and the strongest of "
+            f"{len(random)} random directions reaches {random.max():.2g} {own['unit']}."
         )
-    found = f"On prompts that had no part in any choice, steering shifts {listed(parts)}." if parts else ""
-    words = "; ".join(against)
-    return [found or "Nothing could be measured in enough clips."], f"{words[:1].upper()}{words[1:]}."
+    found = f"On held-out prompts, steering shifts {listed(parts)}." if parts else ""
+    return [found or "Too few clips could be measured to tell."], " ".join(against)
 
 
 def draw_spectrogram(

@@ -45,14 +45,14 @@ def choice(limits: Mapping[str, "pd.Series[float]"], best: Mapping[str, int | No
     """Say which layer was chosen for each attribute, and give the limits that it was chosen by."""
     for name, layer in best.items():
         if layer is None:
-            print(f"{name}: no layer could be measured toward both poles, so that none is chosen")
+            print(f"{name}: no layer could be measured toward both poles, so none is chosen")
             continue
         limit = limits[name][layer]
-        print(f"{name}: layer {layer}; lower limit of its worse pole {limit:+.1f} %: " + (
+        print(f"{name}: layer {layer}; low end of its worse pole {limit:+.1f} %: " + (
             "both poles are shown to move as intended" if limit > 0
-            else "NOT shown to move both poles, only the best of all"))  # fmt: skip
+            else "the best of those tried, but NOT shown to move both poles"))  # fmt: skip
     table = pd.DataFrame(limits).round(1).rename_axis("source layer")
-    return table.add_suffix(": lower limit of the worse pole (%)")
+    return table.add_suffix(": low end of the worse pole (%)")
 
 
 def players(trial: Trial, prompt: int) -> None:
@@ -71,11 +71,12 @@ def players(trial: Trial, prompt: int) -> None:
 def split(layers: Sequence[int], depth: int) -> tuple[list[int], list[int]]:
     """Scanned layers at the depth of the paper's most effective ones, and the others (paper A, section 4.2)."""
     paper = scorecard.paper("a")["layers"]
-    stretch = choices.same_depth(*paper["most_effective"], of=paper["blocks"], to=depth)
+    first, last = paper["most_effective"]
+    stretch = choices.same_depth(first, last, of=paper["blocks"], to=depth)
     middle, rest = [k for k in layers if k in stretch], [k for k in layers if k not in stretch]
     print(
-        f"layers {paper['most_effective']} of the paper's {paper['blocks']} lie at the depth of our {list(stretch)} "
-        f"of {depth} (counted from 0); scanned: {middle} in the stretch, {rest} outside"
+        f"the paper's layers {first} to {last} of {paper['blocks']} lie at the depth of our layers {list(stretch)} of "
+        f"{depth} (counted from 0); scanned: {middle} in the stretch, {rest} outside"
     )
     if not (middle and rest):
         raise ValueError(f"scan layers inside and outside of {list(stretch)}, not only {list(layers)}")
@@ -152,18 +153,18 @@ def findings(
     study: Study, best: Mapping[str, int | None], cosines: Mapping[str, Interval], inject: Trial
 ) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
-    chosen = listed([f"{'none' if layer is None else layer} for {name}" for name, layer in best.items()])
+    chosen = listed(
+        [f"{'no layer' if layer is None else f'layer {layer}'} for {name}" for name, layer in best.items()]
+    )
     against = []
     for name, cosine in cosines.items():
         means = shift(inject, name).mean().dropna()
-        words = (
-            f"The directions of neighbouring layers have a mean cosine of {cosine.estimate:.2f} for {name}"
-        )
+        words = f"Directions of neighbouring layers have a mean cosine of {cosine.estimate:.2f} for {name}"
         if len(means):
             most = f"{means.max():.2g} {_unit(study, name)}"
-            words += f"; injected at one block alone, they shift it most at block {means.idxmax()}, by {most}"
+            words += f"; added after one block alone, they shift it most at block {means.idxmax()}, by {most}"
         against.append(f"{words}.")
-    return [f"The rule chooses layer {chosen}."], " ".join(against)
+    return [f"The rule chooses {chosen}."], " ".join(against)
 
 
 def shift(trial: Trial, name: str) -> pd.DataFrame:

@@ -49,29 +49,29 @@ def anatomy(model: MusicModel, clips: Clips, frames: int = 12) -> HTML:
     parts = {
         "Prompt": (
             "a sentence",
-            f"What you ask for, such as “{clips.prompts[0]}”. Each word becomes a number or a few.",
+            f"What you ask for, such as “{clips.prompts[0]}”. Each word becomes one or a few numbers.",
         ),
         "Text encoder": (
             size["text"],
-            "Turns the words into vectors, one for each piece of a word, and a last one (EOS) that has read them all. "
-            "The directions of this book are read where that last one stands.",
+            "Turns the words into vectors: one for each piece of a word, and a last one (EOS) that has read all of "
+            "them. The directions in this book are read at that last position.",
         ),
         "Prefix": (
-            f"{model.prefix_length} places",
-            "The vectors of the melody (here none is given) and of the words stand before all music. Every later "
-            "place can look back at them at every step, so a prompt acts on the whole clip.",
+            f"{model.prefix_length} positions",
+            "The vectors of the melody (none is given here) and of the words come before all music. Every later "
+            "position can look back at them at every step, so the prompt acts on the whole clip.",
         ),
         "Decoder": (
             f"{model.depth} blocks, {size['decoder']}",
-            f"Each block reads a stream of {model.width} numbers at each place, with {decoder.num_attention_heads} "
-            "attention heads and a small network, and adds what it found. Steering adds λΔ to this stream after "
-            "each block.",
+            f"At each position, a block reads the {model.width} numbers of the residual stream with "
+            f"{decoder.num_attention_heads} attention heads and a small network, and adds its result to them. Steering "
+            "adds λΔ to the stream after each block.",
         ),
         "Codes": (
             f"{model.codebooks} codebooks of {decoder.vocab_size}",
             f"The decoder does not write sound. {model.frame_rate:g} times a second it chooses one code from each of "
-            f"{model.codebooks} lists. Each list refines what the ones before left over. They are chosen one step "
-            "apart, in the delay pattern below, so that each can take the coarser ones of its frame into account.",
+            f"{model.codebooks} codebooks. Each codebook refines the ones before it. The codes of a frame are chosen "
+            "one step apart, in the delay pattern below, so each choice can take the coarser ones into account.",
         ),
         "Codec": (f"{model.sample_rate} Hz, {size['codec']}", "Turns the codes back into sound."),
     }
@@ -154,16 +154,18 @@ def findings(study: Study, followed: pd.DataFrame) -> tuple[list[str], str]:
         unheard += int(rows["value"].isna().sum())
         sides = [rows.loc[rows["pole"] == pole, "value"] for pole in (attribute.positive, attribute.negative)]
         if not all(side.notna().any() for side in sides):
-            found.append(f"No clip tells whether the model follows {name}: one pole cannot be measured.")
+            found.append(
+                f"We cannot tell whether the model follows {name}: no clip of one pole could be measured."
+            )
             continue
         high, low = (number(side.median()) for side in sides)
         found.append(
-            f"Prompts that say {attribute.positive} give {high} {attribute.unit} at the median, and prompts that "
-            f"say {attribute.negative} give {low}: AUC {measured(stats.auc(*sides), sign=False)}."
+            f"The median clip has {high} {attribute.unit} if the prompt says {attribute.positive} and {low} if it says "
+            f"{attribute.negative}; the AUC is {measured(stats.auc(*sides), sign=False)}."
         )
     missing = f"{unheard} of {len(followed)} clips could not be measured. " if unheard else ""
     against = (
-        f"{missing}Each attribute has one judge here, and whatever else a word brings along, such as more notes with "
-        "fast, is in these numbers, too."
+        f"{missing}Each attribute has only one judge here, and a word can bring other things along: “fast” may also "
+        "mean more notes."
     )
     return found, against

@@ -71,7 +71,7 @@ def training_curves(logs: dict[str, pd.DataFrame]) -> None:
 def minutes(logs: dict[str, pd.DataFrame]) -> None:
     """Say how long each training took."""
     shown = ", ".join(f"{stage} {log['seconds'].iloc[-1] / 60:.0f}" for stage, log in logs.items())
-    print(f"minutes of training on two cores: {shown}")
+    print(f"minutes of training in these logs, on two cores: {shown}")
 
 
 def say(model: str, card: Sequence[Any], scores: str) -> HTML:
@@ -82,13 +82,12 @@ def say(model: str, card: Sequence[Any], scores: str) -> HTML:
     style, lead = (figures["model, named in the prompt", f"{what} recognised"] for what in ("style", "lead"))
     tune = figures["model, given a tune", "chroma correlation with it"]
     found = [
-        f"Of the {len(asked)} thresholds that the project set itself, {len(reached)} are reached by the whole "
-        "interval.",
-        "Where the prompt names a style or a lead instrument, the judge hears that style in "
-        f"{100 * style.value:.0f} % of the clips and that instrument in {100 * lead.value:.0f} %.",
+        f"The model card sets {len(asked)} thresholds, and the whole 95 % interval reaches {len(reached)} of them.",
+        f"When the prompt names a style, the judge hears that style in {100 * style.value:.0f} % of the clips; when it "
+        f"names a lead instrument, the judge hears that instrument in {100 * lead.value:.0f} %.",
     ]
     against = (
-        "The judges learned from the same kind of music as the model. And a given tune is followed only weakly: the "
-        f"chroma correlation with it is {tune.value:.2f} [{tune.low:.2f}, {tune.high:.2f}]."
+        "The judges were trained on the same kind of music as the model. When it is given a tune, the chroma "
+        f"correlation with that tune is {tune.value:.2f} [{tune.low:.2f}, {tune.high:.2f}]; 1 would be a copy."
     )
     return bottom_line("pocket_model", found, against, model=model, folder=scores)

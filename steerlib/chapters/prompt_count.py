@@ -93,10 +93,12 @@ def shifts(trial: Trial) -> pd.DataFrame:
             over, draws = (
                 stats.mean_interval(part["shift"], clusters=part[by]) for by in ("prompt_id", "subset")
             )
-            limits = [f"[{each.low:.1f}, {each.high:.1f}]" for each in (over, draws)]
+            limits = [
+                "–" if np.isnan(each.low) else f"[{each.low:.1f}, {each.high:.1f}]" for each in (over, draws)
+            ]
             rows.append([name, count, part["subset"].nunique(), over.estimate, *limits, over.n, over.dropped])
     names = ["attribute", "prompts", "draws", "shift", "other prompts", "other draws", "n", "not measurable"]
-    print("shift toward the first pole in BPM (tempo) or Hz (timbre), with 95 % intervals")
+    print("shift toward the first pole in BPM (tempo) or Hz (timbre), with 95 % confidence intervals")
     return pd.DataFrame(rows, columns=names).set_index(["attribute", "prompts"]).round(1)
 
 
@@ -146,14 +148,16 @@ def of_shuffled(study: Study, name: str, pairs: int, whole: float, *, draws: int
 def findings(study: Study, name: str, few: int, share: Measured) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
     if np.isnan([share.interval.low, share.interval.high]).any():
-        return ["Too few clips could be measured to tell."], "There is nothing to speak against."
+        return [
+            "Too few clips could be measured to tell."
+        ], "Without a measurement there is nothing to doubt."
     far = measured(share.interval, share=True, sign=False)
-    found = f"Directions of {few} prompts a pole shift {name} {far} as far "
-    against = f"With {share.interval.n} neutral prompts the interval is wide"
+    found = f"Directions of {few} prompts for each pole shift {name} {far} as far "
+    against = f"The interval rests on {share.interval.n} neutral prompts"
     if share.control is not None and np.isfinite(share.control.high):
         reach = f"{100 * share.control.high:.0f} %"
-        against += f", and as many prompts with shuffled poles would reach up to {reach} of the shift"
-    return [f"{found}as those of all {len(study.activations[name]) // 2}."], f"{against}."
+        against += f", and directions from as many prompts with shuffled poles reach up to {reach}"
+    return [f"{found}as the direction of all {len(study.activations[name]) // 2}."], f"{against}."
 
 
 def per_prompt(trial: Trial, name: str) -> pd.DataFrame:

@@ -104,7 +104,7 @@ def strongest(trial: Trial) -> None:
         shown = {value: effect for value, effect in intended.items() if effect.low > 0}
         where = f"{trial.study.model.name}, toward {pole.name}"
         if not shown:
-            print(f"{where}: at no λ does the interval lie wholly on the intended side of 0")
+            print(f"{where}: no λ has an interval wholly on the intended side of 0")
             continue
         best = max(shown, key=lambda value: shown[value].estimate)
         print(f"{where}: strongest intended shift at λ = {best:g}: {shown[best]} {pole.unit}")
@@ -216,7 +216,7 @@ def tell(
             over = [each for each, margin in margins.items() if not (rows[f"{each}_high"] < margin).all()]
             print(
                 f"{name}: no λ is allowed. Even at |λ| = {least:g} the upper limit of {listed(over)} is not below its "
-                "margin, be it for harm or for too few prompts; the chapters after this one do not steer it"
+                "margin, because of harm or because there are too few prompts. Later chapters do not steer it"
             )
         else:
             kappa = rows.loc[rows["multiplier"].abs() == size, "kappa"].mean()
@@ -290,7 +290,7 @@ def findings(
     allowed, found = [], []
     for name, size in best.items():
         if size is None:
-            allowed.append(f"no λ for {name}")
+            allowed.append(f"none for {name}")
             continue
         metric = trial.study.attributes[name].metric
         octaves = metric in stats.OCTAVES
@@ -301,21 +301,23 @@ def findings(
         )
         allowed.append(f"±{size:g} for {name}")
         if np.isfinite(shift.low):
-            found.append(f"{name} shifts by {measured(shift, unit)}, half the way between its poles")
+            found.append(f"{measured(shift, unit)} for {name}")
     sentences = [
-        f"With at most {margins['nll']:g} nats per token and {margins['clap']:g} of the variance to lose, the "
+        f"Within the budget of quality ({margins['nll']:g} nats per token, {margins['clap']:g} of the variance), the "
         f"largest λ is {listed(allowed)}."
     ]
-    sentences += [f"There, {listed(found)}."] if found else []
+    sentences += (
+        [f"There the shift, half the difference between the poles, is {listed(found)}."] if found else []
+    )
     random = table[table["kind"] == "random"]
     if random.empty:
-        return sentences, "Without an allowed λ and a smaller one beside it, no control could be run."
+        return sentences, "No control could be run, because it needs an allowed λ and a smaller one."
     reach = listed(
         [f"{name} by {part['shift'].abs().max():.2g}" for name, part in random.groupby("attribute")]
     )
     return (
         sentences,
-        f"Of {random['direction'].nunique()} random directions as long, the strongest shifts {reach}.",
+        f"The strongest of {random['direction'].nunique()} random directions of the same length shifts {reach}.",
     )
 
 

@@ -15,7 +15,7 @@ from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.measure.distance import Distances
 from steerlib.page import figures, style
-from steerlib.page.style import INK, PALETTE
+from steerlib.page.style import INK, PALETTE, signed
 from steerlib.steering import Branches, Steps
 from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import Grid, Strategy
@@ -174,10 +174,13 @@ def findings(study: Study, both: pd.DataFrame) -> tuple[list[str], str]:
             first, last = rows.iloc[0], rows.iloc[-1]
             unit = study.attributes[str(name)].unit
             found.append(
-                f"{name} shifts furthest by '{first['setting']}' ({first['shift']:.0f} {unit}) and least, or the "
-                f"wrong way, by '{last['setting']}' ({last['shift']:.0f} {unit})."
+                f"“{first['setting']}” shifts {name} furthest ({signed(first['shift'], '+.0f')} {unit}), and "
+                f"“{last['setting']}” least ({signed(last['shift'], '+.0f')} {unit})."
             )
-    few = f"Layer and λ were chosen for One-to-All, and there are {len(study.prompts)} prompts."
+    few = (
+        "Layer and λ were chosen for One-to-All, which favours it, and the means are over "
+        f"{len(study.prompts)} prompts."
+    )
     return found[:3] or ["Too few clips could be measured to tell."], few
 
 
@@ -201,7 +204,7 @@ def unsteered(trial: Trial, distances: Distances) -> Interval:
 
 
 def table(study: Study, both: pd.DataFrame, plain: Interval) -> pd.DataFrame:
-    """The numbers of `effect_and_quality`, and how far unsteered clips lie apart."""
+    """The numbers of `effect_and_quality`, and the distance that unsteered clips have by chance."""
     units = ", ".join(f"{attribute.unit} ({name})" for name, attribute in study.attributes.items())
     print(
         f"shift in {units}; FAD in embedding units²; {study.model.name}, n prompts\n"

@@ -46,6 +46,8 @@ class Clips:
     nll : ndarray, shape (N,), or None
         Mean negative log-likelihood (nats) of a token under the unsteered model, told the same prompt and melody but
         without guidance; only where `steerlib.engine.generation.stream` was asked for it.
+    heard : ndarray, shape (N, frames - 1, hidden), float32, or None
+        What the `Feedback` of each clip listened to, a state after each frame but the last; NaN for clips without one.
     """
 
     audio: npt.NDArray[np.float32]
@@ -54,6 +56,7 @@ class Clips:
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     nll: npt.NDArray[np.float64] | None = None
+    heard: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.audio)
@@ -67,6 +70,7 @@ class Clips:
             tuple(self.prompts[row] for row in rows),
             tuple(self.seeds[row] for row in rows),
             None if self.nll is None else self.nll[rows],
+            None if self.heard is None else self.heard[rows],
         )
 
     def __iter__(self) -> Iterator["Clips"]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from IPython.display import HTML
 
+from steerlib.evidence.claims import Limit
 from steerlib.evidence.scorecard import Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.files import write_whole
@@ -141,42 +142,54 @@ def of_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:
     told = [_told(verdict) for verdict in verdicts]
     found = told if len(told) <= 3 else [*told[:2], " ".join(told[2:])]
     reached = [
-        f"{_of(part)}{number(each.control.high)} {verdict.check.limit(part).unit}".strip()
+        f"{number(each.control.high)} {verdict.check.limit(part).unit}".strip() + _of(part)
         for verdict in verdicts[:1]
         for part, each in verdict.parts.items()
         if each.control is not None
     ]
     count = max((each.interval.n for verdict in verdicts for each in verdict.parts.values()), default=0)
     control = verdicts[0].check.control
-    reach = f"The control ({control}) reaches up to {listed(reached)}. " if reached else ""
+    reach = f"The control ({control}) reaches {listed(reached)}. " if reached else ""
     return (
         found,
-        f"{reach}This is one model and one seed, with at most {count} prompts or clips behind a number.",
+        f"{reach}All of this comes from one model and one seed, and each number from at most {count} prompts or clips.",
     )
 
 
 def _told(verdict: Verdict) -> str:
     check = verdict.check
     parts = [
-        f"{_of(part)}{measured(each.interval, check.limit(part).unit, sign=False)}"
+        f"{measured(each.interval, check.limit(part).unit, sign=False)}{_of(part)}"
         for part, each in verdict.parts.items()
     ]
     claim = f"\N{LEFT DOUBLE QUOTATION MARK}{check.text.rstrip('.')}\N{RIGHT DOUBLE QUOTATION MARK} ({check.claim})"
     if verdict.verdict == "not testable" and check.needs:
         needed = [
-            f"{_of(part)}{number(each.testable.estimate)}"
+            f"{number(each.testable.estimate)}{_of(part)}"
             for part, each in verdict.parts.items()
             if each.testable
         ]
         return (
-            f"{claim} cannot be tested on this model: the {check.needs[0]} is {listed(needed)}, and the test needs "
-            f"{check.needs[1]}."
+            f"{claim} is **not testable** on this model: the {check.needs[0]} is {listed(needed)}, and the test needs "
+            f"{_asked(check.needs[1])}."
         )
-    return f"{claim} is **{verdict.verdict}**: {check.quantity} {listed(parts)}; claimed {check.limit('')}."
+    return (
+        f"{claim} is **{verdict.verdict}**: the {check.quantity} is {listed(parts)}, and the claim needs "
+        f"{_asked(check.limit(''))}."
+    )
 
 
 def _of(part: str) -> str:
-    return f"{part} " if part else ""
+    return f" for {part}" if part else ""
+
+
+def _asked(limit: Limit) -> str:
+    """A limit in words: "more than 0.26 octaves"."""
+    unit = f" {limit.unit}" if limit.unit else ""
+    if limit.within is not None:
+        return f"{limit.within[0]:g} to {limit.within[1]:g}{unit}"
+    bound = f"more than {limit.above:g}" if limit.above is not None else f"less than {limit.below:g}"
+    return f"{bound}{unit}"
 
 
 def listed(words: Sequence[str]) -> str:

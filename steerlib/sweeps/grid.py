@@ -37,6 +37,7 @@ from steerlib.measure.rhythm import checkpoint_path, sure_tempo, tempo
 from steerlib.model import MusicModel, check_shape
 from steerlib.steering import (
     Branches,
+    Feedback,
     Positions,
     Site,
     Steering,
@@ -461,8 +462,19 @@ def _content(steering: Steering) -> dict[str, Any]:
         "preserve_norm": steering.preserve_norm,
     }
     # left out at their defaults, so that rows made before there were these fields keep their keys
-    optional = {"schedule": (steering.schedule, None), "positions": (steering.positions, "all")}
+    optional = {"schedule": (_told(steering.schedule), None), "positions": (steering.positions, "all")}
     return content | {name: value for name, (value, default) in optional.items() if value != default}
+
+
+def _told(schedule: tuple[float, ...] | Feedback | None) -> Any:
+    if not isinstance(schedule, Feedback):
+        return schedule
+    if not schedule.name:
+        raise ValueError(
+            "a Feedback in a sweep needs a name that stands for its rule, or its clips could not be told from others: "
+            "give it one"
+        )
+    return {"layer": schedule.layer, "every": schedule.every, "rule": schedule.name}
 
 
 def _join(

@@ -59,10 +59,10 @@ def verdict(claim, interval, testable=None):
 def test_verdicts_become_sentences_with_claim_measure_limit_and_control():
     found, against = of_verdicts([verdict("T3", Interval(0.5, 0.4, 0.6, 24))])
     assert found[0].startswith("“DiffMean does more than any push of its length")
-    assert "(T3) is **supported**: shift tempo 0.5 octaves [0.4, 0.6] and timbre 0.5" in found[0]
-    assert found[0].endswith("claimed > 0 octaves.")
+    assert "(T3) is **supported**: the shift is 0.5 octaves [0.4, 0.6] for tempo and 0.5 octaves" in found[0]
+    assert found[0].endswith("and the claim needs more than 0 octaves.")
     assert against.startswith(
-        "The control (random directions of the same length) reaches up to tempo 0.11 octaves"
+        "The control (random directions of the same length) reaches 0.11 octaves for tempo"
     )
     assert "at most 24 prompts" in against
 
@@ -72,10 +72,10 @@ def test_a_claim_that_cannot_be_tested_says_why():
         [verdict("A3", Interval(0.1, 0.0, 0.2, 24), testable=Interval(0.98, 0.97, 0.99, 11))]
     )
     assert (
-        "(A3) cannot be tested on this model: the cosine of the directions of neighbouring layers is"
+        "(A3) is **not testable** on this model: the cosine of the directions of neighbouring layers is"
         in found[0]
     )
-    assert found[0].endswith("tempo 0.98 and timbre 0.98, and the test needs < 0.9.")
+    assert found[0].endswith("0.98 for tempo and 0.98 for timbre, and the test needs less than 0.9.")
 
 
 def test_a_chapter_of_many_claims_still_has_three_sentences_or_fewer(tmp_path):
