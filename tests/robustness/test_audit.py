@@ -283,8 +283,8 @@ POOR = {
     "another name each time, so that two processes cannot meet; those in a store go after an hour",
     "a notebook killed with -9 leaves its cells in .NAME.part.ipynb": "the last good one keeps its name until then",
     "extract and --table replace the file that they are told to write": "as all do that are given a file's name",
-    "rows from another kind of processor are not told apart": "they may differ in the last bit of a sum; with a key for "
-    "each, machines of two kinds could not share a sweep",
+    "rows from another kind of processor are not told apart": "they may differ in the last bit of a sum; with a key "
+    "for each, machines of two kinds could not share a sweep",
     "a model, a recording or a store larger than memory is loaded": "SECURITY.md says so; the system's limit ends it",
     "BeatThis checkpoints but final0 and small0 have no checksum here": "nobody publishes any; a row's key has the "
     "checkpoint's hash",
