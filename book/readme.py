@@ -29,8 +29,8 @@ __all__ = ["curves", "findings", "keep", "picture", "written"]
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "data" / "scores" / "quick"
-CHAPTERS = {"held_out": "Held-out prompts", "known_truth": "Known truth", "scorecard": "Scorecard"}
-"""The chapters that speak in the README, and their titles."""
+CHAPTERS = ("held_out", "known_truth", "scorecard")
+"""The chapters that speak in the README."""
 MARKS = "<!-- made by: python -m book.readme -->", "<!-- made until here -->"
 _CURVES, _PICTURE = "curves.csv", "slider.svg"
 
@@ -92,7 +92,7 @@ def curves(results: Path) -> pd.DataFrame:
 
 def findings(folder: Path) -> str:
     """The README's part in Markdown: the picture, what it shows, and the bottom lines of three chapters."""
-    table, lines = pd.read_csv(folder / _CURVES), bottom_lines(folder, [*CHAPTERS])
+    table, lines = pd.read_csv(folder / _CURVES), bottom_lines(folder, CHAPTERS)
     rows = scorecard.read(folder)
     models = sorted(set(rows["model"].dropna()))
     profile = next(each for each in rows["profile"] if each)
@@ -108,8 +108,13 @@ def findings(folder: Path) -> str:
         found, against = line.strip().split("\n\n")
         found = re.sub(r"^\*\*.*?\*\* ", "", found)
         against = re.sub(r"^\*\*(.*?)\*\* ", r"*\1* ", against)
-        said.append(f"- **{CHAPTERS[chapter]}.** {found}\n  {against}")
+        said.append(f"- **{_title(chapter)}.** {found}\n  {against}")
     return "\n".join(said)
+
+
+def _title(chapter: str) -> str:
+    cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return "".join(cells[0]["source"]).splitlines()[0].removeprefix("# ")
 
 
 def _said(name: str, part: pd.DataFrame) -> str:
