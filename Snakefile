@@ -126,7 +126,7 @@ rule live_weights:
         "_build/live/model-fp16.js",
         "_build/live/model-int8.js",
     shell:
-        "{sys.executable} {ROOT}/book/live/weights.py {ROOT}/data/pocket _build/live"
+        "{sys.executable:q} {ROOT:q}/book/live/weights.py {ROOT:q}/data/pocket _build/live"
 
 
 rule live_directions:
@@ -139,7 +139,7 @@ rule live_directions:
         "_build/live/directions.js",
     threads: 1
     shell:
-        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT} {sys.executable} {ROOT}/book/live/directions.py _build/live"
+        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT:q} {sys.executable:q} {ROOT:q}/book/live/directions.py _build/live"
 
 
 rule book:
