@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from sphinx.config import Config
 
 from steerlib.evidence import scorecard
 from steerlib.evidence.scorecard import Measured, record
@@ -62,7 +63,7 @@ def test_in_githubs_own_actions_the_repository_is_known_without_a_remote(launch,
 @pytest.mark.parametrize(
     ("name", "page", "links"),
     [
-        ("someone/a-book", "book/chapters/explorer", 2),
+        ("someone/a-book", "book/chapters/explorer", 3),
         ("someone/a-book", "book/intro", 0),
         (None, "book/chapters/explorer", 0),
     ],
@@ -82,6 +83,16 @@ def test_chapters_get_links_to_notebooks_and_only_where_the_repository_is_known(
     for address, start, notebook in zip(addresses, starts, notebooks, strict=False):
         assert address.startswith(f"https://{start}") and address.endswith(notebook)
         assert (ROOT / notebook).is_file()
+    assert not addresses or addresses[2] == "https://codespaces.new/someone/a-book"
+
+
+def test_an_address_that_is_configured_counts_more_than_that_of_the_checkout(launch, tmp_path):
+    (tmp_path / "conf.py").write_text("launch_repository = 'someone/a-book'\n")
+    config = Config.read(tmp_path)
+    launch.setup(
+        SimpleNamespace(add_config_value=lambda *value: config.add(*value, ()), connect=lambda *_, **__: None)
+    )
+    assert config.launch_repository == "someone/a-book"
 
 
 def printing(*arguments, **environment):
