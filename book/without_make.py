@@ -1,7 +1,7 @@
 """Build the book without make and Snakemake, one chapter after the other: python -m book.without_make [PROFILE]
 
-For Windows, where neither is at home. Anywhere else `make book` does it better: it knows what a change has touched. Here a
-chapter that is there stays as it is, whatever has changed: delete it from book/chapters to run it again.
+For Windows, where neither is at home. Anywhere else `make book` does it better: it knows what a change has touched.
+Here a chapter that is there stays as it is, whatever has changed: delete it from book/chapters to run it again.
 """
 
 import argparse
