@@ -288,6 +288,10 @@ def findings(
 ) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
     allowed, found = [], []
+    units = {
+        name: "octaves" if each.metric in stats.OCTAVES else each.unit
+        for name, each in trial.study.attributes.items()
+    }
     for name, size in best.items():
         if size is None:
             allowed.append(f"none for {name}")
@@ -295,13 +299,12 @@ def findings(
         metric = trial.study.attributes[name].metric
         octaves = metric in stats.OCTAVES
         ends = trial.parts[name].query("multiplier.abs() == @size")
-        unit = "octaves" if octaves else trial.study.attributes[name].unit
         shift = stats.mean_interval(
             stats.shifts(ends, value=metric, by=["attribute"], octaves=octaves)["shift"]
         )
         allowed.append(f"±{size:g} for {name}")
         if np.isfinite(shift.low):
-            found.append(f"{measured(shift, unit)} for {name}")
+            found.append(f"{measured(shift, units[name])} for {name}")
     sentences = [
         f"Within the budget of quality ({margins['nll']:g} nats per token, {margins['clap']:g} of the variance), the "
         f"largest λ is {listed(allowed)}."
@@ -313,7 +316,10 @@ def findings(
     if random.empty:
         return sentences, "No control could be run, because it needs an allowed λ and a smaller one."
     reach = listed(
-        [f"{name} by {part['shift'].abs().max():.2g}" for name, part in random.groupby("attribute")]
+        [
+            f"{name} by {part['shift'].abs().max():.2g} {units[str(name)]}"
+            for name, part in random.groupby("attribute")
+        ]
     )
     return (
         sentences,
