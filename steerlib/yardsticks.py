@@ -208,10 +208,11 @@ def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame
 
 
 def beyond_words(quality: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
-    """By how much steering toward a pole costs more than the words of that pole do.
+    """By how much steering toward a pole costs more than the words of that pole, where those cost anything.
 
-    Music that is bright is far from music that is not, and less likely, however it was asked for. So steering is not
-    charged for what the words cost, too.
+    Bright music is far from music that is not, and less likely, however it was asked for: steering is not charged
+    for what words cost, too. Of the two comparisons, with unsteered clips and with words, each measure takes the one
+    with the lower upper limit, so that words that make music *more* likely take nothing away.
 
     Parameters
     ----------
@@ -224,18 +225,16 @@ def beyond_words(quality: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
         As `quality`. The limits of a difference of two independent estimates are recovered from the limits of each
         (MOVER: Zou and Donner, 2008).
     """
-    sides = quality.assign(side=np.sign(quality["multiplier"]))
-    both = sides.merge(
+    both = quality.assign(side=np.sign(quality["multiplier"])).merge(
         words.drop(columns="kappa").rename(columns={"multiplier": "side"}),
         on=["attribute", "side"], how="left", suffixes=("", "_words"), validate="many_to_one",
     )  # fmt: skip
     found = quality.copy()
     for measure in [name.removesuffix("_high") for name in quality if name.endswith("_high")]:
-        own, low, high, of_words, low_words, high_words = (
-            both[f"{measure}{end}"] for end in ("", "_low", "_high", "_words", "_low_words", "_high_words")
-        )
-        found[measure] = own - of_words
-        found[f"{measure}_low"] = found[measure] - np.hypot(own - low, high_words - of_words)
-        found[f"{measure}_high"] = found[measure] + np.hypot(high - own, of_words - low_words)
+        names = [measure, f"{measure}_low", f"{measure}_high"]
+        own, low, high = (both[name].to_numpy() for name in names)
+        asked, asked_low, asked_high = (both[f"{name}_words"].to_numpy() for name in names)
+        beyond = own - asked
+        limits = beyond - np.hypot(own - low, asked_high - asked), beyond + np.hypot(high - own, asked - asked_low)
+        found.loc[limits[1] < high, names] = np.stack([beyond, *limits], axis=1)[limits[1] < high]
     return found
-

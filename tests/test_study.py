@@ -99,18 +99,19 @@ def costs(**limits):
 
 def test_steering_pays_only_for_what_the_words_of_its_pole_do_not_cost():
     quality = costs(multiplier=0.02, nll=0.5, nll_low=0.2, nll_high=0.8)
-    words = pd.concat(
-        [
-            costs(multiplier=1, nll=0.3, nll_low=-0.1, nll_high=0.6),
-            costs(multiplier=-1, nll=9.0, nll_low=9.0, nll_high=9.0),
-        ]
-    )
-    [row] = beyond_words(quality, words).to_dict("records")
-    assert row["multiplier"] == 0.02 and row["kappa"] == 0.1
-    assert row["nll"] == pytest.approx(0.2)
-    assert row["nll_high"] == pytest.approx(0.2 + 0.5) and row["nll_low"] == pytest.approx(0.2 - 0.3 * 2**0.5)
-    [row] = beyond_words(quality, words[words["multiplier"] == -1]).to_dict("records")
-    assert np.isnan(row["nll_high"])  # words that were not measured allow nothing
+    fast = costs(multiplier=1, nll=0.3, nll_low=0.1, nll_high=0.6)
+    slow = costs(multiplier=-1, nll=-9.0, nll_low=-9.0, nll_high=-9.0)
+    [row] = beyond_words(quality, pd.concat([fast, slow])).to_dict("records")
+    assert row["multiplier"] == 0.02 and row["kappa"] == 0.1 and row["nll"] == pytest.approx(0.2)
+    assert row["nll_high"] == pytest.approx(0.2 + np.hypot(0.3, 0.2))
+    assert row["nll_low"] == pytest.approx(0.2 - np.hypot(0.3, 0.3))
+
+
+@pytest.mark.parametrize("cost", [-0.3, np.nan])
+def test_words_that_cost_nothing_or_were_not_measured_take_nothing_away(cost):
+    quality = costs(multiplier=-0.02, nll=0.5, nll_low=0.2, nll_high=0.8)
+    words = costs(multiplier=-1, nll=cost, nll_low=cost - 0.1, nll_high=cost + 0.1)
+    pd.testing.assert_frame_equal(beyond_words(quality, words), quality)
 
 
 def test_words_are_held_against_what_both_prompts_of_a_pair_share(study, monkeypatch):
