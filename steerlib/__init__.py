@@ -20,6 +20,7 @@ The house, from the ground up. A module imports from its own wing and from the l
     directions  vectors from activations
     readout     what can be read from activations: probes, clusters, structure
     sweeps      settings x prompts x seeds, stored
+    control     a number that is wanted, and the λ that reaches it
     page        what a reader sees and hears
     study       one chapter's model, attributes, prompts, judges and store
     yardsticks  what an effect is held against: pushes that mean nothing, words, and what it costs

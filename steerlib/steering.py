@@ -32,6 +32,7 @@ from steerlib.model import check_shape, decoder_stack, model_id, network_of
 
 __all__ = [
     "Branches",
+    "Feedback",
     "Positions",
     "Site",
     "Steering",
@@ -291,6 +292,58 @@ class SteeringVector:
 
 
 @dataclass(frozen=True, eq=False)
+class Feedback:
+    """A schedule that listens: each factor of λ follows from what the model has written so far.
+
+    A row is heard alone, so that its tokens do not depend on its neighbours. Chapter: *Control*.
+
+    Attributes
+    ----------
+    layer : int
+        Block that is listened to, 0-based.
+    rule : callable
+        Makes a finite factor of what was heard, a Tensor of shape (frames, hidden), float32: the output of the block
+        after each frame that was written, before its own push is added, in the conditional row. At first there are
+        no frames. It must depend on nothing else.
+    every : int, default 25
+        Frames from one decision to the next.
+    name : str, default ""
+        Stands for the rule in the key of stored clips; a sweep needs one.
+
+    Raises
+    ------
+    ValueError
+        If `layer` or `every` makes no sense.
+    """
+
+    layer: int
+    rule: Callable[[Tensor], float]
+    every: int = 25
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if type(self.every) is not int or self.every < 1:
+            raise ValueError(f"every must be a number of frames, at least 1, got {self.every!r}")
+        if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer < 0:
+            raise ValueError(f"layer must be a block, counted from 0, got {self.layer!r}")
+
+    def factor(self, frame: int, heard: Tensor) -> float:
+        """The factor in the step that writes a frame; of `heard` it takes what was there at the last decision.
+
+        Raises
+        ------
+        FloatingPointError
+            If the rule makes no finite number of it.
+        """
+        factor = float(self.rule(heard[: max(0, frame // self.every * self.every - 1)]))
+        if not math.isfinite(factor):
+            raise FloatingPointError(
+                f"the rule of a Feedback gave {factor} at frame {frame}: expected a number"
+            )
+        return factor
+
+
+@dataclass(frozen=True, eq=False)
 class Steering:
     """What to add where: a vector with a multiplier, layers, steps, branches and site. Checked when made.
 
@@ -317,9 +370,10 @@ class Steering:
     preserve_norm : bool, default False
         Scale each steered activation back to the norm it had (paper B section IV-D). Meant for
         ``vector.unit()``.
-    schedule : tuple of float, optional
-        A factor of the multiplier for each frame of the clip; the last one goes on. It acts in the step that
-        chooses the frame's first token; the prefix is read with the factor of frame 0.
+    schedule : tuple of float, or Feedback, optional
+        A factor of the multiplier for each frame of the clip; the last one goes on. Or a function of what has been
+        written so far. It acts in the step that chooses the frame's first token; the prefix is read with the factor of
+        frame 0. `steerlib.control.schedule` makes one of points in seconds.
     positions : {"all", "prefix", "audio"}
         Which positions of the decoder's sequence to steer: the prefix (melody and text), or the audio, which is the
         start token and the codes. With `steps` "first", "audio" is the start token alone.
@@ -339,7 +393,7 @@ class Steering:
     branches: Branches = "both"
     site: Site = "residual"
     preserve_norm: bool = False
-    schedule: tuple[float, ...] | None = None
+    schedule: tuple[float, ...] | Feedback | None = None
     positions: Positions = "all"
 
     def __post_init__(self) -> None:
@@ -359,7 +413,9 @@ class Steering:
             for layer in chosen:
                 _check_layer(layer, count, "layers")
             object.__setattr__(self, "layers", tuple(sorted(map(int, chosen))))
-        if self.schedule is not None:
+        if isinstance(self.schedule, Feedback):
+            _check_layer(self.schedule.layer, count, "the layer of a Feedback")
+        elif self.schedule is not None:
             factors = tuple(map(float, self.schedule))
             if not factors or not all(map(math.isfinite, factors)):
                 raise ValueError(
@@ -373,11 +429,18 @@ class Steering:
                     f"{name} must be one of {', '.join(get_args(names))}; got {getattr(self, name)!r}"
                 )
 
-    def at(self, frame: int) -> "Steering":
-        """What acts in the step that writes a frame: the same steering, its multiplier as scheduled."""
+    def at(self, frame: int, heard: Tensor | None = None) -> "Steering":
+        """What acts in the step that writes a frame: the same steering, its multiplier as scheduled.
+
+        `heard`, of shape (frames, hidden), is what a `Feedback` goes by; None is nothing yet.
+        """
         if self.schedule is None:
             return self
-        factor = self.schedule[min(frame, len(self.schedule) - 1)]
+        if isinstance(self.schedule, Feedback):
+            nothing = torch.zeros(0, self.vector.directions.shape[1])
+            factor = self.schedule.factor(frame, nothing if heard is None else heard)
+        else:
+            factor = self.schedule[min(frame, len(self.schedule) - 1)]
         return replace(self, multiplier=self.multiplier * factor, schedule=None)
 
     def deltas(self, num_layers: int) -> Tensor:

@@ -3,18 +3,30 @@
 Units: seconds of audio, Hz, frames of the codec.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 from torch import Tensor
 
+from steerlib.files import write_whole
 from steerlib.steering import Steering
 
-__all__ = ["Clips", "Row"]
+__all__ = ["AudioFormat", "Clips", "Row", "encoded"]
+
+AudioFormat = Literal["mp3", "flac"]
+
+
+def encoded(samples: npt.NDArray[np.float32], rate: int, audio_format: AudioFormat) -> bytes:
+    """A clip (samples,) as a file, in memory: libsndfile does not report a disk that fills up at its last write."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=audio_format.upper())
+    return file.getvalue()
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +46,8 @@ class Clips:
     nll : ndarray, shape (N,), or None
         Mean negative log-likelihood (nats) of a token under the unsteered model, told the same prompt and melody but
         without guidance; only where `steerlib.engine.generation.stream` was asked for it.
+    heard : ndarray, shape (N, frames - 1, hidden), float32, or None
+        What the `Feedback` of each clip listened to, a state after each frame but the last; NaN for clips without one.
     """
 
     audio: npt.NDArray[np.float32]
@@ -42,6 +56,7 @@ class Clips:
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     nll: npt.NDArray[np.float64] | None = None
+    heard: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.audio)
@@ -55,6 +70,7 @@ class Clips:
             tuple(self.prompts[row] for row in rows),
             tuple(self.seeds[row] for row in rows),
             None if self.nll is None else self.nll[rows],
+            None if self.heard is None else self.heard[rows],
         )
 
     def __iter__(self) -> Iterator["Clips"]:
@@ -70,7 +86,7 @@ class Clips:
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{row:03d}.flac" for row in range(len(self))]
         for path, audio in zip(paths, self.audio, strict=True):
-            soundfile.write(path, audio, self.sample_rate)
+            write_whole(path, encoded(audio, self.sample_rate, "flac"))
         return paths
 
 

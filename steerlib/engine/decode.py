@@ -1,6 +1,6 @@
 """The decoder as functions of its weights: reading a prefix, then one position a step, steered on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -151,11 +151,14 @@ def decode(
     branches: int,
     frames: int,
     tick: Callable[[float], None],
+    heard: Mapping[int, Tensor],
 ) -> Tensor:
     """Decode a tile of lanes, a start each, to tokens (rows, codebooks, frames).
 
     `stages_at` gives the edits in the pass over a position, which chooses the first codebook of the frame of that
-    number. The last rows of the products may be padding.
+    number. `heard`, (rows, positions, hidden) by layer, is filled with the states of the first rows there before they
+    are edited; what is heard of a row lies in one piece, so that its sums do not depend on the other rows. The last
+    rows of the products may be padding.
     """
     lanes = len(starts)
     count = lanes // branches
@@ -177,6 +180,8 @@ def decode(
         return cross_attend(weights, k, states, text[k][0], text[k][1], masks)
 
     def steer(site: Site, k: int, states: Tensor) -> Tensor:
+        if site == "residual" and k in heard:
+            heard[k][:, position] = states[:count]
         for stage in stages:
             if stage.site == site and stage.acts[k]:
                 states[:lanes] = stage.apply(k, states[:lanes])

@@ -130,12 +130,16 @@ def generate(
     ]
     audio: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(rows)
     tokens: list[npt.NDArray[np.int16]] = [np.empty(0, np.int16)] * len(rows)
+    heard: npt.NDArray[np.float32] | None = None
     for indices, clips, _ in stream(model, rows, seconds=seconds, sampling=sampling, run=run):
         for row, index in enumerate(indices):
             audio[index], tokens[index] = clips.audio[row], clips.tokens[row]
-    return Clips(
-        np.stack(audio), model.sample_rate, np.stack(tokens), prompts, tuple(row.seed for row in rows)
-    )
+        if clips.heard is not None:
+            if heard is None:
+                heard = np.full((len(rows), *clips.heard.shape[1:]), np.nan, np.float32)
+            heard[indices] = clips.heard
+    seeds = tuple(row.seed for row in rows)
+    return Clips(np.stack(audio), model.sample_rate, np.stack(tokens), prompts, seeds, heard=heard)
 
 
 def stream(

@@ -17,7 +17,7 @@ from steerlib.engine.decode import Begin, Stage, decode, likelihood, prefix_pass
 from steerlib.engine.sampling import Sampling, choose, noise_keys
 from steerlib.engine.weights import Weights
 from steerlib.model import MusicModel, check_shape
-from steerlib.steering import Positions, Steering, active_steering, check_positions
+from steerlib.steering import Feedback, Positions, Steering, active_steering, check_positions
 
 __all__ = ["Plan", "acting"]
 
@@ -213,20 +213,50 @@ class Plan:
             self.buffers.pop() if self.buffers else None,
         )
 
-        def stages_at(frame: int) -> list[Stage]:
-            later = [tuple(each for each in steering if each.steps == "all") for _, steering in lanes]
-            return stages_of([acting(each, "audio", frame) for each in later], weights)
+        later = [
+            tuple(each for each in steering if each.steps == "all" and each.positions != "prefix")
+            for _, steering in lanes
+        ]
+        heard = {
+            each.schedule.layer: torch.zeros(len(rows), weights.positions(self.frames), weights.hidden).to(
+                self.device
+            )
+            for lane in later
+            for each in lane
+            if isinstance(each.schedule, Feedback)
+        }
+        decided: dict[tuple[int, int, int], Steering] = {}
+        acted: list[float] | None = None
+        stages: list[Stage] = []
 
-        scheduled = any(each.schedule is not None for _, steering in lanes for each in steering)
-        constant = stages_at(0)
+        def now(each: Steering, row: int, frame: int) -> Steering:
+            if not isinstance(each.schedule, Feedback):
+                return each.at(frame)
+            key = id(each), row, frame // each.schedule.every
+            if key not in decided:
+                decided[key] = each.at(frame, heard[each.schedule.layer][row, 1:frame].cpu())
+            return decided[key]
+
+        def stages_at(frame: int) -> list[Stage]:
+            nonlocal acted, stages
+            acting_now = [
+                tuple(now(each, lane % len(rows), frame) for each in steering)
+                for lane, steering in enumerate(later)
+            ]
+            multipliers = [each.multiplier for steering in acting_now for each in steering]
+            if multipliers != acted:
+                acted, stages = multipliers, stages_of(acting_now, weights)
+            return stages
+
         noise = None
         if self.sampling.do_sample:
             size = (weights.positions(self.frames), weights.codebooks)
             keys = [noise_keys(row.prompt, row.seed, *size) for row in rows]
             noise = torch.from_numpy(np.stack(keys, axis=1)).to(self.device)
         starts = [list(begins.values())[place] for place in prompt]
-        at = stages_at if scheduled else lambda _: constant
-        tokens = decode(weights, starts, past, at, self.sampling, noise, self.branches, self.frames, tick)
+        tokens = decode(
+            weights, starts, past, stages_at, self.sampling, noise, self.branches, self.frames, tick, heard
+        )
         if past.buffer is not None:
             self.buffers.append(past.buffer)
         codes = tokens.view(len(rows), 1, 1, weights.codebooks, -1)
@@ -238,7 +268,20 @@ class Plan:
             tuple(row.prompt for row in rows),
             tuple(row.seed for row in rows),
             np.array(list(map(self.nll, indices, tokens))) if self.likelihood else None,
+            _of_rows(later[: len(rows)], heard, self.frames) if heard else None,
         )
+
+
+def _of_rows(
+    steering: list[tuple[Steering, ...]], heard: dict[int, Tensor], frames: int
+) -> npt.NDArray[np.float32]:
+    """What each row's first Feedback heard (rows, frames - 1, hidden); NaN where nothing listened."""
+    found = torch.full((len(steering), frames - 1, next(iter(heard.values())).shape[2]), torch.nan)
+    for row, acting in enumerate(steering):
+        for each in acting[::-1]:
+            if isinstance(each.schedule, Feedback):
+                found[row] = heard[each.schedule.layer][row, 1:frames]
+    return found.numpy()
 
 
 def _of_branch(steering: tuple[Steering, ...], branch: str) -> tuple[Steering, ...]:

@@ -66,11 +66,12 @@ SUPERSEDED = "superseded"
 VERDICTS = ("supported", "not supported", "not shown", "not testable", SUPERSEDED, NOT_RUN)
 """All that a claim can come to, in the order of pages."""
 RULE = (
-    "One check decides each claim; it and its limit were written down before it was measured. It holds if its whole "
-    "95 % interval lies where the claim puts it and its control does not get as far, fails if its whole interval lies "
-    "elsewhere, and is open otherwise. A claim is supported if its check holds of all its parts, not supported if it "
-    "fails of one, and not shown otherwise. A part is not testable where what the claim takes for granted is not shown "
-    "to hold on the model; it counts neither for nor against. All other figures are descriptive."
+    "One check decides each claim. We wrote down the check and its limit before measuring. A check holds if its whole "
+    "95 % interval lies where the claim puts it and its control does not reach as far. It fails if its whole interval "
+    "lies elsewhere. Otherwise it is open. A claim is supported if its check holds for all its parts, not supported if "
+    "it fails for one of them, and not shown otherwise. A part is not testable if the model is not shown to meet a "
+    "condition that the claim takes for granted; it then counts neither for nor against the claim. All other numbers "
+    "are descriptive."
 )
 """The rule in words, for the page."""
 

@@ -1,0 +1,593 @@
+"""A number instead of λ: calibrate, invert, find the strongest push that quality affords, and correct while writing.
+
+    scale = calibrate(table, "bpm")  # the table of a sweep
+    vector.apply(model, scale.multiplier_for(128), source_layer=8)
+
+Neither paper says which λ gives 128 BPM; paper A picks one that is "a good trade-off" (section 4.5). Here λ follows
+from a target by monotone regression (`calibrate`), from a budget of quality by bisection (`strongest`), or, frame by
+frame, from what the model has just written, read by a probe (`closed_loop`). Chapter: *Control*.
+
+Units: what multiplies (BPM, Hz, events per second) is compared in octaves, everything else in its own unit. κ is that
+of `steerlib.steering.kappa`, quality is excess negative log-likelihood in nats per token.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from steerlib.activations import stream_norms
+from steerlib.engine.clips import Clips
+from steerlib.engine.generation import Run, generate, nll
+from steerlib.engine.sampling import Sampling
+from steerlib.evidence.stats import OCTAVES, check_columns
+from steerlib.files import digest
+from steerlib.model import MusicModel, check_shape
+from steerlib.prompts import load_prompts
+from steerlib.steering import Feedback, Steering, SteeringVector, kappa
+
+__all__ = [
+    "Calibration",
+    "Probe",
+    "Strength",
+    "calibrate",
+    "closed_loop",
+    "cut",
+    "largest_multiplier",
+    "schedule",
+    "strongest",
+    "train_probe",
+]
+
+_MULTIPLIES = {*OCTAVES, "sure_bpm", "pulse", "cutoff", "attacks"}
+_PENALTIES = np.logspace(-1, 5, 13)
+
+
+def scaled(values: npt.ArrayLike, metric: str) -> Any:
+    """Values of a metric on the scale on which differences are taken: log2 where the metric multiplies."""
+    found = np.asarray(values, dtype=float)
+    if metric not in _MULTIPLIES:
+        return found
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(found > 0, np.log2(found), np.nan)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What each λ makes of a metric, as a monotone curve that can be read in both directions.
+
+    Attributes
+    ----------
+    metric : str
+        Such as "bpm".
+    multipliers : tuple of float
+        Those that were tried, ascending, 0 among them.
+    changes : tuple of float
+        Change against the unsteered clip at each: octaves where the metric multiplies (BPM, Hz), else its own unit. 0
+        at 0, and monotone.
+    plain : float
+        Of the unsteered clips, in the metric's unit: the geometric mean where it multiplies.
+    clips : int
+        Steered clips behind the curve.
+    """
+
+    metric: str
+    multipliers: tuple[float, ...]
+    changes: tuple[float, ...]
+    plain: float
+    clips: int
+
+    def value_at(self, multiplier: float, unsteered: float | None = None) -> float:
+        """What a λ is expected to give, in the metric's unit; beyond what was tried, the value at the end.
+
+        Parameters
+        ----------
+        multiplier : float
+        unsteered : float, optional
+            The same prompt's clip without steering; by default the mean of the calibration.
+        """
+        return self._unscaled(
+            self._base(unsteered) + float(np.interp(multiplier, self.multipliers, self.changes))
+        )
+
+    def reach(self, unsteered: float | None = None) -> tuple[float, float]:
+        """The lowest and the highest value that the calibration reaches, in the metric's unit."""
+        base = self._base(unsteered)
+        return self._unscaled(base + min(self.changes)), self._unscaled(base + max(self.changes))
+
+    def multiplier_for(self, target: float, unsteered: float | None = None, *, strict: bool = False) -> float:
+        """The λ that is expected to give a value; of several, the smallest in size.
+
+        Parameters
+        ----------
+        target : float
+            In the metric's unit: BPM, Hz, dB.
+        unsteered : float, optional
+            The metric of the same prompt's clip without steering, from which the curve then starts; by default the
+            mean of the calibration.
+        strict : bool, default False
+            Raise where the target cannot be reached.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If the target or `unsteered` is no possible value, or with `strict` out of reach.
+
+        Warns
+        -----
+        UserWarning
+            If the target is out of reach; the nearest value that can be reached is taken.
+        """
+        change = float(scaled(target, self.metric)) - self._base(unsteered)
+        if not math.isfinite(change):
+            raise ValueError(f"{target} is no target for {self.metric}: expected a {self._kind} number")
+        if not min(self.changes) - 1e-9 <= change <= max(self.changes) + 1e-9:
+            low, high = self.reach(unsteered)
+            out = f"{self.metric} {target:g} is out of reach: λ from {self.multipliers[0]:g} to "
+            out += f"{self.multipliers[-1]:g} gives {low:.4g} to {high:.4g}"
+            if strict:
+                raise ValueError(f"{out}. Ask for a value in between, or calibrate over stronger steering")
+            warnings.warn(f"{out}; {low if target < low else high:.4g} is taken", stacklevel=2)
+        return self.nearest(change)
+
+    def nearest(self, change: float) -> float:
+        """The λ, smallest in size, of the change (octaves, or the metric's unit) nearest to this one in reach."""
+        change = min(max(change, min(self.changes)), max(self.changes))
+        points = list(zip(self.multipliers, self.changes, strict=True))
+        found = [factor for factor, each in points if each == change]
+        for (left, a), (right, b) in zip(points, points[1:], strict=False):
+            if min(a, b) < change < max(a, b):
+                found.append(left + (change - a) / (b - a) * (right - left))
+        return min(found, key=abs)
+
+    def within(self, size: float) -> "Calibration":
+        """The part of the curve in which λ is at most so large."""
+        inside = [each for each in self.multipliers if abs(each) <= size]
+        ends = [each for each in (-size, size) if self.multipliers[0] < each < self.multipliers[-1]]
+        factors = sorted({0.0, *inside, *ends})
+        changes = np.interp(factors, self.multipliers, self.changes)
+        return Calibration(self.metric, tuple(factors), tuple(map(float, changes)), self.plain, self.clips)
+
+    @property
+    def _kind(self) -> str:
+        return "positive" if self.metric in _MULTIPLIES else "finite"
+
+    def _base(self, unsteered: float | None) -> float:
+        base = float(scaled(self.plain if unsteered is None else unsteered, self.metric))
+        if not math.isfinite(base):
+            raise ValueError(
+                f"the unsteered clip has {self.metric} {unsteered}: where it cannot be measured, leave it out, and the "
+                "mean of the calibration is taken"
+            )
+        return base
+
+    def _unscaled(self, value: float) -> float:
+        return float(2**value) if self.metric in _MULTIPLIES else float(value)
+
+
+def calibrate(table: pd.DataFrame, metric: str) -> Calibration:
+    """Learn from a sweep what each λ makes of a metric, by isotonic regression through (0, 0).
+
+    Changes are taken against the unsteered clip of the same prompt and seed: a prompt's own tempo is not in them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `steerlib.sweep`, of one vector and source layer: ``prompt``, ``seed``, ``multiplier`` and the metric.
+    metric : str
+        A column: "bpm", "centroid", "loudness", ...
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, the table mixes vectors or layers or has no unsteered clips, or nothing could be
+        measured.
+
+    Examples
+    --------
+    >>> rows = [("a song", 0, -1, 60), ("a song", 0, 0, 120), ("a song", 0, 1, 240)]
+    >>> scale = calibrate(pd.DataFrame(rows, columns=["prompt", "seed", "multiplier", "bpm"]), "bpm")
+    >>> round(scale.multiplier_for(90), 3), scale.value_at(0.5, unsteered=60)
+    (-0.415, 84.8528137423857)
+    """
+    check_columns(table, ["prompt", "seed", "multiplier", metric], what="the table of the sweep")
+    for name in ("attribute", "source_layer"):
+        if name in table and table[name].nunique() > 1:
+            raise ValueError(
+                f"the table has several values of {name}: calibrate one vector from one layer at a time"
+            )
+    rows = table.assign(value=scaled(table[metric], metric))
+    plain = (
+        rows[rows["multiplier"] == 0]
+        .drop_duplicates(["prompt", "seed"])
+        .set_index(["prompt", "seed"])["value"]
+    )
+    steered = rows[rows["multiplier"] != 0]
+    base = plain.reindex(pd.MultiIndex.from_frame(steered[["prompt", "seed"]])).to_numpy()
+    steered = steered.assign(change=steered["value"] - base).dropna(subset=["change"])
+    if steered.empty:
+        raise ValueError(
+            f"no clip has a {metric} beside an unsteered clip of its prompt and seed: sweep with multiplier 0 and "
+            "others, and measure what can be measured"
+        )
+    factors = np.append(steered["multiplier"].to_numpy(), 0.0)
+    changes = np.append(steered["change"].to_numpy(), 0.0)
+    heavy = np.append(np.ones(len(steered)), 1e9)  # which holds the curve at (0, 0)
+    upward = bool((factors * changes).sum() >= 0)
+    curve = IsotonicRegression(increasing=upward).fit(factors, changes, sample_weight=heavy)
+    tried = sorted({*factors.tolist()})
+    fitted = curve.predict(tried)
+    fitted = fitted - fitted[tried.index(0.0)]
+    middle = plain.dropna().mean()
+    found = Calibration(metric, tuple(tried), tuple(map(float, fitted)), 0.0, len(steered))
+    return Calibration(metric, found.multipliers, found.changes, found._unscaled(middle), found.clips)
+
+
+# --- the strongest push within a budget ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Strength:
+    """The strongest λ within a budget of quality, and how it was found. Prints as a sentence.
+
+    Attributes
+    ----------
+    multiplier, kappa : float
+        The size of λ, and its κ.
+    tried : DataFrame
+        ``kappa``, ``multiplier``, ``nll`` (excess toward the worse pole, nats per token) and ``within``, in the order
+        in which they were tried.
+    budget : float
+        Nats per token.
+    seconds : float
+        Of sound that it took.
+    """
+
+    multiplier: float
+    kappa: float
+    tried: pd.DataFrame
+    budget: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"λ = {self.multiplier:.3g} (κ = {self.kappa:.3g}): of {len(self.tried)} sizes the strongest at which, and "
+            f"below which, clips toward either pole are less likely by at most {self.budget:g} nats per token; "
+            f"{self.seconds:g} s of sound"
+        )
+
+
+def strongest(
+    model: MusicModel,
+    vector: SteeringVector,
+    *,
+    source_layer: int | None = None,
+    budget: float = 0.2,
+    prompts: Sequence[str] | None = None,
+    seconds: float = 2.0,
+    sizes: int = 6,
+    seed: int = 0,
+    sampling: Sampling = Sampling(),
+    **how: Any,
+) -> Strength:
+    """Find the strongest λ that quality affords from a few short clips: ``multiplier="auto"``.
+
+    κ, a strength that means the same on every model, is doubled from 0.05 on until clips cost more than the budget,
+    then bisected. It does not try larger sizes beyond one that costs too much: broken music can be likely again.
+
+    Parameters
+    ----------
+    model : MusicModel
+    vector : SteeringVector
+    source_layer : int, optional
+        As for `Steering`; further settings of it go into `how`.
+    budget : float, default 0.2
+        Nats per token by which the unsteered model may find clips less likely, mean over prompts, worse pole.
+    prompts : sequence of str, optional
+        By default six of the neutral list.
+    seconds : float, default 2
+    sizes : int, default 6
+        How many to try.
+    seed : int
+    sampling : Sampling
+    **how
+        Such as ``layers`` or ``preserve_norm``.
+
+    Returns
+    -------
+    Strength
+
+    Raises
+    ------
+    ValueError
+        If the vector does not fit or is zero, a number makes no sense, or already the smallest size costs too much.
+    """
+    if not (math.isfinite(budget) and budget > 0 and sizes >= 1):
+        raise ValueError(f"budget must be positive and sizes at least 1, got {budget} and {sizes}")
+    check_shape(model, vector.directions, "the vector")
+    told = load_prompts("neutral")[:6] if prompts is None else list(prompts)
+
+    def steered(multiplier: float) -> Steering:
+        return Steering(vector, multiplier, source_layer=source_layer, **how)
+
+    def likelihood(steering: Steering | None) -> npt.NDArray[np.float64]:
+        options: dict[str, Any] = {"seconds": seconds, "seed": seed, "sampling": sampling}
+        return nll(model, generate(model, told, steering=steering, run=Run(progress=False), **options))
+
+    unit = kappa([steered(1.0)], stream_norms(model))
+    if not unit > 0:
+        raise ValueError("the vector adds nothing: its directions are zero in the layers that are steered")
+    plain = likelihood(None)
+    rows: list[tuple[float, float, float, bool]] = []
+    inside, outside, size = 0.0, math.inf, 0.05
+    while len(rows) < sizes:
+        worse = max(float((likelihood(steered(sign * size / unit)) - plain).mean()) for sign in (-1, 1))
+        rows.append((size, size / unit, worse, worse <= budget))
+        inside, outside = (size, outside) if worse <= budget else (inside, size)
+        size = 2 * inside if outside == math.inf else math.sqrt(inside * outside) if inside else outside / 2
+    if not inside:
+        raise ValueError(
+            f"no strength down to κ = {rows[-1][0]:.2g} is within {budget:g} nats per token: allow more, or take "
+            "another vector or layer"
+        )
+    tried = pd.DataFrame(rows, columns=["kappa", "multiplier", "nll", "within"])
+    return Strength(inside / unit, inside, tried, budget, seconds * len(told) * (1 + 2 * len(rows)))
+
+
+def largest_multiplier(
+    model: MusicModel, vector: SteeringVector, limit: float, *, source_layer: int | None = None
+) -> float:
+    """The size of λ at which κ reaches a limit."""
+    if not (math.isfinite(limit) and limit > 0):
+        raise ValueError(f"the limit of κ must be a positive number, got {limit}")
+    return limit / kappa([Steering(vector, source_layer=source_layer)], stream_norms(model))
+
+
+# --- over time ----------------------------------------------------------------------------------------------
+
+
+def schedule(points: Sequence[tuple[float, float]], model: MusicModel, seconds: float) -> tuple[float, ...]:
+    """A `Steering.schedule` from points in time: straight lines between them, two at one time for a step.
+
+    Parameters
+    ----------
+    points : sequence of (seconds, factor of λ)
+        In order of time. Before the first and after the last, their factors hold.
+    model : MusicModel
+        Whose frames are counted.
+    seconds : float
+        Length of the clip.
+
+    Returns
+    -------
+    tuple of float
+        A factor for each frame.
+
+    Raises
+    ------
+    ValueError
+        If there are no points, one is not finite, or times go back or lie outside the clip.
+
+    Examples
+    --------
+    >>> schedule([(0, -1), (8, 1)], model, 8)                        # doctest: +SKIP
+    >>> schedule([(4, 0), (4, 1)], model, 8)                         # doctest: +SKIP
+    >>> decay = [(t / 10, 0.5 ** (t / 20)) for t in range(80)]       # half after two seconds
+
+    The first is a ramp, the second a switch at four seconds.
+    """
+    pairs = np.asarray(points, dtype=float)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs) or not np.isfinite(pairs).all():
+        raise ValueError(
+            f"a schedule needs points (seconds, factor), finite numbers, at least one; got {list(points)}"
+        )
+    times, factors = pairs.T
+    if (np.diff(times) < 0).any() or times[0] < 0 or times[-1] > seconds:
+        raise ValueError(
+            f"the times of a schedule must not go back, and lie within the clip, 0 to {seconds:g} s; got "
+            f"{times.tolist()}"
+        )
+    frames = np.arange(model.frames(seconds)) / model.frame_rate
+    after = np.searchsorted(times, frames, side="right")  # of two points at one time the later one holds
+    left, right = np.clip(after - 1, 0, None), np.clip(after, None, len(times) - 1)
+    span = times[right] - times[left]
+    share = np.divide(frames - times[left], span, out=np.zeros_like(frames), where=span > 0)
+    return tuple(map(float, factors[left] + share * (factors[right] - factors[left])))
+
+
+# --- closed loop --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """Reads a metric from what a block has just put out: ridge regression on the mean state of the last frames.
+
+    Attributes
+    ----------
+    metric : str
+    layer : int
+    weights : Tensor, shape (hidden,), float64
+    bias : float
+    window : int
+        Frames that it looks back.
+    r2 : float
+        Share of the variance of clips left out that it reads, before anybody steers by it.
+    """
+
+    metric: str
+    layer: int
+    weights: Tensor
+    bias: float
+    window: int
+    r2: float
+
+    def read(self, heard: Tensor) -> float:
+        """The metric (octaves where it multiplies) of the last frames of `heard`, (frames, hidden)."""
+        return float(heard[-self.window :].double().mean(dim=0) @ self.weights) + self.bias
+
+
+def cut(clips: Clips, frames: int) -> npt.NDArray[np.float32]:
+    """The clips in windows of so many frames, (N windows, samples): what a truth for `train_probe` is measured on."""
+    samples = frames * (clips.audio.shape[1] // clips.tokens.shape[2])
+    count = clips.tokens.shape[2] // frames
+    return clips.audio[:, : count * samples].reshape(len(clips) * count, samples)
+
+
+def train_probe(
+    clips: Clips, truth: npt.ArrayLike, *, metric: str, layer: int, window: int, folds: int = 5
+) -> Probe:
+    """Train a probe on clips that were listened to while they were made.
+
+    Parameters
+    ----------
+    clips : Clips
+        With ``heard``: made with a `Feedback` that listens to the layer, unsteered and steered.
+    truth : array_like, shape (N,) or (N windows,)
+        The metric of each clip, or of each window as `cut` gives them, in its unit; NaN are left out.
+    metric : str
+    layer : int
+    window : int
+        Frames in a window.
+    folds : int, default 5
+        Of the cross-validation, by prompt.
+
+    Returns
+    -------
+    Probe
+
+    Raises
+    ------
+    ValueError
+        If the clips were not listened to, are shorter than a window, or too few could be measured.
+    """
+    if clips.heard is None:
+        raise ValueError("nothing listened to these clips: make them with a Feedback in Steering.schedule")
+    count = clips.tokens.shape[2] // window
+    if not count:
+        raise ValueError(
+            f"the clips have {clips.tokens.shape[2]} frames, and a window {window}: make longer clips"
+        )
+    states = np.stack(
+        [clips.heard[:, k * window : (k + 1) * window].mean(axis=1, dtype=float) for k in range(count)],
+        axis=1,
+    )
+    y = np.asarray(scaled(truth, metric), dtype=float)
+    y = np.repeat(y, count) if y.shape == (len(clips),) else y
+    if y.shape != (len(clips) * count,):
+        raise ValueError(f"truth must have {len(clips)} or {len(clips) * count} values, got {y.shape}")
+    x, groups = states.reshape(len(y), -1), np.repeat(np.array(clips.prompts), count)
+    good = np.isfinite(y) & np.isfinite(x).all(axis=1)
+    x, y, groups = x[good], y[good], groups[good]
+    if len(set(groups)) < folds:
+        raise ValueError(
+            f"{len(set(groups))} prompts could be measured, fewer than {folds} folds: make more clips"
+        )
+    ridge = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
+    left_out = cross_val_predict(ridge, x, y, groups=groups, cv=GroupKFold(folds))
+    ridge.fit(x, y)
+    scale, fitted = ridge["standardscaler"], ridge["ridgecv"]
+    weights = fitted.coef_ / scale.scale_
+    bias = float(fitted.intercept_ - weights @ scale.mean_)
+    r2 = float(1 - ((y - left_out) ** 2).mean() / y.var())
+    return Probe(metric, layer, torch.from_numpy(weights), bias, window, r2)
+
+
+def closed_loop(
+    calibration: Calibration,
+    probe: Probe,
+    target: float,
+    *,
+    unsteered: float | None = None,
+    proportional: float = 0.5,
+    integral: float = 0.1,
+    every: int = 25,
+    largest: float = math.inf,
+) -> Feedback:
+    """A schedule that corrects λ while the model writes: PI control on the scale of the metric.
+
+    Begin with the λ of the calibration. At every decision the probe reads what was written, and its distance from the
+    target, times `proportional`, and the sum of all distances so far, times `integral`, are added to the target
+    for which the calibration gives λ. The sum grows only as far as it still changes λ. With both gains 0 it is
+    the open loop, token for token.
+
+    Parameters
+    ----------
+    calibration : Calibration
+    probe : Probe
+        For the same metric.
+    target : float
+        In the metric's unit.
+    unsteered : float, optional
+        See `Calibration.multiplier_for`.
+    proportional, integral : float
+        Gains; the second for each decision.
+    every : int, default 25
+        Frames between decisions.
+    largest : float, optional
+        Limit on the size of λ: `largest_multiplier` gives that of a κ.
+
+    Returns
+    -------
+    Feedback
+        For ``Steering(vector, 1.0, schedule=...)``: its factor is λ.
+
+    Raises
+    ------
+    ValueError
+        If the probe reads another metric, or a number makes no sense.
+
+    Warns
+    -----
+    UserWarning
+        If the target is out of reach, as `Calibration.multiplier_for`.
+    """
+    if probe.metric != calibration.metric:
+        raise ValueError(
+            f"the probe reads {probe.metric}, the calibration is of {calibration.metric}: take one metric for both"
+        )
+    if not (0 <= proportional < math.inf and 0 <= integral < math.inf and largest > 0):
+        raise ValueError("gains must not be negative, and the largest λ must be positive")
+    curve = calibration if largest == math.inf else calibration.within(largest)
+    curve.multiplier_for(target, unsteered)  # says what is wrong with the target
+    wanted = float(scaled(target, calibration.metric))
+    base = curve._base(unsteered)
+    low, high = min(curve.changes), max(curve.changes)
+
+    def rule(heard: Tensor) -> float:
+        total = correction = 0.0
+        for end in range(every - 1, len(heard) + 1, every):
+            if end < probe.window - 1:
+                continue
+            error = wanted - probe.read(heard[:end])
+            rest = wanted - base + proportional * error
+            if integral and error > 0:  # as far as it still changes λ: no windup
+                total = max(total, min(total + error, (high - rest) / integral))
+            elif integral:
+                total = min(total, max(total + error, (low - rest) / integral))
+            correction = proportional * error + integral * total
+        return curve.nearest(wanted - base + correction)
+
+    about = [curve.multipliers, curve.changes, base, wanted, proportional, integral, probe.window]
+    content = json.dumps(about).encode() + probe.weights.numpy().tobytes() + repr(probe.bias).encode()
+    return Feedback(probe.layer, rule, every, digest(content))
