@@ -12,7 +12,7 @@ import pytest
 from sphinx.config import Config
 
 from steerlib.evidence import scorecard
-from steerlib.evidence.scorecard import Measured, record
+from steerlib.evidence.scorecard import Check, Measured, record
 from steerlib.evidence.stats import Interval
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -286,11 +286,16 @@ def test_a_claim_beside_ours_has_the_recorded_estimate_and_says_where_there_is_n
     record(
         "A11",
         Measured(Interval(5.0, 4.0, 6.0, 24), control=Interval(0.0, -1.0, 1.0, 4)),
+        also=[Check("level toward dark", Interval(2.0, 1.0, 3.0, 24), above=0, unit="dB")],
+        note="At λ = 0.02.",
         model="pocket",
         folder=folder / "results" / "scorecard",
         notebook="held_out",
     )
     [row] = module.rows(folder, "A11")
+    remarks = module.remarks(folder, "A11")
+    assert remarks[0] == "At λ = 0.02."
+    assert "- level toward dark: 2.00 [1.00, 3.00] dB (n = 24); against > 0 dB" in remarks
     assert row[1:] == [
         "5.00 [4.00, 6.00] dB (n = 24)",
         "0.000 [-1.00, 1.00] dB (4 draws)",
