@@ -53,6 +53,21 @@ def rows(folder: Path, claim: str) -> list[list[str]]:
     return found
 
 
+def remarks(folder: Path, claim: str) -> list[str]:
+    """What was noted with a verdict, and a fold with the descriptive figures beside it."""
+    table = scorecard.read(folder / _RECORDS)
+    lines: list[str] = []
+    for row in table[table["claim"] == claim].itertuples():
+        if row.found is None:
+            continue
+        lines += [row.note, ""] if row.note else []
+        if row.found.also:
+            lines += [f"```{{dropdown}} Also measured on {row.model}", ""]
+            lines += [f"- {each.what}: {each.measured}; against {each.limit}" for each in row.found.also]
+            lines += ["```", ""]
+    return lines
+
+
 class Beside(SphinxDirective):
     """For each claim its words and place, and a table of what was found."""
 
@@ -75,7 +90,7 @@ class Beside(SphinxDirective):
             lines += [f"What decides: {check['quantity']}; {check['what']}.", ""]
             lines += ["| ours | found | control | asked for | verdict |", "|---|---|---|---|---|"]
             lines += ["| " + " | ".join(row) + " |" for row in rows(folder, claim)]
-            lines += [""]
+            lines += ["", *remarks(folder, claim), ""]
         made = nodes.container(classes=["beside"])
         self.state.nested_parse(StringList(lines, source="records"), self.content_offset, made)
         return [made]

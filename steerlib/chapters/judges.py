@@ -491,13 +491,13 @@ def conclude(
     lowest = made[made["temperature"] == made["temperature"].min()]
     sure = {pole: lowest.loc[lowest["pole"] == pole, "tracker, if sure"].notna() for pole in ("fast", "slow")}
     wrecked = table[(table["kind"].isin(["noise", "shuffle", "splice"])) & (table["degree"] > 0)]
-    rate = wrecked.groupby("judge")[["answered", "right"]].mean()
+    rate = (100 * wrecked.groupby("judge")[["answered", "right"]].mean()).round()
     by = {word: list(part.index) for word, part in trusted.groupby("trusted for")}
     named = [f"{words}: {listed(by.get(word, [])) or 'none'}" for word, words in _WORDS.items()]
     found = [
         f"On clips with noise, splices or shuffled frames, the tempo tracker answers for "
-        f"{rate.loc['tracker', 'answered']:.0%} and {rate.loc['tracker', 'right']:.0%} of its answers are right. If it "
-        f"must be sure, it answers for {rate.loc['tracker, if sure', 'answered']:.0%}.",
+        f"{rate.loc['tracker', 'answered']:.0f} %, and {rate.loc['tracker', 'right']:.0f} % of its answers are right. "
+        f"If it must be sure, it answers for {rate.loc['tracker, if sure', 'answered']:.0f} %.",
         f"It is sure of {sure['fast'].sum()} of {len(sure['fast'])} clips generated from fast prompts and of "
         f"{sure['slow'].sum()} of {len(sure['slow'])} from slow ones: **the BPM of a single "
         f"{'slow ' if sure['slow'].mean() < 0.95 <= sure['fast'].mean() else ''}generated clip is "

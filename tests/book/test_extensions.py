@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from sphinx.config import Config
 
 from steerlib.evidence import scorecard
-from steerlib.evidence.scorecard import Measured, record
+from steerlib.evidence.scorecard import Check, Measured, record
 from steerlib.evidence.stats import Interval
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +63,7 @@ def test_in_githubs_own_actions_the_repository_is_known_without_a_remote(launch,
 @pytest.mark.parametrize(
     ("name", "page", "links"),
     [
-        ("someone/a-book", "book/chapters/explorer", 2),
+        ("someone/a-book", "book/chapters/explorer", 3),
         ("someone/a-book", "book/intro", 0),
         (None, "book/chapters/explorer", 0),
     ],
@@ -82,6 +83,16 @@ def test_chapters_get_links_to_notebooks_and_only_where_the_repository_is_known(
     for address, start, notebook in zip(addresses, starts, notebooks, strict=False):
         assert address.startswith(f"https://{start}") and address.endswith(notebook)
         assert (ROOT / notebook).is_file()
+    assert not addresses or addresses[2] == "https://codespaces.new/someone/a-book"
+
+
+def test_an_address_that_is_configured_counts_more_than_that_of_the_checkout(launch, tmp_path):
+    (tmp_path / "conf.py").write_text("launch_repository = 'someone/a-book'\n")
+    config = Config.read(tmp_path)
+    launch.setup(
+        SimpleNamespace(add_config_value=lambda *value: config.add(*value, ()), connect=lambda *_, **__: None)
+    )
+    assert config.launch_repository == "someone/a-book"
 
 
 def printing(*arguments, **environment):
@@ -275,11 +286,16 @@ def test_a_claim_beside_ours_has_the_recorded_estimate_and_says_where_there_is_n
     record(
         "A11",
         Measured(Interval(5.0, 4.0, 6.0, 24), control=Interval(0.0, -1.0, 1.0, 4)),
+        also=[Check("level toward dark", Interval(2.0, 1.0, 3.0, 24), above=0, unit="dB")],
+        note="At λ = 0.02.",
         model="pocket",
         folder=folder / "results" / "scorecard",
         notebook="held_out",
     )
     [row] = module.rows(folder, "A11")
+    remarks = module.remarks(folder, "A11")
+    assert remarks[0] == "At λ = 0.02."
+    assert "- level toward dark: 2.00 [1.00, 3.00] dB (n = 24); against > 0 dB" in remarks
     assert row[1:] == [
         "5.00 [4.00, 6.00] dB (n = 24)",
         "0.000 [-1.00, 1.00] dB (4 draws)",
