@@ -16,13 +16,14 @@ from steerlib.measure.distance import Distances
 from steerlib.page import figures
 from steerlib.page.bottom_line import listed, measured
 from steerlib.page.players import Curve
-from steerlib.page.style import PALETTE
+from steerlib.page.style import PALETTE, signed
 from steerlib.prompts import Attribute
 from steerlib.readout.analysis import knee
 from steerlib.study import Study, Trial
 
 __all__ = [
     "budget",
+    "cost_of_words",
     "controls",
     "curves",
     "distance_curves",
@@ -107,7 +108,7 @@ def strongest(trial: Trial) -> None:
             print(f"{where}: no λ has an interval wholly on the intended side of 0")
             continue
         best = max(shown, key=lambda value: shown[value].estimate)
-        print(f"{where}: strongest intended shift at λ = {best:g}: {shown[best]} {pole.unit}")
+        print(f"{where}: largest intended shift at λ = {signed(best)}: {measured(shown[best], pole.unit)}")
 
 
 def distance_curves(study: Study, distances: Distances) -> None:
@@ -167,17 +168,17 @@ def knees(trial: Trial, distances: Distances) -> pd.DataFrame:
         curve = table[(table["attribute"] == pole.key) & (table["multiplier"] * pole.sign >= 0)]
         found = knee(curve["multiplier"].abs(), curve["fad"])
         print(f"toward {pole.name}: " + (
-            "no knee: one line fits nearly as well as two, or there are under 5 points"
+            "no knee (one line fits nearly as well as two, or there are fewer than 5 points)"
             if np.isnan(found) else f"knee at |λ| = {found:.3g}"))  # fmt: skip
     return distances.table.set_index(["attribute", "multiplier"]).drop(columns="source_layer").round(2)
 
 
 def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) -> None:
-    """What each λ costs, measure by measure, with the margin that its upper limit must stay below."""
+    """What each λ costs beyond the words, with the margin that its upper limit must stay below."""
     labels = {
-        "nll": "excess negative log-likelihood\n(nats per token)",
-        "clap": "excess Fréchet distance, CLAP\n(share of variance)",
-        "mel": "excess Fréchet distance, mel bands\n(share of variance)",
+        "nll": "negative log-likelihood beyond\nthe words' (nats per token)",
+        "clap": "Fréchet distance beyond\nthe words', CLAP (share of variance)",
+        "mel": "Fréchet distance beyond the\nwords', mel bands (share of variance)",
     }
     axes = iter(figures.panels(len(study.attributes), len(margins), size=(3.0, 3.5)))
     for name, attribute in study.attributes.items():
@@ -202,6 +203,18 @@ def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) ->
             figures.kappa_axis(ax, rows)
             figures.legend(ax)
     plt.show()
+
+
+def cost_of_words(study: Study, words: pd.DataFrame) -> pd.DataFrame:
+    """What it costs to ask for each pole in words: see `yardsticks.quality_of_words`."""
+    poles = {
+        (name, side): figures.pole(attribute, side)[0]
+        for name, attribute in study.attributes.items()
+        for side in (1, -1)
+    }
+    asked = [poles[row["attribute"], int(row["multiplier"])] for _, row in words.iterrows()]
+    shown = words.drop(columns=["attribute", "multiplier", "kappa"]).set_index(pd.Index(asked, name="words"))
+    return shown.round(2)
 
 
 def tell(

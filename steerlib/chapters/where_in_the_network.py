@@ -228,7 +228,7 @@ def findings(
     most = max(range_.high for range_ in chance.values())
     found = [
         f"What {width} neighbouring blocks read carries {listed(shares)}.",
-        f"Activations of other prompts that say the same carry {most:.0%} at most.",
+        f"Activations of other prompts that say the same carry {100 * most:.0f} % at most.",
     ]
     half = []
     for name, rows in written.items():

@@ -286,7 +286,11 @@ class Verdict:
             f"<li>{html.escape(f'{each.what}: {each.measured}; against {each.limit}, p = {_number(p)}')}</li>"
             for each, p in zip(self.also, self.also_p, strict=True)
         )
-        also = f"<details><summary>Descriptive, p by Holm</summary><ul>{also}</ul></details>" if also else ""
+        also = (
+            f"<details><summary>Descriptive numbers (p-values by Holm's method)</summary><ul>{also}</ul></details>"
+            if also
+            else ""
+        )
         return (
             f"<p>Decided by <em>{html.escape(check.quantity)}</em>: {html.escape(check.what)}; control: "
             f"{html.escape(check.control)} <small>(written down {html.escape(check.since)})</small></p>"
@@ -550,7 +554,7 @@ def _load(path: Path, known: pd.DataFrame) -> dict[str, Any]:
     found = Verdict(check, content["model"], parts, also, content["note"])
     entry |= {"settings": digest, "found": found, "verdict": found.verdict}
     if digest != settings(content["claim"], content["profile"]):
-        why = "with another check, other parameters or other prompts than those of now"
+        why = "with another check, other parameters or other prompts than the present ones"
         entry |= {"verdict": SUPERSEDED, "note": _superseded(entry, why)}
     return entry
 
