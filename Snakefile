@@ -62,6 +62,7 @@ AFTER = {
     "prompt_count": ["layer_scan", "steering_sweep"],
     "where_and_when": ["layer_scan", "steering_sweep"],
     "known_truth": ["layer_scan", "steering_sweep"],
+    "control": ["layer_scan", "steering_sweep"],
     "scorecard": [chapter for chapter in CHAPTERS if chapter != "scorecard"],
 }
 
