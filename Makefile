@@ -1,4 +1,5 @@
-# make book | make test | make test-slow | make test-slurm | make rehearse | make serve | make pdf | make clean. Everything is installed into .venv.
+# make book | make test | make test-slow | make test-slurm | make rehearse | make serve | make slides | make pdf | make clean.
+# Everything is installed into .venv.
 # The library runs on Python 3.11 to 3.13; the book needs 3.11, for which constraints.txt has exact versions and hashes.
 PYTHON  ?= $(firstword $(shell command -v python3.11 python3 python))
 PROFILE ?= quick
@@ -12,7 +13,7 @@ BIN  := .venv/bin
 DONE := .venv/.installed
 TEST := _build/test
 
-.PHONY: book test test-slow test-slurm rehearse serve clean pdf
+.PHONY: book test test-slow test-slurm rehearse serve slides clean pdf
 
 book: $(DONE)
 	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=$(PROFILE) $(LONGEST)
@@ -51,6 +52,11 @@ pdf: book
 	$(BIN)/jupyter-book build . --builder singlehtml -q --path-output _build/pdf
 	cp -r _build/pdf/_build/singlehtml/book/. _build/pdf/_build/singlehtml/  # its paths start there
 	$(if $(CHROMIUM),CHROMIUM=$(CHROMIUM)) $(BIN)/python book/print.py _build/pdf/_build/singlehtml/intro.html _build/book.pdf
+
+# Slides with sound (_build/slides/index.html) and a handout of one page, from the executed chapters.
+slides: book
+	$(BIN)/python -m book.slides.make _build/slides
+	$(if $(CHROMIUM),CHROMIUM=$(CHROMIUM)) $(BIN)/python book/print.py _build/slides/handout.html _build/slides/handout.pdf
 
 clean:
 	rm -rf _build .snakemake book/chapters logs results trial

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 # The runner imports nothing of the library: a run with nothing to do is quick.
 sys.path.insert(0, str(ROOT))
-from book.run import NotebookError, chapters, read_experiment
+from book.run import NotebookError, before, chapters, read_experiment
 
 sys.path.pop(0)
 EXPERIMENT = ROOT / "data" / "experiments" / f"{config.get('profile', 'quick')}.yaml"
@@ -55,17 +55,6 @@ ALSO = {
 }
 IN_PLACE = Path.cwd() == ROOT
 
-# Chapters that read what other chapters leave in results/, and which: those run first.
-AFTER = {
-    "steering_sweep": ["layer_scan"],
-    "held_out": ["layer_scan", "steering_sweep"],
-    "prompt_count": ["layer_scan", "steering_sweep"],
-    "where_and_when": ["layer_scan", "steering_sweep"],
-    "known_truth": ["layer_scan", "steering_sweep"],
-    "control": ["layer_scan", "steering_sweep"],
-    "scorecard": [chapter for chapter in CHAPTERS if chapter != "scorecard"],
-}
-
 
 wildcard_constraints:
     chapter="[a-z0-9_]+",
@@ -86,7 +75,7 @@ rule chapter:
             for path in sorted(ROOT.glob(pattern.format(chapter=wildcards.chapter)))
         ],
         before=lambda wildcards: [
-            f"book/chapters/{name}.ipynb" for name in AFTER.get(wildcards.chapter, []) if name in CHAPTERS
+            f"book/chapters/{name}.ipynb" for name in before(wildcards.chapter, CHAPTERS)
         ],
     output:
         # "update": the last good one stays where it is until the new one takes its place.
@@ -127,7 +116,7 @@ rule live_weights:
         "_build/live/model-fp16.js",
         "_build/live/model-int8.js",
     shell:
-        "{sys.executable} {ROOT}/book/live/weights.py {ROOT}/data/pocket _build/live"
+        "{sys.executable:q} {ROOT:q}/book/live/weights.py {ROOT:q}/data/pocket _build/live"
 
 
 rule live_directions:
@@ -140,7 +129,7 @@ rule live_directions:
         "_build/live/directions.js",
     threads: 1
     shell:
-        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT} {sys.executable} {ROOT}/book/live/directions.py _build/live"
+        "OMP_NUM_THREADS={threads} PYTHONPATH={ROOT:q} {sys.executable:q} {ROOT:q}/book/live/directions.py _build/live"
 
 
 rule book:

@@ -1,6 +1,6 @@
-"""Write the README's findings and picture from the records of a finished book.
+"""Write the README's findings and picture from the records of a book.
 
-    python -m book.readme results    keep the records of a finished book in data/scores/quick, then write
+    python -m book.readme results    keep the records of a book in data/scores/quick, then write
     python -m book.readme            write from the records that are kept
 
 Nobody types the findings: they are the bottom lines that chapters made of their results, and the picture has the curves
@@ -29,25 +29,26 @@ __all__ = ["curves", "findings", "keep", "picture", "written"]
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "data" / "scores" / "quick"
-CHAPTERS = {"held_out": "Held-out prompts", "known_truth": "Known truth", "scorecard": "Scorecard"}
-"""The chapters that speak in the README, and their titles."""
+CHAPTERS = ("held_out", "known_truth", "scorecard", "steering_sweep", "layer_scan", "audio_concepts")
+"""The first three of these that have run speak in the README."""
 MARKS = "<!-- made by: python -m book.readme -->", "<!-- made until here -->"
 _CURVES, _PICTURE = "curves.csv", "slider.svg"
 
 
 def keep(results: Path, folder: Path) -> None:
-    """Copy the verdicts and bottom lines of a finished book, and write its curves beside them.
+    """Copy the verdicts and bottom lines that a book has left, and write its curves beside them.
 
     Raises
     ------
     FileNotFoundError
-        If the book has no scorecard or no sweep; nothing is changed then.
+        If fewer than three of `CHAPTERS` have run, or the sweep has not; nothing is changed then.
     """
     records = sorted((results / "scorecard").glob("*.json"))
     lines = sorted((results / "scorecard").glob("bottom_line.*.md"))
-    if not records or "scorecard" not in bottom_lines(results / "scorecard"):
+    if len(bottom_lines(results / "scorecard", CHAPTERS)) < 3:
         raise FileNotFoundError(
-            f"{results} has no finished scorecard: expected the folder that `make book` fills"
+            f"{results} has the bottom lines of fewer than three of {', '.join(CHAPTERS)}: expected the folder that "
+            "`make book` fills"
         )
     table = curves(results)
     if folder.exists():
@@ -92,7 +93,7 @@ def curves(results: Path) -> pd.DataFrame:
 
 def findings(folder: Path) -> str:
     """The README's part in Markdown: the picture, what it shows, and the bottom lines of three chapters."""
-    table, lines = pd.read_csv(folder / _CURVES), bottom_lines(folder, [*CHAPTERS])
+    table, lines = pd.read_csv(folder / _CURVES), bottom_lines(folder, CHAPTERS)
     rows = scorecard.read(folder)
     models = sorted(set(rows["model"].dropna()))
     profile = next(each for each in rows["profile"] if each)
@@ -104,12 +105,20 @@ def findings(folder: Path) -> str:
         f"**What came out** on `{models[0]}`, profile `{profile}`; computed, not typed:",
         "",
     ]
-    for chapter, line in lines.items():
+    for chapter, line in list(lines.items())[:3]:
         found, against = line.strip().split("\n\n")
         found = re.sub(r"^\*\*.*?\*\* ", "", found)
         against = re.sub(r"^\*\*(.*?)\*\* ", r"*\1* ", against)
-        said.append(f"- **{CHAPTERS[chapter]}.** {found}\n  {against}")
+        said.append(f"- **{_title(chapter)}.** {found}\n  {against}")
+    if "scorecard" not in lines:
+        verdicts = [each for each in rows["verdict"] if each != scorecard.NOT_RUN]
+        said.append(f"- **Of {rows['claim'].nunique()} claims** {len(verdicts)} were measured in this run.")
     return "\n".join(said)
+
+
+def _title(chapter: str) -> str:
+    cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return "".join(cells[0]["source"]).splitlines()[0].removeprefix("# ")
 
 
 def _said(name: str, part: pd.DataFrame) -> str:
@@ -225,9 +234,7 @@ def _moved(name: str, frames: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m book.readme", description="Write the README's findings.")
-    parser.add_argument(
-        "results", type=Path, nargs="?", help="of a finished book; without it, the kept records"
-    )
+    parser.add_argument("results", type=Path, nargs="?", help="of a book; without it, the kept records")
     options = parser.parse_args(arguments)
     try:
         if options.results:

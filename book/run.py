@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,11 @@ from traitlets.config import Config
 
 __all__ = [
     "Experiment",
+    "before",
     "chapters",
     "check_parameters",
     "notebook_parameters",
+    "ordered",
     "read_experiment",
     "read_section",
     "run_notebook",
@@ -56,6 +59,17 @@ _NEVER_STARTED = ("Kernel didn't respond", "Kernel died before replying")
 _LABEL = "Parameters of this run"
 _IDEA = "\n\n**The idea.**"
 """The paragraph of a chapter after its question."""
+_AFTER = {
+    "steering_sweep": ["layer_scan"],
+    "held_out": ["layer_scan", "steering_sweep"],
+    "prompt_count": ["layer_scan", "steering_sweep"],
+    "where_and_when": ["layer_scan", "steering_sweep"],
+    "known_truth": ["layer_scan", "steering_sweep"],
+    "control": ["layer_scan", "steering_sweep"],
+}
+"""Chapters that read what others leave in results/, and which."""
+_LAST = "scorecard"
+"""The chapter that reads what all others leave there."""
 _SHORT = "/tmp" if os.path.isdir("/tmp") else None
 """The path of a socket may have about 100 characters only."""
 
@@ -95,6 +109,18 @@ def chapters(toc: str | Path) -> list[str]:
 
     content = yaml.safe_load(Path(toc).read_text(encoding="utf-8"))
     return [Path(file).stem for file in files(content) if file.startswith(_CHAPTERS)]
+
+
+def before(chapter: str, names: Sequence[str]) -> list[str]:
+    """Those of `names` that leave in results/ what a chapter reads, and so run first."""
+    return [
+        name for name in names if name != chapter and (chapter == _LAST or name in _AFTER.get(chapter, ()))
+    ]
+
+
+def ordered(names: Sequence[str]) -> list[str]:
+    """Chapters in an order in which each finds what it reads."""
+    return list(TopologicalSorter({name: before(name, names) for name in names}).static_order())
 
 
 def notebook_parameters(notebook: str | Path) -> dict[str, Any]:

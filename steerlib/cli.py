@@ -6,11 +6,13 @@ error is one line; --debug adds Python's traceback.
 """
 
 import argparse
+import math
 import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from steerlib.measure import (
     spectral_centroid,
     tempo,
 )
+from steerlib.measure.rhythm import tracker
 from steerlib.model import MusicModel, load_model, versions
 from steerlib.music.recordings import printable, read_mono
 from steerlib.prompts import load_attribute
@@ -153,24 +156,27 @@ def _steer(args: argparse.Namespace) -> None:
     if args.recipe:
         _follow(args)
         return
-    SteeringVector.load(args.vector)  # what is wrong with it is said before the model is loaded
-    model = _load(args)
-    vector = SteeringVector.load(args.vector, model=model)
+    # what can be known without the model is said before it is loaded
     settings = [(prompt, factor) for prompt in args.prompt for factor in args.multiplier]
-    steering = [
-        Steering(
-            vector, factor, source_layer=args.layer, steps=args.steps, branches=args.branches, site=args.site,
-            preserve_norm=args.preserve_norm, positions=args.positions,
-        )
-        for _, factor in settings
-    ]  # fmt: skip
+    options = {name: getattr(args, name) for name in ("steps", "branches", "site", "preserve_norm", "positions")}
+    vector = SteeringVector.load(args.vector)
+    steering = [Steering(vector, factor, source_layer=args.layer, **options) for _, factor in settings]
+    sampling = Sampling(args.guidance)
+    if not all(map(str.strip, args.prompt)):
+        raise ValueError("--prompt: one is empty: describe some music, such as 'a folk song'")
+    if not 0 < args.seconds < math.inf:
+        raise ValueError(f"--seconds must be a positive number, got {args.seconds:g}")
+    if args.branches == "unconditional" and args.guidance <= 1:
+        raise ValueError("--branches unconditional: with --guidance up to 1 there is no such branch, raise it")
+    model = _load(args)
+    SteeringVector.load(args.vector, model=model)  # which looks whether it fits
     clips = generate(
         model,
         [prompt for prompt, _ in settings],
         seconds=args.seconds,
         seed=args.seed,
         steering=steering,
-        sampling=Sampling(args.guidance),
+        sampling=sampling,
         run=Run(progress=not args.quiet),
     )
     paths = clips.save(args.out)
@@ -183,6 +189,8 @@ def _steer(args: argparse.Namespace) -> None:
 
 def _follow(args: argparse.Namespace) -> None:
     """Make the clip of a recipe."""
+    with warnings.catch_warnings(action="ignore"):  # it is read again, and says so then
+        read_recipe(args.recipe)
     model = _load(args)
     recipe = read_recipe(args.recipe, model=model)
     clips = generate(
@@ -205,19 +213,37 @@ def _sweep(args: argparse.Namespace) -> None:
     if unknown:
         raise ValueError(f"{args.experiment} has no sweep {unknown[0]!r}; it has {', '.join(plans)}")
     changes = {name: parse_yaml(value, f"-p {name}") for name, value in args.parameter}
-    chosen = [plans[name].changed(changes) for name in dict.fromkeys(args.names or plans)]
+    try:
+        chosen = [plans[name].changed(changes) for name in dict.fromkeys(args.names or plans)]
+    except ValueError as error:
+        raise ValueError(f"{args.experiment}: {error}") from None
     if args.shard is not None:
         shard_of(args.shard)
     for plan in chosen:
-        plan.check()
+        with _named(args, plan):
+            plan.check()
     _try_folder(args.output, "--output")
     loaded: dict[Any, MusicModel] = {}
     for plan in chosen:
         key = (plan.model, plan.revision, plan.device, plan.dtype)
         if key not in loaded:
             name, revision, device, dtype = key
-            loaded = {key: load_model(name, revision=revision, device=device, dtype=dtype)}  # one at a time
+            with _named(args, plan):  # one model at a time
+                loaded = {key: load_model(name, revision=revision, device=device, dtype=dtype)}
         _run_plan(plan, loaded[key], args)
+
+
+@contextmanager
+def _named(args: argparse.Namespace, plan: SweepPlan) -> Iterator[None]:
+    """Errors that name the experiment and the sweep."""
+    try:
+        yield
+    except DoesNotFit:  # which has an exit code of its own
+        raise
+    except ValueError as error:
+        raise ValueError(f"{args.experiment}: sweep {plan.name!r}: {error}") from error
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{args.experiment}: sweep {plan.name!r}: {error}") from error
 
 
 def _run_plan(plan: SweepPlan, model: MusicModel, args: argparse.Namespace) -> None:
@@ -230,11 +256,13 @@ def _run_plan(plan: SweepPlan, model: MusicModel, args: argparse.Namespace) -> N
         vectors = plan.vectors(model, folder / "vectors", stand_ins=stand_ins, progress=not args.quiet)
         return plan.arguments(model, vectors, shard=args.shard, progress=not args.quiet)
 
-    if args.dry_run:
-        print(f"sweep   {plan.name}\n{cost(model, store=store, **arguments(True))}\n", flush=True)
-        return
-    check(model, store=store, **arguments(True))  # before vectors are made, which takes a large model minutes
-    settings = arguments(False)
+    with _named(args, plan):
+        if args.dry_run:
+            print(f"sweep   {plan.name}\n{cost(model, store=store, **arguments(True))}\n", flush=True)
+            return
+        # before vectors are made, which takes a large model minutes
+        check(model, store=store, **arguments(True))
+        settings = arguments(False)
     if args.vectors:
         return
     if args.shard is not None:
@@ -259,6 +287,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     labels = args.labels or []
     if args.labels and (len(set(labels)) < max(len(labels), 2) or not all(map(str.strip, labels))):
         raise ValueError(f"--labels needs two or more different labels that are not empty, got {labels}")
+    if "bpm" in args.metrics:
+        tracker(args.beats)
     files = _audio_files(args.audio)
     reference = _audio_files([args.reference]) if args.reference else []
 

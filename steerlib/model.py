@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import (
@@ -443,12 +442,14 @@ def model_id(model: Any) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes the results, for metadata."""
-    try:
-        own = importlib.metadata.version("steerlib")
-    except importlib.metadata.PackageNotFoundError:
-        own = "not installed"
-    return {"steerlib": own, "torch": torch.__version__, "transformers": transformers.__version__}
+    """Versions of what generates and measures, for metadata."""
+    found = {}
+    for name in ("steerlib", "torch", "transformers", "numpy", "librosa", "soxr", "beat-this"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # a checkout on the path
+            found[name] = "not installed"
+    return found
 
 
 def _source(name: str | Path) -> str | Path:

@@ -171,6 +171,8 @@ class Study:
         metrics: Sequence[str] = ("bpm", "centroid", "onset_rate"),
     ) -> "Trial":
         """Steer every prompt, or the first so many, in every way of one grid or several; see `steerlib.sweep`."""
+        if prompts is not None and (type(prompts) is not int or prompts < 1):
+            raise ValueError(f"prompts must be how many to take, at least 1; got {prompts!r}")
         return Trial(self, self._sweep(grid, self.seed, metrics, prompts))
 
     @cached_property

@@ -1,4 +1,5 @@
 import ast
+import json
 import re
 import statistics
 import sys
@@ -112,6 +113,13 @@ def test_the_workflow_runs_pinned_actions_and_none_of_our_packages_with_permissi
         else:
             [checkout] = [step for step in job["steps"] if "checkout" in step.get("uses", "")]
             assert checkout["with"]["persist-credentials"] is False
+
+
+def test_the_container_has_the_books_python_and_is_set_up_by_make():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    assert "python:3.11-" in container["image"]
+    [target] = re.findall(r"^make (\S+)$", container["updateContentCommand"])
+    assert f"DONE := {target}" in lines("Makefile")
 
 
 def test_ci_runs_what_the_readme_says():

@@ -36,7 +36,10 @@ STEERLIB = (
 # What a row's numbers come from, beside the settings: a sweep looks again when it changes, and makes what has changed.
 CODE = [
     path.as_posix()
-    for pattern in ("engine/*", "measure/*", "sweeps/*", "activations", "directions", "model", "prompts", "steering")
+    for pattern in (
+        "engine/*", "measure/*", "sweeps/*", "music/codec", "activations", "cli", "directions", "files", "model", "prompts",
+        "steering",
+    )
     for path in sorted((SWEEP_ROOT / "steerlib").glob(f"{pattern}.py"))
 ] + [path.as_posix() for path in sorted((SWEEP_ROOT / "data" / "pocket").glob("*.*")) if path.suffix != ".md"]
 
@@ -48,6 +51,14 @@ def sweep_prompts(wildcards):
     named = SWEEP_ROOT / "data" / "prompts"
     paths = [Path(name) if str(name).endswith((".yaml", ".yml")) else named / f"{name}.yaml" for name in names]
     return [path.as_posix() for path in paths if path.is_file()]
+
+
+def sweep_judges(wildcards):
+    """The files of a model and of a beat tracker that the sweep takes from a folder of its own."""
+    settings = SWEEPS[wildcards.sweep]
+    named = [Path(str(settings[key])) for key in ("model", "beats") if settings.get(key)]
+    files = [path for place in named for path in (sorted(place.glob("*")) if place.is_dir() else [place])]
+    return [path.as_posix() for path in files if path.is_file()]
 
 
 def sweep_settings(wildcards):
@@ -77,6 +88,7 @@ rule sweeps:
 rule sweep_vectors:
     input:
         prompts=sweep_prompts,
+        judges=sweep_judges,
         code=CODE,
     output:
         touch("results/sweeps/{sweep}/vectors/.done"),

@@ -1,7 +1,8 @@
-"""Sphinx extension: links to Binder and Colab on every chapter, once it is known where the repository is.
+"""Sphinx extension: links to Binder, Colab and Codespaces on every chapter, once it is known where the repository is.
 
-The address is that of the repository that the pages are built from: `GITHUB_REPOSITORY` in GitHub's actions, or the
-remote `origin` of the checkout. Where it is not on GitHub there is no link, rather than one that leads nowhere.
+The address is `launch_repository` of ``_config.yml``, as "owner/name". Where nobody has set it, it is that of the
+repository that the pages are built from: `GITHUB_REPOSITORY` in GitHub's actions, or the remote `origin` of the
+checkout. Where it is not on GitHub there is no link, rather than one that leads nowhere.
 The theme's own launch buttons will not do: they point to the executed notebooks, which are not in the repository.
 """
 
@@ -56,6 +57,7 @@ def add_launch_buttons(
             "cloud",
             f"colab.research.google.com/github/{name}/blob/HEAD/{_COLAB}",
         ),
+        ("Codespaces", "Open the project there", "cloud", f"codespaces.new/{name}"),
     ):
         button = {"type": "link", "text": place, "tooltip": tooltip, "icon": f"fas fa-{icon}"}
         context["header_buttons"].append(button | {"url": f"https://{url}"})

@@ -130,13 +130,11 @@ def profile_and_extraction() -> None:
     if report := _report("extraction"):
         added = {name: figure["recording MB"] for name, figure in report["figures"].items()}
         print(
-            f"extraction, {report['model']}, {report['prompts']} prompts: it takes {added['steerlib']:+.0f} MB "
-            f"beyond a forward pass, output_hidden_states=True {added['output_hidden_states']:+.0f} MB; it is "
+            f"extraction, {report['model']}, {report['prompts']} prompts: steerlib needs {added['steerlib']:+.0f} MB "
+            f"beyond a forward pass, output_hidden_states=True {added['output_hidden_states']:+.0f} MB; steerlib is "
             f"{report['time ratio']:.2f} times as fast"
         )
-        print(
-            f"with its own, smaller batches, the whole takes 1/{1 / report['peak ratio']:.0f} of its memory"
-        )
+        print(f"with its own, smaller batches, it needs 1/{1 / report['peak ratio']:.0f} of the memory")
 
 
 def scaling_curves() -> None:
@@ -180,7 +178,12 @@ def say(
         sizes = {
             name.split()[0]: point["ratio"] for name, point in report.items() if name.endswith("settings")
         }
-        told = listed([f"{value:.1f} times as fast ({name} settings)" for name, value in sizes.items()])
-        found.append(f"At the size of a sweep, in the committed benchmark, it is {told}.")
-    against = "A ratio of times depends on the machine, on the size of the model and on what else is running."
+        told = listed(
+            [
+                f"{value:.1f} times as fast with {name} setting{'' if name == '1' else 's'}"
+                for name, value in sizes.items()
+            ]
+        )
+        found.append(f"In the committed benchmark, at the size of a sweep, it is {told}.")
+    against = "A ratio of times depends on the machine, the size of the model and what else is running."
     return bottom_line("engine", found, against, model=model, folder=scores)

@@ -105,10 +105,11 @@ def findings(trial: Trial) -> tuple[list[str], str]:
         largest = max(wide.columns, key=abs)
         change = (pole.sign * (wide[largest] - wide[0.0])).dropna()
         wrong, moved = wrong + int((change < 0).sum()), moved + len(change)
-        found.append(f"toward {pole.name} by {number(abs(change).median())} {pole.unit}")
-    where = f"The strongest push of the grid moves the median prompt {listed(found)}."
+        median = number(change.median()).replace("-", "\N{MINUS SIGN}")
+        found.append(f"{median} {pole.unit} toward {pole.name}")
+    where = f"At the largest λ of the grid, the median prompt moves {listed(found)}."
     against = (
-        f"Each cell is one clip, and {wrong} of these {moved} moved the wrong way: a grid is for the ears, "
-        "not for a conclusion."
+        f"Each cell is one clip, and {wrong} of these {moved} moved the wrong way. Use the grid to listen, not to draw "
+        "conclusions."
     )
     return [where], against

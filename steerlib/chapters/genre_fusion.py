@@ -293,7 +293,7 @@ def tables_1_and_2(effects: pd.DataFrame) -> pd.DataFrame:
                 found = ours.loc[_ENDS[kind]]
                 row[f"ours: {kind}"] = f"{found['baseline']:.3f} → {found['mean']:.3f}"
         rows.append(row)
-    return pd.DataFrame(rows).set_index("pair")
+    return pd.DataFrame(rows).set_index("pair").fillna("not run")
 
 
 def verdict_b2(study: Study, main: pd.DataFrame, controls: pd.DataFrame, chosen: pd.DataFrame) -> Verdict:

@@ -81,13 +81,14 @@ def table_1_of_the_paper() -> pd.DataFrame:
     for name in ("tempo", "timbre"):
         part = paper["table_1"][name]
         start = part["baseline"]
-        rows.append([name, "not steered", f"{start['mean']} ± {start['spread']}", "", "", "", ""])
+        rows.append([name, "not steered", f"{start['mean']} ± {start['spread']}", *[""] * 5])
         for pole in sorted(set(part) - {"metric", "layer", "baseline"}):
             row = part[pole]
             change, ratio = row["mean"] - start["mean"], row["mean"] / start["mean"]
             rows.append([name, pole, f"{row['mean']} ± {row['spread']}", f"{change:+.1f}",
-                         f"{100 * (ratio - 1):+.1f}", row["relative_percent"], row["fad"]])  # fmt: skip
-    names = ["attribute", "toward", "mean ± spread", "change", "change (%)", "printed (%)", "FAD"]
+                         f"{100 * (ratio - 1):+.1f}", f"{np.log2(ratio):+.2f}", row["relative_percent"],
+                         row["fad"]])  # fmt: skip
+    names = ["attribute", "toward", "mean ± spread", "change", "change (%)", "octaves", "printed (%)", "FAD"]
     strength = paper["table_1"]["multiplier"]
     print(f"{paper['model']}, λ = {strength}: Table 1 of paper A, changes recomputed from its means")
     return pd.DataFrame(rows, columns=names).set_index(["attribute", "toward"])

@@ -77,8 +77,8 @@ _SECOND = {  # the judge in use, and the one that must confirm it
     "energy": ("onset rate", "attacks"),
 }
 _WORDS = {
-    "one clip": "Numbers to trust for one clip",
-    "groups of clips": "to trust for comparing groups of clips",
+    "one clip": "You can trust, for one clip",
+    "groups of clips": "for comparing groups of clips",
     "not confirmed": "not confirmed by two judges",
 }
 _COLOURS = ("#D55E00", "#0072B2", "#009E73")
@@ -422,22 +422,22 @@ def conclude(
     lowest = made[made["temperature"] == made["temperature"].min()]
     sure = {pole: lowest.loc[lowest["pole"] == pole, "tracker, if sure"].notna() for pole in ("fast", "slow")}
     wrecked = table[(table["kind"].isin(["noise", "shuffle", "splice"])) & (table["degree"] > 0)]
-    rate = wrecked.groupby("judge")[["answered", "right"]].mean()
+    rate = (100 * wrecked.groupby("judge")[["answered", "right"]].mean()).round()
     by = {word: list(part.index) for word, part in trusted.groupby("trusted for")}
     named = [f"{words}: {listed(by.get(word, [])) or 'none'}" for word, words in _WORDS.items()]
     found = [
-        f"Of clips with noise, splices or frames in random order the tempo tracker answers for "
-        f"{rate.loc['tracker', 'answered']:.0%} and is right on {rate.loc['tracker', 'right']:.0%}; made to be sure, "
-        f"it answers for {rate.loc['tracker, if sure', 'answered']:.0%}.",
-        f"It is sure of {sure['fast'].sum()} of {len(sure['fast'])} generated clips of fast prompts and of "
-        f"{sure['slow'].sum()} of {len(sure['slow'])} of slow ones: **the BPM of a single "
+        f"On clips with noise, splices or shuffled frames, the tempo tracker answers for "
+        f"{rate.loc['tracker', 'answered']:.0f} %, and {rate.loc['tracker', 'right']:.0f} % of its answers are right. "
+        f"If it must be sure, it answers for {rate.loc['tracker, if sure', 'answered']:.0f} %.",
+        f"It is sure of {sure['fast'].sum()} of {len(sure['fast'])} clips generated from fast prompts and of "
+        f"{sure['slow'].sum()} of {len(sure['slow'])} from slow ones: **the BPM of a single "
         f"{'slow ' if sure['slow'].mean() < 0.95 <= sure['fast'].mean() else ''}generated clip is "
-        f"{'a number to trust' if min(sure['fast'].mean(), sure['slow'].mean()) >= 0.95 else 'no number to trust'}**.",
+        f"{'a' if min(sure['fast'].mean(), sure['slow'].mean()) >= 0.95 else 'not a'} number you can trust**.",
         f"{'; '.join(named)}.",
     ]
     count = int(table["clips"].iloc[0])
     against = (
-        f"The truth is known for {count} composed clips, which sound like what the judges learned from; of generated "
-        "clips only their agreement is known, and two judges can err alike."
+        f"The truth is known only for {count} composed clips, which sound like what the judges learned from. For "
+        "generated clips we know only whether judges agree, and two judges can make the same mistake."
     )
     return bottom_line("judges", found, against, model=model, folder=folder)

@@ -171,21 +171,27 @@ def findings(
     reach: Mapping[str, Interval],
 ) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
-    parts, against = [], []
+    read, shifted, against = [], [], []
     for name in study.attributes:
         shift = along[name, "DiffMean"]
         if name in decoded and np.isfinite([shift.low, shift.high, decoded[name].interval.estimate]).all():
-            share = f"{100 * decoded[name].interval.estimate:.0f} % of the variance of {name} is decoded"
-            parts.append(
-                f"{share} from the music itself, and DiffMean shifts it by {measured(shift, 'octaves')}"
-            )
+            read.append(f"{100 * decoded[name].interval.estimate:.0f} % of the variance of {name}")
+            shifted.append(f"{name} by {measured(shift, 'octaves')}")
         if np.isfinite(reach[name].high):
             against.append(f"{name} by up to {reach[name].high:.2g} octaves")
-    found = f"{'; '.join(parts)}." if parts else "Too few clips could be measured to tell."
+    found = [
+        f"In clips that the model hears, a linear regression decodes {listed(read)}.",
+        f"DiffMean shifts {listed(shifted)}.",
+    ]
     random = (
-        f"Random directions as long would move {listed(against)}." if against else "There is no control here."
+        f"Random directions of the same length shift {listed(against)}."
+        if against
+        else "No control could be measured."
     )
-    return [found], f"{random} All this is one small model, whose music is composed by rules."
+    return (
+        found if read else ["Too few clips could be measured to tell."],
+        f"{random} All of this comes from one small model, whose music is composed by rules.",
+    )
 
 
 def shifts(trial: Trial, *, octaves: bool = False) -> dict[tuple[str, str], "pd.Series[float]"]:

@@ -150,7 +150,11 @@ def of_random(
 
 
 def findings(
-    study: Study, best: Mapping[str, int | None], cosines: Mapping[str, Interval], inject: Trial
+    study: Study,
+    limits: Mapping[str, "pd.Series[float]"],
+    best: Mapping[str, int | None],
+    cosines: Mapping[str, Interval],
+    inject: Trial,
 ) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
     chosen = listed(
@@ -164,7 +168,14 @@ def findings(
             most = f"{means.max():.2g} {_unit(study, name)}"
             words += f"; added after one block alone, they shift it most at block {means.idxmax()}, by {most}"
         against.append(f"{words}.")
-    return [f"The rule chooses {chosen}."], " ".join(against)
+    proven = [name for name, layer in best.items() if layer is not None and limits[name][layer] > 0]
+    rest = [name for name, layer in best.items() if layer is not None and name not in proven]
+    found = [f"The rule chooses {chosen}."]
+    if proven:
+        found.append(f"For {listed(proven)}, both poles are shown to move as intended.")
+    if rest:
+        found.append(f"For {listed(rest)}, no layer is shown to move both poles as intended.")
+    return found, " ".join(against)
 
 
 def shift(trial: Trial, name: str) -> pd.DataFrame:

@@ -137,15 +137,18 @@ def findings(parts: Mapping[str, Measured], trial: Trial) -> tuple[list[str], st
         for name, each in parts.items()
         if np.isfinite([each.interval.low, each.interval.high]).all()
     }
-    shifts = [f"{name} by {measured(each.interval, 'standard deviations')}" for name, each in told.items()]
+    shifts = [f"{name} by {measured(each.interval)}" for name, each in told.items()]
     if not told:
-        return ["Too few clips could be measured to tell."], "There is nothing to speak against."
+        return [
+            "Too few clips could be measured to tell."
+        ], "Without a measurement there is nothing to doubt."
     wrong = []
     for name in told:
         shift = trial.shifts(name)["shift"].dropna()
         wrong.append(f"{100 * (shift < 0).mean():.0f} % for {name}")
-    return [f"Steering shifts {listed(shifts)} of unsteered clips."], (
-        f"Some prompts move the wrong way, {listed(wrong)}, and no layer was chosen for these attributes."
+    return [f"In standard deviations of unsteered clips, steering shifts {listed(shifts)}."], (
+        f"The share of prompts that move the wrong way is {listed(wrong)}, and no layer was chosen for these "
+        "attributes."
     )
 
 

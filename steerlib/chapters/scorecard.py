@@ -119,24 +119,27 @@ def findings(table: pd.DataFrame, model: str) -> tuple[list[str], str]:
     measured = sum(len(counted[name]) for name in done)
     tally = listed([f"{len(counted[name])} {name}" for name in done])
     found = [f"Of {len(here)} claims, {measured} were measured here: {tally}."]
-    told = [f"{name} are {listed(counted[name])}" for name in ("supported", "not supported") if counted[name]]
+    told = [
+        f"{listed(counted[name])} {'is' if len(counted[name]) == 1 else 'are'} {name}"
+        for name in ("supported", "not supported")
+        if counted[name]
+    ]
     if told:
-        words = "; ".join(told)
-        found.append(f"{words[0].upper()}{words[1:]}.")
+        found.append(f"{'; '.join(told)}.")
     shown = parts(table, model)
     if len(shown):
         closest = shown.loc[(shown["estimate"] - 1).abs().idxmin()]
         found.append(
             f"The closest call is {closest['label']}, at {closest['estimate']:.2g} times what it must exceed."
         )
-    return found, f"{settings(table, model)} All of it is one model, trained once."
+    return found, f"{settings(table, model)} All of this comes from one model, trained once."
 
 
 def settings(table: pd.DataFrame, model: str) -> str:
     """Whether the records of a model carry the settings that were frozen before them, in words."""
     here = table[(table["model"] == model) & ~table["verdict"].isin([NOT_RUN, SUPERSEDED])]
     if here.empty:
-        return "No record of now stands here."
+        return "There are no current records."
     profile, log = here["profile"].iloc[0], frozen()
     if profile not in PROFILES:
         return f"The settings of the profile {profile} were not frozen."
@@ -150,10 +153,10 @@ def settings(table: pd.DataFrame, model: str) -> str:
         else:
             dates.add(date)
     good = len(here) - len(early) - len(changed)
-    words = f"{good} of {len(here)} records carry the settings, with limits, grids and prompts, that had been frozen"
+    words = f"{good} of {len(here)} records have settings (limits, grids and prompts) that were frozen beforehand"
     words += f" on {listed(sorted(dates))}" if dates else ""
-    words += f"; made with others: {listed(changed)}" if changed else ""
-    words += f"; made earlier: {listed(early)}" if early else ""
+    words += f"; made with other settings: {listed(changed)}" if changed else ""
+    words += f"; made before the freeze: {listed(early)}" if early else ""
     return f"{words}."
 
 
@@ -169,7 +172,7 @@ def coverage() -> pd.DataFrame:
     report = json.loads((DATA / "benchmarks" / "coverage.json").read_text(encoding="utf-8"))
     table = pd.DataFrame(report["results"])
     print(
-        f"{report['sets']} simulated data sets of each kind; an interval of 95 % should cover in about 95 of 100"
+        f"{report['sets']} simulated data sets of each kind; a 95 % interval should cover the truth in about 95 of 100"
     )
     return pd.DataFrame(
         {"kind of interval": table["kind"], "covers in … of 100": (100 * table["covered"]).round(1)}
@@ -183,7 +186,7 @@ def front_page(table: pd.DataFrame, counted: pd.DataFrame, model: str, headline:
     glue("verdicts", counted.loc[[model]], display=False)
     done = here[~here["verdict"].isin([NOT_RUN, SUPERSEDED])]
     print(
-        f"{len(done)} of {len(here)} claims were measured on {model}, "
+        f"{len(done)} of {len(here)} claims were measured on {model}; "
         f"{(done['verdict'] == 'supported').sum()} of them are supported"
     )
 
@@ -192,7 +195,7 @@ def larger_samples(table: pd.DataFrame, larger: pd.DataFrame, model: str) -> pd.
     """The verdicts of a model beside those with the papers' sample sizes; say which are different."""
     here, there = (each[each["model"] == model].set_index("claim") for each in (table, larger))
     changed = (here["verdict"] != there["verdict"]) & ~there["verdict"].isin([NOT_RUN, SUPERSEDED])
-    print("another verdict with the papers' sizes:", ", ".join(changed[changed].index) or "none")
+    print("claims with another verdict at the papers' sizes:", ", ".join(changed[changed].index) or "none")
     return pd.DataFrame({
         "here": here["verdict"], "with the papers' sizes": there["verdict"],
         "chosen here": here["note"], "chosen there": there["note"],

@@ -16,7 +16,7 @@ from steerlib.measure.distance import Distances
 from steerlib.page import figures
 from steerlib.page.bottom_line import listed, measured
 from steerlib.page.players import Curve
-from steerlib.page.style import PALETTE
+from steerlib.page.style import PALETTE, signed
 from steerlib.prompts import Attribute
 from steerlib.readout.analysis import knee
 from steerlib.study import Study, Trial
@@ -107,7 +107,7 @@ def strongest(trial: Trial) -> None:
             print(f"{where}: no λ has an interval wholly on the intended side of 0")
             continue
         best = max(shown, key=lambda value: shown[value].estimate)
-        print(f"{where}: strongest intended shift at λ = {best:g}: {shown[best]} {pole.unit}")
+        print(f"{where}: largest intended shift at λ = {signed(best)}: {measured(shown[best], pole.unit)}")
 
 
 def distance_curves(study: Study, distances: Distances) -> None:
@@ -167,7 +167,7 @@ def knees(trial: Trial, distances: Distances) -> pd.DataFrame:
         curve = table[(table["attribute"] == pole.key) & (table["multiplier"] * pole.sign >= 0)]
         found = knee(curve["multiplier"].abs(), curve["fad"])
         print(f"toward {pole.name}: " + (
-            "no knee: one line fits nearly as well as two, or there are under 5 points"
+            "no knee (one line fits nearly as well as two, or there are fewer than 5 points)"
             if np.isnan(found) else f"knee at |λ| = {found:.3g}"))  # fmt: skip
     return distances.table.set_index(["attribute", "multiplier"]).drop(columns="source_layer").round(2)
 

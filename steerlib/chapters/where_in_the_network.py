@@ -221,20 +221,23 @@ def findings(
 ) -> tuple[list[str], str]:
     """What this run found, and what speaks against it, in sentences."""
     shares = [
-        f"{measured(found, share=True, sign=False)} of the effect of the words of {name} comes with what "
-        f"blocks {first} to {first + width - 1} of {study.model.depth} read"
+        f"{measured(found, share=True, sign=False)} of the words' effect for {name} (blocks {first} to "
+        f"{first + width - 1} of {study.model.depth})"
         for name, (found, first) in carried.items()
     ]
     most = max(range_.high for range_ in chance.values())
-    found = [f"{listed(shares)}.", f"States of prompts that say the same carry {most:.0%} at most."]
+    found = [
+        f"What {width} neighbouring blocks read carries {listed(shares)}.",
+        f"Activations of other prompts that say the same carry {100 * most:.0f} % at most.",
+    ]
     half = []
     for name, rows in written.items():
         inner = rows[(rows["layer"] >= 0) & (rows["layer"] < study.model.depth - 1)].dropna()
         wide = [int(layer) for layer, part in inner.groupby("layer") if share(part).low > 0]
         half.append(f"{name} {f'up to layer {max(wide)}' if wide else 'at no layer that was tried'}")
-    found.append(f"In music that is written, a prompt switched after a layer still shows for {listed(half)}.")
+    found.append(f"In written music, switching the prompt after a layer still changes {listed(half)}.")
     pairs = min(interval.n for interval, _ in carried.values())
-    return found, f"There are {pairs} pairs of prompts, short music, and one model with one training."
+    return found, f"This rests on {pairs} pairs of prompts, on short music and on one trained model."
 
 
 # --- figures --------------------------------------------------------------------------------------------------
@@ -258,7 +261,7 @@ def one_block_figure(study: Study, asked: Mapping[str, pd.DataFrame]) -> None:
     axes = figures.panels(2, len(asked), size=(4.4, 3.2), sharex=True)
     for row, place in enumerate(PLACES):
         for ax, (name, table) in zip(axes[row * len(asked) :], asked.items(), strict=False):
-            names = {place: "A's states", f"DiffMean, {place}": "DiffMean", f"random, {place}": "random"}
+            names = {place: "A's activations", f"DiffMean, {place}": "DiffMean", f"random, {place}": "random"}
             draw_curves(table, names, ax, legend=row == 0)
             ax.set_title(f"{name}, {place}", loc="left", pad=36 if row == 0 else 6)
     plt.show()

@@ -3,18 +3,30 @@
 Units: seconds of audio, Hz, frames of the codec.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 from torch import Tensor
 
+from steerlib.files import write_whole
 from steerlib.steering import Steering
 
-__all__ = ["Clips", "Row"]
+__all__ = ["AudioFormat", "Clips", "Row", "encoded"]
+
+AudioFormat = Literal["mp3", "flac"]
+
+
+def encoded(samples: npt.NDArray[np.float32], rate: int, audio_format: AudioFormat) -> bytes:
+    """A clip (samples,) as a file, in memory: libsndfile does not report a disk that fills up at its last write."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=audio_format.upper())
+    return file.getvalue()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +86,7 @@ class Clips:
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{row:03d}.flac" for row in range(len(self))]
         for path, audio in zip(paths, self.audio, strict=True):
-            soundfile.write(path, audio, self.sample_rate)
+            write_whole(path, encoded(audio, self.sample_rate, "flac"))
         return paths
 
 

@@ -24,15 +24,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import soundfile
 import torch
 
 from steerlib.engine.attention import KeyValues
-from steerlib.engine.clips import Clips, Row
+from steerlib.engine.clips import AudioFormat, Clips, Row, encoded
 from steerlib.engine.fit import DoesNotFit, Shape, as_size, memory_free, memory_held
 from steerlib.engine.plan import Plan
 from steerlib.engine.sampling import Sampling
@@ -108,7 +107,7 @@ def check_fit(
     seconds: float,
     sampling: Sampling,
     batch_size: int | None,
-    audio_format: Literal["mp3", "flac"] | None,
+    audio_format: AudioFormat | None,
     store: str | Path,
 ) -> tuple[int, int | None, int, int]:
     """Refuse what will not fit into memory or on the disk.
@@ -165,7 +164,7 @@ def estimate(
     sampling: Sampling,
     metrics: Mapping[str, Callable[[Clips], Any]],
     batch_size: int | None,
-    audio_format: Literal["mp3", "flac"] | None,
+    audio_format: AudioFormat | None,
     store: str | Path,
 ) -> Estimate:
     """Count, measure one decode step, and refuse what will not fit: what a dry run of `sweep` does.
@@ -307,15 +306,13 @@ def _now(model: MusicModel) -> float:
 # --- memory and disk ----------------------------------------------------------------------------------------
 
 
-def _clip_bytes(model: MusicModel, seconds: float, audio_format: Literal["mp3", "flac"] | None) -> int:
+def _clip_bytes(model: MusicModel, seconds: float, audio_format: AudioFormat | None) -> int:
     """Size of a clip of noise, an upper bound for music, rounded up to whole blocks."""
     if audio_format is None:
         return 0
     rate = model.sample_rate
     noise = np.random.default_rng(0).normal(0, 0.1, max(round(seconds * rate), 1)).astype(np.float32)
-    written = io.BytesIO()
-    soundfile.write(written, noise, rate, format=audio_format.upper())
-    return math.ceil(written.tell() / _BLOCK) * _BLOCK
+    return math.ceil(len(encoded(noise, rate, audio_format)) / _BLOCK) * _BLOCK
 
 
 def _part_bytes() -> int:

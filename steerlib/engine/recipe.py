@@ -5,7 +5,6 @@ so that the clip can be made again without the prompts that the directions came 
 """
 
 import base64
-import binascii
 import json
 import warnings
 from dataclasses import dataclass
@@ -73,7 +72,7 @@ def read_recipe(path: str | Path, *, model: MusicModel | None = None) -> Recipe:
             steering=tuple(map(_steering, content["steering"])),
             melody=_melody(content.get("melody")),
         )
-    except (AttributeError, KeyError, TypeError, ValueError, UnicodeDecodeError, binascii.Error) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is no recipe of a clip ({type(error).__name__}: {error}): give a JSON file of the page Play"
         ) from error

@@ -66,11 +66,12 @@ SUPERSEDED = "superseded"
 VERDICTS = ("supported", "not supported", "not shown", "not testable", SUPERSEDED, NOT_RUN)
 """All that a claim can come to, in the order of pages."""
 RULE = (
-    "One check decides each claim; it and its limit were written down before it was measured. It holds if its whole "
-    "95 % interval lies where the claim puts it and its control does not get as far, fails if its whole interval lies "
-    "elsewhere, and is open otherwise. A claim is supported if its check holds of all its parts, not supported if it "
-    "fails of one, and not shown otherwise. A part is not testable where what the claim takes for granted is not shown "
-    "to hold on the model; it counts neither for nor against. All other figures are descriptive."
+    "One check decides each claim. We wrote down the check and its limit before measuring. A check holds if its whole "
+    "95 % interval lies where the claim puts it and its control does not reach as far. It fails if its whole interval "
+    "lies elsewhere. Otherwise it is open. A claim is supported if its check holds for all its parts, not supported if "
+    "it fails for one of them, and not shown otherwise. A part is not testable if the model is not shown to meet a "
+    "condition that the claim takes for granted; it then counts neither for nor against the claim. All other numbers "
+    "are descriptive."
 )
 """The rule in words, for the page."""
 
@@ -285,7 +286,11 @@ class Verdict:
             f"<li>{html.escape(f'{each.what}: {each.measured}; against {each.limit}, p = {_number(p)}')}</li>"
             for each, p in zip(self.also, self.also_p, strict=True)
         )
-        also = f"<details><summary>Descriptive, p by Holm</summary><ul>{also}</ul></details>" if also else ""
+        also = (
+            f"<details><summary>Descriptive numbers (p-values by Holm's method)</summary><ul>{also}</ul></details>"
+            if also
+            else ""
+        )
         return (
             f"<p>Decided by <em>{html.escape(check.quantity)}</em>: {html.escape(check.what)}; control: "
             f"{html.escape(check.control)} <small>(written down {html.escape(check.since)})</small></p>"
@@ -549,7 +554,7 @@ def _load(path: Path, known: pd.DataFrame) -> dict[str, Any]:
     found = Verdict(check, content["model"], parts, also, content["note"])
     entry |= {"settings": digest, "found": found, "verdict": found.verdict}
     if digest != settings(content["claim"], content["profile"]):
-        why = "with another check, other parameters or other prompts than those of now"
+        why = "with another check, other parameters or other prompts than the present ones"
         entry |= {"verdict": SUPERSEDED, "note": _superseded(entry, why)}
     return entry
 

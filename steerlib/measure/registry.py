@@ -9,12 +9,13 @@ import pandas as pd
 
 from steerlib.files import DATA
 from steerlib.measure.audio import read_clips
+from steerlib.measure.known import FILE
 from steerlib.measure.loudness import loudness
 from steerlib.measure.rhythm import sure_tempo, tempo
 from steerlib.measure.rules import attacks, cutoff, pulse, third
 from steerlib.measure.spectrum import band_level, mode, onset_rate, spectral_centroid
 
-__all__ = ["CHECKPOINTS", "METRICS", "SECOND", "VERSIONS", "Metric", "add_columns", "judges"]
+__all__ = ["CHECKPOINTS", "METRICS", "SECOND", "THRESHOLDS", "VERSIONS", "Metric", "add_columns", "judges"]
 
 Metric = Callable[..., npt.NDArray[Any]]
 
@@ -40,11 +41,16 @@ VERSIONS: dict[str, int] = {"mode": 2}  # 2: cannot tell where no key fits
 """Version of a metric that has changed, 2 and on: part of the key of stored rows.
 
 Raised whenever a metric gives other numbers for the same sound, be it by our code or by a library that it uses, so
-that old and new numbers never stand in one table. ``tests/robustness/test_metrics.py`` has the numbers.
+that old and new numbers never stand in one table. ``tests/robustness/test_metrics.py`` has the numbers, and fails where
+they change and the version does not. A hash of the code would throw rows away for every comment that is mended, and
+would not see a library change. Of rows made with different versions of the libraries, `Store.read` warns.
 """
 
 CHECKPOINTS: dict[str, Path] = dict.fromkeys(("bpm", "sure_bpm"), DATA / "pocket" / "beats.ckpt")
 """The trained judge that a metric depends on unless it is given another: a sweep keeps its hash."""
+
+THRESHOLDS: dict[str, Path] = dict.fromkeys(("sure_bpm", "mode", "cutoff"), FILE)
+"""The thresholds that a metric depends on, whatever its judge: a sweep keeps their hash as well."""
 
 
 def add_columns(table: pd.DataFrame, store: str | Path, metrics: Sequence[str]) -> pd.DataFrame:

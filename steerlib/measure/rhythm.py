@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from scipy.stats import theilslopes
 
-from steerlib.files import DATA
+from steerlib.files import DATA, digest
 from steerlib.measure.audio import FloatArray, Sound, check, resample
 from steerlib.measure.known import learned
 
@@ -32,12 +32,17 @@ __all__ = [
     "tempo",
     "tempo_and_confidence",
     "tempo_from_beats",
+    "tracker",
 ]
 
 FEWEST_BEATS = 4
 _FPS = 50  # frames of the tracker a second
 _RATE = 22050  # Hz, the rate BeatThis was trained at
 _PUBLIC_CHECKPOINTS = ("final0", "final1", "final2", "small0", "small1", "small2")
+_KNOWN_CHECKPOINTS = {  # SHA-256 as several projects that use them note it
+    "final0": "8c328b45f59d8dd3dff219253ff6a8d6482be57d0133a29140e2febbf8eb8331",
+    "small0": "6074be2c4d490c5f6101fcc374a1ec72ae93456e23bb6019783b849f5dc7d47b",
+}
 
 
 def tempo(
@@ -229,7 +234,7 @@ def _heard(
     from beat_this.preprocessing import LogMelSpect
 
     audio, rate = check(clips, sample_rate)
-    model, device = _beat_model(checkpoint)
+    model, device = tracker(checkpoint)
     audio = resample(audio, rate, _RATE)
     mel, peaks = LogMelSpect(device=device), Postprocessor("minimal")
     with torch.inference_mode():
@@ -256,6 +261,8 @@ def checkpoint_path(checkpoint: str | Path | None = None) -> Path:
     ------
     FileNotFoundError
         If there is no such checkpoint; says how to make or get one.
+    ValueError
+        If ``final0`` or ``small0`` is not the file that is known under that name.
     """
     from beat_this.inference import CHECKPOINT_URL
 
@@ -272,6 +279,12 @@ def checkpoint_path(checkpoint: str | Path | None = None) -> Path:
                     f"({error}): connect once, or get {CHECKPOINT_URL}/{checkpoint}.ckpt elsewhere and put it "
                     "there under that name, or leave `checkpoint` out to use the pocket tracker"
                 ) from error
+        expected = _KNOWN_CHECKPOINTS.get(str(checkpoint))
+        if expected and _sha256(path, path.stat().st_mtime_ns) != expected:
+            raise ValueError(
+                f"{path} is not the BeatThis checkpoint {checkpoint!r} that this project knows: delete it, so that "
+                "it is downloaded again"
+            )
     if not path.is_file():
         raise FileNotFoundError(
             f"no BeatThis checkpoint at {path}: make the pocket one with `python -m steerlib.pocket beats`, "
@@ -280,7 +293,19 @@ def checkpoint_path(checkpoint: str | Path | None = None) -> Path:
     return path
 
 
-def _beat_model(checkpoint: str | Path | None) -> tuple[torch.nn.Module, torch.device]:
+@lru_cache
+def _sha256(path: Path, _modified: int) -> str:
+    return digest(path.read_bytes())
+
+
+def tracker(checkpoint: str | Path | None = None) -> tuple[torch.nn.Module, torch.device]:
+    """The network of a BeatThis checkpoint, and where it computes; loaded once.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `checkpoint_path`; and if the file is no checkpoint.
+    """
     path = checkpoint_path(checkpoint)
     return _load_beat_model(str(path), path.stat().st_mtime_ns)
 
@@ -290,4 +315,9 @@ def _load_beat_model(path: str, _modified: int) -> tuple[torch.nn.Module, torch.
     from beat_this.inference import load_model
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return load_model(path, device), device  # a local path is read with weights_only=True
+    try:
+        return load_model(path, device), device  # a local path is read with weights_only=True
+    except Exception as error:  # whatever torch makes of a file that is something else
+        raise ValueError(
+            f"{path} is no BeatThis checkpoint, or is damaged ({type(error).__name__}): name another file, or final0"
+        ) from error

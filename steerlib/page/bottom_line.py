@@ -118,7 +118,7 @@ def measured(interval: Interval, unit: str = "", *, sign: bool = True, share: bo
     """
     factor, unit = (100, "%") if share else (1, unit)
     estimate, low, high = (
-        ("+" if sign and value > 0 else "") + number(factor * value).replace("-", "\N{MINUS SIGN}")
+        ("+" if sign and value > 0 else "") + _number(factor * value)
         for value in (interval.estimate, interval.low, interval.high)
     )
     return f"{estimate}{f' {unit}' if unit else ''} [{low}, {high}]"
@@ -142,7 +142,7 @@ def of_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:
     told = [_told(verdict) for verdict in verdicts]
     found = told if len(told) <= 3 else [*told[:2], " ".join(told[2:])]
     reached = [
-        f"{number(each.control.high)} {verdict.check.limit(part).unit}".strip() + _of(part)
+        f"{_number(each.control.high)} {verdict.check.limit(part).unit}".strip() + _of(part)
         for verdict in verdicts[:1]
         for part, each in verdict.parts.items()
         if each.control is not None
@@ -152,7 +152,8 @@ def of_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:
     reach = f"The control ({control}) reaches {listed(reached)}. " if reached else ""
     return (
         found,
-        f"{reach}All of this comes from one model and one seed, and each number from at most {count} prompts or clips.",
+        f"{reach}All of this comes from one model and one seed, and each number from at most {count} prompts, clips or "
+        "concepts.",
     )
 
 
@@ -165,7 +166,7 @@ def _told(verdict: Verdict) -> str:
     claim = f"\N{LEFT DOUBLE QUOTATION MARK}{check.text.rstrip('.')}\N{RIGHT DOUBLE QUOTATION MARK} ({check.claim})"
     if verdict.verdict == "not testable" and check.needs:
         needed = [
-            f"{number(each.testable.estimate)}{_of(part)}"
+            f"{_number(each.testable.estimate)}{_of(part)}"
             for part, each in verdict.parts.items()
             if each.testable
         ]
@@ -177,6 +178,10 @@ def _told(verdict: Verdict) -> str:
         f"{claim} is **{verdict.verdict}**: the {check.quantity} is {listed(parts)}, and the claim needs "
         f"{_asked(check.limit(''))}."
     )
+
+
+def _number(value: float) -> str:
+    return number(value).replace("-", "\N{MINUS SIGN}")
 
 
 def _of(part: str) -> str:

@@ -8,7 +8,6 @@ attributes and layers, and appears in the table under each of them.
 Units: those of the metrics (bpm, Hz, onsets per second), seconds of audio.
 """
 
-import hashlib
 import math
 import os
 import re
@@ -26,14 +25,14 @@ import pandas as pd
 import torch
 
 from steerlib.activations import stream_norms
-from steerlib.engine.clips import Clips, Row
+from steerlib.engine.clips import AudioFormat, Clips, Row
 from steerlib.engine.cost import Estimate, check_fit, estimate
 from steerlib.engine.fit import largest_batch
 from steerlib.engine.generation import BACKEND, ENGINE_VERSION, Run, stream
 from steerlib.engine.plan import Plan
 from steerlib.engine.sampling import Sampling
-from steerlib.files import short
-from steerlib.measure.registry import CHECKPOINTS, METRICS, VERSIONS, Metric
+from steerlib.files import digest, short
+from steerlib.measure.registry import CHECKPOINTS, METRICS, THRESHOLDS, VERSIONS, Metric
 from steerlib.measure.rhythm import checkpoint_path, sure_tempo, tempo
 from steerlib.model import MusicModel, check_shape
 from steerlib.steering import (
@@ -47,9 +46,9 @@ from steerlib.steering import (
     active_steering,
     kappa,
 )
-from steerlib.sweeps.store import AudioFormat, Store, row_key
+from steerlib.sweeps.store import Store, row_key
 
-__all__ = ["BASELINE", "Grid", "Strategy", "check", "cost", "shard_of", "sweep", "sweep_cells"]
+__all__ = ["BASELINE", "Grid", "Strategy", "check", "cost", "distinct", "shard_of", "sweep", "sweep_cells"]
 
 Strategy = Literal["one_to_all", "all_to_all", "one_to_one"]
 
@@ -129,7 +128,7 @@ class Grid:
 
     def cells(self, model: MusicModel, prompts: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
         """One row for each steering, prompt and seed, for `sweep_cells`."""
-        prompts, seeds = _distinct("prompts", prompts), _distinct("seeds", seeds)
+        prompts, seeds = distinct("prompts", prompts), distinct("seeds", seeds)
         records = [
             (attribute, layer, multiplier, prompt_id, prompt, seed, () if steering is None else (steering,))
             for (attribute, layer, multiplier, steering), (prompt_id, prompt), seed in product(
@@ -447,7 +446,7 @@ def _with_keys(cells: pd.DataFrame, common: dict[str, Any]) -> pd.DataFrame:
             "steering": acting[0] if len(acting) == 1 else acting or None,
         }
         if melody is not None:
-            settings["melody"] = _sha256(melody.cpu().numpy().tobytes())
+            settings["melody"] = digest(melody.cpu().numpy().tobytes())
         keys.append(row_key(common | settings))
     return cells.assign(melody=pd.Series(list(melodies), cells.index, dtype=object), key=keys)
 
@@ -456,7 +455,7 @@ def _content(steering: Steering) -> dict[str, Any]:
     """What in a steering determines the tokens: what it adds, where and when."""
     deltas = steering.deltas(len(steering.vector.directions)) + 0.0  # no -0.0
     content = {
-        "deltas": _sha256(deltas.numpy().tobytes()),
+        "deltas": digest(deltas.numpy().tobytes()),
         "steps": steering.steps,
         "branches": steering.branches,
         "site": steering.site,
@@ -504,11 +503,11 @@ def _of(values: Any, name: str, what: str) -> list[Any]:
                 f"{what} has nothing for the vector {name!r}: it has {', '.join(map(str, values))}"
             )
         values = values[name]
-    return _distinct(what, [values] if isinstance(values, int | float | np.generic) else values)
+    return distinct(what, [values] if isinstance(values, int | float | np.generic) else values)
 
 
 def _metrics(names: Sequence[str], beats: str | Path | None) -> tuple[dict[str, Metric], dict[str, str]]:
-    """Metrics by name, and the hash of the checkpoint of each that has one."""
+    """Metrics by name, and the hashes of the files that they depend on."""
     if isinstance(names, str):
         raise TypeError(f"metrics must be a sequence of names, got one string: write ({names!r},)")
     unknown = [name for name in names if name not in METRICS]
@@ -521,12 +520,17 @@ def _metrics(names: Sequence[str], beats: str | Path | None) -> tuple[dict[str, 
         if beats is not None and name in chosen:
             chosen[name] = partial(judge, checkpoint=beats)
             files[name] = checkpoint_path(beats)
-    return chosen, {
-        name: _sha256(files[name].read_bytes()) for name in chosen if name in files and files[name].is_file()
+    hashes = {name: digest(path.read_bytes()) for name, path in files.items() if name in chosen and path.is_file()}
+    limits = {
+        f"{name}, thresholds": digest(path.read_bytes())
+        for name, path in THRESHOLDS.items()
+        if name in chosen and path.is_file()
     }
+    return chosen, hashes | limits
 
 
-def _distinct(name: str, values: Sequence[Any]) -> list[Any]:
+def distinct(name: str, values: Sequence[Any]) -> list[Any]:
+    """The values as a list; raises if there are none, or one stands there twice."""
     if isinstance(values, str):
         raise TypeError(f"{name} must be a sequence, got one string: write [{values!r}]")
     listed = [each.item() if isinstance(each, np.generic) else each for each in values]
@@ -564,6 +568,3 @@ def _try_out(metrics: Mapping[str, Metric], rate: int) -> None:
     for metric in metrics.values():
         metric(clips)
 
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -26,17 +26,17 @@ import torch
 
 from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
+from steerlib.engine.clips import AudioFormat
 from steerlib.engine.generation import Run
 from steerlib.engine.sampling import Sampling
 from steerlib.files import check_name, read_yaml, short
 from steerlib.measure.registry import METRICS
-from steerlib.measure.rhythm import checkpoint_path
+from steerlib.measure.rhythm import tracker
 from steerlib.model import MusicModel
 from steerlib.prompts import Attribute, load_attribute, load_prompts, prompts_hash
 from steerlib.steering import Branches, Positions, Site, SteeringVector, Steps
 from steerlib.sweeps.export import save_vector
-from steerlib.sweeps.grid import Grid, Strategy
-from steerlib.sweeps.store import AudioFormat
+from steerlib.sweeps.grid import Grid, Strategy, distinct
 
 __all__ = ["SweepPlan", "read_plans"]
 
@@ -146,24 +146,31 @@ class SweepPlan:
         names = [each.name for each in loaded]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise ValueError(f"sweep {self.name!r}: two of its attributes have the name {twice[0]!r}")
+            raise ValueError(f"two of its attributes have the name {twice[0]!r}")
         return [each.first(self.pairs) if self.pairs else each for each in loaded]
 
     def check(self) -> None:
-        """Raise now what would be raised once the model is loaded: a missing prompt list, attribute or judge."""
+        """Raise now what would be raised once the model is loaded: a missing prompt list, say, or a layer twice."""
         names = [each.name for each in self.loaded_attributes]
         load_prompts(self.prompts)
-        if "bpm" in self.metrics and self.beats:
-            checkpoint_path(self.beats)
+        if self.beats and {"bpm", "sure_bpm"} & set(self.metrics):
+            tracker(self.beats)
         for key in ("multipliers", "layers"):
             given = self.grid.get(key)
             lacking = [name for name in names if isinstance(given, Mapping) and name not in given]
             if lacking:
-                raise ValueError(f"sweep {self.name!r}: {key} has nothing for the attribute {lacking[0]!r}")
+                raise ValueError(f"{key} has nothing for the attribute {lacking[0]!r}")
+        for key, given in {**self.grid, "seeds": self.seeds}.items():
+            for each in given.values() if isinstance(given, Mapping) else [given]:
+                if isinstance(each, list | tuple):
+                    distinct(key, each)
         if (self.grid.get("strategy") == "all_to_all") == (self.grid["layers"] is not None):
             raise ValueError(
-                f"sweep {self.name!r}: strategy all_to_all takes each block's own direction and no layers, every "
-                "other strategy needs layers"
+                "strategy all_to_all takes each block's own direction and no layers, every other strategy needs layers"
+            )
+        if self.grid.get("branches") == "unconditional" and self.sampling.guidance_scale <= 1:
+            raise ValueError(
+                "branches is 'unconditional', but with guidance_scale <= 1 there is no such branch: raise it"
             )
 
     def vectors(
@@ -195,7 +202,7 @@ class SweepPlan:
                 if other:
                     raise ValueError(
                         f"{path} was made with other {' and '.join(_WORDS[key] for key in other)} than the sweep "
-                        f"{self.name!r} asks for: delete it, or name another output folder"
+                        "asks for: delete it, or name another output folder"
                     )
             elif stand_ins:
                 # equal directions would share their clips
@@ -284,6 +291,10 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_layer(value: Any) -> bool:
+    return _is_whole(value) and value >= 0
+
+
 def _is_count(value: Any) -> bool:
     return _is_whole(value) and 1 <= value < 2**31
 
@@ -318,7 +329,7 @@ _TEXT = _is_text, "a text"
 _TEXT_OR_NONE = _any(_is_text, _is(None)), "a text, or null"
 _POSITIVE = _is_positive, "a positive number"
 _SWITCH = _is(True, False), "true or false"
-_LAYERS = _list(_is_whole)
+_LAYERS = _list(_is_layer)
 
 _EXPECTED: dict[str, tuple[Check, str]] = {
     "attributes": (_list(_is_text), "a list of names with something in it"),
@@ -327,8 +338,8 @@ _EXPECTED: dict[str, tuple[Check, str]] = {
         "a list of numbers with something in it, or a mapping of attributes to such",
     ),
     "layers": (
-        _any(_is("all", None), _is_whole, _LAYERS, _by_name(_any(_is_whole, _LAYERS))),
-        "'all', a list of layers, a mapping of attributes to such, or null for all_to_all",
+        _any(_is("all", None), _is_layer, _LAYERS, _by_name(_any(_is_layer, _LAYERS))),
+        "'all', a list of layers from 0, a mapping of attributes to such, or null for all_to_all",
     ),
     "seeds": (
         _any(_is_count, _list(_is_seed)),

@@ -28,22 +28,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import soundfile
 from filelock import FileLock, Timeout
 
-from steerlib.files import digest, write_whole
+from steerlib.engine.clips import AudioFormat, encoded
+from steerlib.files import digest, one_line, write_whole
 from steerlib.model import versions
 
-__all__ = ["AudioFormat", "Store", "merge", "row_key"]
-
-AudioFormat = Literal["mp3", "flac"]
+__all__ = ["Store", "merge", "row_key"]
 
 _FORMAT = "steerlib.Store"
 _VERSION = 1
@@ -73,7 +71,7 @@ class Store:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder, self._told = Path(folder), False
         marker = self.folder / "store.json"
         if marker.is_file():
             _check_marker(marker)
@@ -110,12 +108,20 @@ class Store:
         Warns
         -----
         UserWarning
-            For each file that is damaged, missing or of another version; its rows are left out.
+            For each file that is damaged, missing or of another version; its rows are left out. Once, if rows were made
+            with different versions of the libraries that generate and measure; these stay in.
         """
         parts = sorted((self.folder / "parts").glob("*.parquet"))
         tables = _that_agree({path: table for path in parts if (table := _read(path)) is not None})
         if not tables:
             return pd.DataFrame({"key": pd.Series(dtype="str"), "clip": pd.Series(dtype="str")})
+        if not self._told and (mixed := _mixed_versions(tables)):
+            warnings.warn(
+                f"{self.folder} has rows made with different versions of {mixed}: their numbers need not be "
+                "comparable. To make all anew, name a new folder",
+                stacklevel=2,
+            )
+            self._told = True
         rows = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         rows = rows[self._has_clip(rows)]
         if "source_layer" in rows:
@@ -147,7 +153,7 @@ class Store:
         sizes, digests = [0] * len(rows), [""] * len(rows)
         if audio is not None:
             for row, (key, samples) in enumerate(zip(rows["key"], audio, strict=True)):
-                content = _encoded(samples, sample_rate, audio_format)
+                content = encoded(samples, sample_rate, audio_format)
                 clips[row], sizes[row], digests[row] = (
                     f"clips/{key}.{audio_format}",
                     len(content),
@@ -332,6 +338,19 @@ def _read(path: Path) -> pa.Table | None:
         return None
 
 
+def _mixed_versions(tables: Iterable[pa.Table]) -> str:
+    """Libraries, and ours not, of which the parts name more than one version; empty if there are none."""
+    found: dict[str, set[str]] = {}
+    for table in tables:
+        named = json.loads(table.schema.metadata[_FORMAT.encode()]).get("versions")
+        for name, version in named.items() if isinstance(named, dict) else ():
+            found.setdefault(one_line(name), set()).add(one_line(str(version)))
+    found.pop("steerlib", None)  # a row's key says what matters of it
+    return ", ".join(
+        f"{name} ({' and '.join(sorted(each))})" for name, each in found.items() if len(each) > 1
+    )
+
+
 def _that_agree(tables: Mapping[Path, pa.Table]) -> list[pa.Table]:
     """The tables whose columns have types that go together, a warning for each of the others."""
     kinds = Counter(str(table.schema.remove_metadata()) for table in tables.values())
@@ -349,10 +368,3 @@ def _that_agree(tables: Mapping[Path, pa.Table]) -> list[pa.Table]:
                 stacklevel=3,
             )
     return fitting
-
-
-def _encoded(samples: npt.NDArray[np.float32], rate: int, audio_format: AudioFormat) -> bytes:
-    """A clip as a file. In memory, because libsndfile does not report a disk that fills up at its last write."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format=audio_format.upper())
-    return file.getvalue()

@@ -9,6 +9,11 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from sphinx.config import Config
+
+from steerlib.evidence import scorecard
+from steerlib.evidence.scorecard import Check, Measured, record
+from steerlib.evidence.stats import Interval
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +63,7 @@ def test_in_githubs_own_actions_the_repository_is_known_without_a_remote(launch,
 @pytest.mark.parametrize(
     ("name", "page", "links"),
     [
-        ("someone/a-book", "book/chapters/explorer", 2),
+        ("someone/a-book", "book/chapters/explorer", 3),
         ("someone/a-book", "book/intro", 0),
         (None, "book/chapters/explorer", 0),
     ],
@@ -78,6 +83,16 @@ def test_chapters_get_links_to_notebooks_and_only_where_the_repository_is_known(
     for address, start, notebook in zip(addresses, starts, notebooks, strict=False):
         assert address.startswith(f"https://{start}") and address.endswith(notebook)
         assert (ROOT / notebook).is_file()
+    assert not addresses or addresses[2] == "https://codespaces.new/someone/a-book"
+
+
+def test_an_address_that_is_configured_counts_more_than_that_of_the_checkout(launch, tmp_path):
+    (tmp_path / "conf.py").write_text("launch_repository = 'someone/a-book'\n")
+    config = Config.read(tmp_path)
+    launch.setup(
+        SimpleNamespace(add_config_value=lambda *value: config.add(*value, ()), connect=lambda *_, **__: None)
+    )
+    assert config.launch_repository == "someone/a-book"
 
 
 def printing(*arguments, **environment):
@@ -229,6 +244,79 @@ def test_a_page_repeats_what_chapters_found_and_says_which_have_not_run(tmp_path
     assert html.count("It holds.") == 2
     assert html.count("Little.") == 1
     assert html.count("This chapter has not run here.") == 1
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """A page beside an executed chapter, which has drawn one of its figures and tagged one table."""
+    cells = [
+        {
+            "metadata": {"mystnb": {"figure": {"name": name}}, "tags": tags},
+            "outputs": outputs,
+            "source": "",
+        }
+        for name, tags, outputs in (
+            ("fig-a", [], [{"output_type": "stream", "name": "stdout", "text": "drawn"}]),
+            ("fig-b", [], []),
+            (
+                None,
+                ["beside-paper"],
+                [{"output_type": "display_data", "data": {"text/html": ["<b>theirs</b>"]}}],
+            ),
+            (None, [], [{"output_type": "display_data", "data": {"text/html": ["<b>other</b>"]}}]),
+        )
+    ]
+    (tmp_path / "book" / "chapters").mkdir(parents=True)
+    (tmp_path / "book" / "chapters" / "held_out.ipynb").write_text(json.dumps({"cells": cells}))
+    return extension("beside"), tmp_path
+
+
+def test_links_name_only_figures_that_this_run_has_drawn(beside):
+    module, folder = beside
+    links = module.figure_links(folder, "held_out", ["fig-a", "fig-b"])
+    assert links == "{doc}`/book/chapters/held_out`, {numref}`fig-a`"
+    assert module.figure_links(folder, "probes", ["fig-a"]) == "{doc}`/book/chapters/probes`"
+
+
+def test_a_claim_beside_ours_has_the_recorded_estimate_and_says_where_there_is_none(beside):
+    module, folder = beside
+    assert module.rows(folder, "A11") == [
+        ["`pocket`", "not measured in this run", "", "", "**not run here**"]
+    ]
+    record(
+        "A11",
+        Measured(Interval(5.0, 4.0, 6.0, 24), control=Interval(0.0, -1.0, 1.0, 4)),
+        also=[Check("level toward dark", Interval(2.0, 1.0, 3.0, 24), above=0, unit="dB")],
+        note="At λ = 0.02.",
+        model="pocket",
+        folder=folder / "results" / "scorecard",
+        notebook="held_out",
+    )
+    [row] = module.rows(folder, "A11")
+    remarks = module.remarks(folder, "A11")
+    assert remarks[0] == "At λ = 0.02."
+    assert "- level toward dark: 2.00 [1.00, 3.00] dB (n = 24); against > 0 dB" in remarks
+    assert row[1:] == [
+        "5.00 [4.00, 6.00] dB (n = 24)",
+        "0.000 [-1.00, 1.00] dB (4 draws)",
+        "> 1 dB",
+        "**supported**",
+    ]
+
+
+def test_every_figure_and_table_of_the_papers_that_we_repeat_is_on_the_page():
+    page = (ROOT / "book" / "beside.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"```\{beside\} ([^\n]+)", page))
+    claims = {claim for each in shown for claim in each.split()}
+    known = scorecard.claims().set_index("claim")
+    wanted = {name for name, row in known.iterrows() if re.search("Figure|Table", row["place"])}
+    assert wanted <= claims
+    figures = set(re.findall(r"fig-[a-z-]+", page))
+    drawn = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert all(f'"{name}"' in drawn for name in figures)
+    for chapter in re.findall(r"```\{chapter-table\} (\w+)", page):
+        cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+        assert any("beside-paper" in cell["metadata"].get("tags", []) for cell in cells), chapter
 
 
 def test_the_reference_knows_which_chapter_uses_a_name(tmp_path):

@@ -20,7 +20,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def results(tmp_path):
-    """What a finished book leaves, as far as the README needs it: three prompts, each 10 BPM faster at λ = 0.1."""
+    """What a book leaves, as far as the README needs it: three prompts, each 10 BPM faster at λ = 0.1."""
     for chapter, file, value in (
         ("layer_scan", "best_layers.json", 3),
         ("steering_sweep", "best_multipliers.json", 0.1),
@@ -77,11 +77,11 @@ def test_the_picture_of_an_attribute_without_an_allowed_size_is_all_grey(results
     assert float(grey.get("width")) == readme.WIDE
 
 
-def test_a_book_that_is_not_finished_is_refused_and_the_kept_records_stay(results, tmp_path):
+def test_a_book_that_has_hardly_begun_is_refused_and_the_kept_records_stay(results, tmp_path):
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "curves.csv").write_text("as it was")
-    with pytest.raises(FileNotFoundError, match="finished scorecard"):
+    with pytest.raises(FileNotFoundError, match="fewer than three"):
         readme.keep(results, kept)
     assert (kept / "curves.csv").read_text() == "as it was"
 

@@ -64,7 +64,9 @@ def test_rows_of_a_rehearsal_are_never_found_by_the_real_sweep(tiny, tmp_path, t
     made = run()
     assert not set(made["key"]) & set(pretended["key"])
     assert not np.isclose(made["centroid"], pretended["centroid"]).any()
-    assert not np.isclose(made["kappa"].max(), pretended["kappa"].max())  # norms of noise are not those of music
+    assert not np.isclose(
+        made["kappa"].max(), pretended["kappa"].max()
+    )  # norms of noise are not those of music
 
 
 def test_the_command_knows_its_chapters_before_it_starts(capsys):

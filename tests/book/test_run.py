@@ -7,8 +7,18 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from book.run import NotebookError, chapters, notebook_parameters, read_experiment, run_notebook
+from book import without_make
+from book.run import (
+    NotebookError,
+    before,
+    chapters,
+    notebook_parameters,
+    ordered,
+    read_experiment,
+    run_notebook,
+)
 
+ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = """\
 model = None  # no model
 layer = 5
@@ -213,3 +223,47 @@ def test_chapters_that_read_what_others_leave_run_after_them(tmp_path):
     )
     planned = re.findall(r"notebooks/(\w+)\.ipynb book/chapters/", plan.stdout + plan.stderr)
     assert sorted(planned) == ["held_out", "layer_scan", "steering_sweep"], plan.stdout + plan.stderr
+
+
+def test_every_chapter_comes_after_those_whose_results_it_reads():
+    names = chapters(ROOT / "_toc.yml")
+    order = ordered(names)
+    assert sorted(order) == sorted(names) and order[-1] == "scorecard"
+    assert order.index("layer_scan") < order.index("steering_sweep") < order.index("held_out")
+    for name in names:  # what a chapter takes from another's store, its experiment says
+        given = str(read_experiment(ROOT / "data/experiments/quick.yaml", ROOT / "notebooks", names)[name])
+        read = set(re.findall(r"\.\./results/(\w+)/best_", given))
+        assert read <= set(before(name, names)), name
+        assert all(order.index(other) < order.index(name) for other in before(name, names))
+
+
+def test_a_book_without_make_runs_what_is_missing_and_then_makes_the_pages(tmp_path, monkeypatch):
+    ran, called = [], []
+    for name in ("_toc.yml", "data", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "book" / "chapters").mkdir(parents=True)
+    (tmp_path / "book" / "chapters" / "layer_scan.ipynb").touch()
+    (tmp_path / "_build" / "new" / "_build" / "html").mkdir(parents=True)
+    monkeypatch.setattr(without_make, "ROOT", tmp_path)
+    monkeypatch.setattr(without_make, "run_notebook", lambda source, *_, **__: ran.append(source.stem))
+    monkeypatch.setattr(without_make.subprocess, "run", lambda command, **_: called.append(command[1]))
+    assert without_make.main(["tiny"]) == 0
+    assert "layer_scan" not in ran and ran[-1] == "scorecard"
+    assert len(ran) == len(chapters(ROOT / "_toc.yml")) - 1
+    assert called == ["book/live/weights.py", "book/live/directions.py", "-c"]
+    assert all((ROOT / command).is_file() for command in called[:2])
+    assert (tmp_path / "_build" / "html").is_dir()
+
+
+def test_a_book_without_make_stops_at_a_chapter_that_fails(tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise NotebookError("cell 3 failed")
+
+    for name in ("_toc.yml", "data", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.setattr(without_make, "ROOT", tmp_path)
+    monkeypatch.setattr(without_make, "run_notebook", fail)
+    assert without_make.main(["tiny"]) == 1
+    assert "cell 3 failed" in capsys.readouterr().err
+    assert without_make.main(["nothing"]) == 1
+    assert "profiles are" in capsys.readouterr().err

@@ -98,10 +98,7 @@ def test_findings_are_whole_sentences_also_where_nothing_could_be_measured():
         {"layer": {0: -1, 1: 5, 2: 11}}
     )
     found, against = chapter.findings(study, carried, chance, {"tempo": music}, 3)
-    assert (
-        "60 % [50, 70] of the effect of the words of tempo comes with what blocks 4 to 6 of 12 read"
-        in found[0]
-    )
+    assert "read carries 60 % [50, 70] of the words' effect for tempo (blocks 4 to 6 of 12)." in found[0]
     assert "tempo up to layer 5" in found[2] and "9 pairs" in against
     found, _ = chapter.findings(study, carried, chance, {"tempo": music.assign(gained=np.nan)}, 3)
     assert "tempo at no layer" in found[2]

@@ -1,11 +1,13 @@
 """The tools of the book on bad input: experiments that are none, and a repository whose path has a space."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
 from book import rehearse
@@ -106,6 +108,42 @@ def test_commands_of_the_workflow_quote_paths_with_spaces_and_worse(tmp_path):
             capture_output=True, text=True, check=True, cwd=tmp_path,
         ).stdout.splitlines()  # fmt: skip
         assert str(experiment) in shown
+
+
+def test_commands_that_make_the_page_play_quote_paths_too(tmp_path):
+    repository = tmp_path / "a folder; with 'spaces'"
+    repository.symlink_to(ROOT, target_is_directory=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "-p", "-s", str(repository / "Snakefile"), "--config",
+         "profile=tiny", "--directory", str(tmp_path / "out"), "live"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if ".py" in line and sys.executable in line]
+    scripts = [word for line in lines for word in shlex.split(line) if word.endswith(".py")]
+    assert {Path(script).name for script in scripts} == {"weights.py", "directions.py", "run.py"}
+    assert all(Path(script).is_file() for script in scripts)
+
+
+def test_a_sweep_looks_again_when_its_prompts_model_or_code_change(tmp_path, model_folder):
+    content = yaml.safe_dump({"attribute": "a", "positive": "p", "negative": "n", "metric": "bpm", "unit": "BPM"})
+    (tmp_path / "mine.yaml").write_text(content, encoding="utf-8")
+    sweep = {"attributes": ["mine.yaml"], "multipliers": [0.1], "model": str(model_folder), "beats": "mine.ckpt"}
+    (tmp_path / "mine.ckpt").write_bytes(b"a tracker")
+    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump({"sweeps": {"mine": sweep}}), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "-n", "-s", str(ROOT / "workflow" / "sweep.smk"),
+         "--config", "sweeps=experiment.yaml", "--", "results/sweeps/mine/vectors/.done"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    for file in (
+        "mine.yaml", "data/prompts/neutral.yaml", "mine.ckpt", f"{model_folder}/model.safetensors",
+        "data/pocket/judges.json", "steerlib/engine/plan.py", "steerlib/measure/rules.py", "steerlib/music/codec.py",
+        "steerlib/files.py",
+    ):  # fmt: skip
+        assert file in said, file
 
 
 @pytest.mark.parametrize("name", ["../../escape", "$(ls)"])

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from steerlib.sweeps import store as store_module
+from steerlib.sweeps.export import save_table
 from steerlib.sweeps.store import Store, merge, row_key
 
 A, B, C = (row_key({"row": name}) for name in "abc")
@@ -286,3 +288,19 @@ def test_a_sweep_waits_for_the_rows_of_another_and_then_finds_them(data, run):
     other.join()
     assert time.monotonic() - began >= 3
     assert sum(len(pq.read_table(path)) for path in (store.folder / "parts").iterdir()) == len(keys)
+
+
+def test_a_table_that_many_write_at_once_is_whole(tmp_path):
+    tables = [pd.DataFrame({"key": [str(number)] * 50}) for number in range(4)]
+
+    def write(table):
+        for _ in range(10):
+            for suffix in ("csv", "parquet"):
+                save_table(table, tmp_path / f"t.{suffix}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, tables))
+    for read, suffix in ((pd.read_csv, "csv"), (pd.read_parquet, "parquet")):
+        found = read(tmp_path / f"t.{suffix}")
+        assert len(found) == 50 and found["key"].nunique() == 1
+    assert len(list(tmp_path.iterdir())) == 2

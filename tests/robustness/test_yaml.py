@@ -25,12 +25,11 @@ ODD = {
     "a list of fractions": [0.5], "a list of lists": [[1]], "a mapping": {"a": "b"}, "an empty mapping": {},
     "NaN": math.nan, "infinity": math.inf, "80 bits": 2**80, "a list of 80 bits": [2**80],
 }  # fmt: skip
-WHOLE = {"minus one", "zero", "80 bits"}
 NUMBERS = {"a fraction", "80 bits"}
 FITTING = {
     "attributes": {"a list of words"},
     "multipliers": {"a list of fractions", "a list of 80 bits"},
-    "layers": {"null", "a list of 80 bits"} | WHOLE,
+    "layers": {"null", "a list of 80 bits", "zero", "80 bits"},
     "metrics": set(),
     "seconds": NUMBERS,
     "guidance_scale": NUMBERS,
