@@ -57,6 +57,8 @@ __all__ = [
 
 _WINDOWS = {"bpm": 4.0}
 """Seconds that a probe looks back: a tempo takes some beats, a sound takes less."""
+_SHORT = 0.15
+"""Seconds of a window in which the answer to a step is looked for: hardly more than one frame of the centroid."""
 _COLOURS = {"open loop": LOW, "closed loop": HIGH, "words": "#009E73", "random": PALETTE["baseline"]}
 _METRICS = ("bpm", "centroid")
 
@@ -409,8 +411,8 @@ def followed(study: Study, table: pd.DataFrame) -> pd.DataFrame:
             )
             hits = found >= 0.8
         elif kind == "step":
-            change = _centroids(sounds, rate, 0.1) - _centroids(base, rate, 0.1)
-            found = np.array([_response(each, round(middle / 0.1)) * 0.1 for each in change])
+            change = _centroids(sounds, rate, _SHORT) - _centroids(base, rate, _SHORT)
+            found = np.array([_response(each, round(middle / _SHORT)) * _SHORT for each in change])
             hits = found <= 0.5
         else:
             half = sounds.shape[1] // 2
@@ -429,7 +431,8 @@ def followed(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 def _response(change: npt.NDArray[Any], step: int) -> float:
     """Windows after the step until 63 % of the last change is there, on the mean of three windows; NaN if it fell."""
     smooth = pd.Series(change).rolling(3, min_periods=1).mean().to_numpy()
-    last = np.nanmedian(change[step + (len(change) - step) // 2 :])
+    tail = change[step + (len(change) - step) // 2 :]
+    last = np.nanmedian(tail) if np.isfinite(tail).any() else 0.0
     reached = np.flatnonzero(smooth[step:] >= 0.63 * last)
     return float(reached[0] + 1) if last > 0 and len(reached) else float("nan")
 
