@@ -28,6 +28,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,22 @@ class Attribute:
             positive_prompts=self.positive_prompts[:pairs],
             negative_prompts=self.negative_prompts[:pairs],
         )
+
+    @property
+    def shared_prompts(self) -> tuple[str, ...]:
+        """What the two prompts of each pair have in common, word by word: the same music, the attribute unsaid."""
+        return tuple(map(_shared, self.positive_prompts, self.negative_prompts))
+
+
+def _shared(one: str, other: str) -> str:
+    """The words of both, in their order.
+
+    >>> _shared("Quick reggae in a garden", "Patient reggae in a garden")
+    'reggae in a garden'
+    """
+    words = one.split()
+    matcher = SequenceMatcher(None, words, other.split(), autojunk=False)
+    return " ".join(" ".join(words[m.a : m.a + m.size]) for m in matcher.get_matching_blocks() if m.size)
 
 
 def load_attribute(name_or_path: str | Path) -> Attribute:

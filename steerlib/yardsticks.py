@@ -1,7 +1,8 @@
 """What an effect is held against: pushes that mean nothing, the attribute's own words, and what it costs.
 
 A random push changes music too, and words change it without any push. So a chapter on steering measures both beside
-its effect (`controls`, `words`, `beside`), and what the effect costs (`quality`), from which λ is chosen.
+its effect (`controls`, `words`, `beside`), and what the effect costs beyond what its words cost (`quality`,
+`quality_of_words`, `beyond_words`), from which λ is chosen.
 Chapters: *Steering sweep*, *Held out*.
 """
 
@@ -11,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from steerlib import directions
+from steerlib.engine.generation import Run
 from steerlib.evidence import stats
 from steerlib.evidence.stats import Interval
-from steerlib.measure.distance import Distances
+from steerlib.measure.distance import EMBEDDINGS, Distances, check_windows, embed_clips
 from steerlib.study import Study, Trial
-from steerlib.sweeps.grid import BASELINE, Grid, sweep
+from steerlib.sweeps.grid import BASELINE, Grid, sweep, sweep_cells
 
-__all__ = ["beside", "controls", "of_random", "quality", "words"]
+__all__ = ["beside", "beyond_words", "controls", "of_random", "quality", "quality_of_words", "words"]
 
 
 def controls(
@@ -111,7 +113,7 @@ def of_random(beside: pd.DataFrame, name: str) -> Interval:
 
 
 def quality(trial: Trial, distances: Mapping[str, Distances]) -> pd.DataFrame:
-    """What each multiplier costs beyond the unsteered clips: what a budget is drawn from.
+    """What each multiplier costs compared with the unsteered clips.
 
     Parameters
     ----------
@@ -125,20 +127,114 @@ def quality(trial: Trial, distances: Mapping[str, Distances]) -> pd.DataFrame:
         Columns ``attribute``, ``multiplier``, ``kappa``, ``nll`` (nats per token) and, by embedding, the Fréchet
         distance as a share of the variance of unsteered clips; of each ``_low`` and ``_high``, 95 %.
     """
-    rows = []
-    for name, part in trial.parts.items():
-        plain = part[part["multiplier"] == 0]
-        likelihood = trial.effects(name, "nll").set_index("multiplier")
-        for multiplier, steered in part[part["multiplier"] != 0].groupby("multiplier"):
-            found = {"nll": stats.effect_of(likelihood.loc[multiplier])}
-            for embedding, each in distances.items():
-                found[embedding] = each.of(steered, versus=plain, relative=True)
-            row = {"attribute": name, "multiplier": multiplier, "kappa": steered["kappa"].mean()}
-            for measure, interval in found.items():
-                row |= {
-                    measure: interval.estimate,
-                    f"{measure}_low": interval.low,
-                    f"{measure}_high": interval.high,
-                }
-            rows.append(row)
+    return pd.concat([_quality(part, distances) for part in trial.parts.values()], ignore_index=True)
+
+
+def _quality(table: pd.DataFrame, distances: Mapping[str, Distances]) -> pd.DataFrame:
+    """`quality` of one attribute."""
+    plain, rows = table[table["multiplier"] == 0], []
+    likelihood = stats.summarise(table, value="nll").set_index("multiplier")
+    for (name, multiplier), part in table[table["multiplier"] != 0].groupby(["attribute", "multiplier"]):
+        row = {"attribute": name, "multiplier": multiplier, "kappa": part["kappa"].mean()}
+        found = {"nll": stats.effect_of(likelihood.loc[multiplier])}
+        found |= {of: each.of(part, versus=plain, relative=True) for of, each in distances.items()}
+        for measure, interval in found.items():
+            row |= {
+                measure: interval.estimate,
+                f"{measure}_low": interval.low,
+                f"{measure}_high": interval.high,
+            }
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame:
+    """What the words of an attribute cost when the prompt says them, in the measures of `quality`.
+
+    Unsteered clips of the first so many pairs, at each pole compared with what the two prompts of the pair have in
+    common: "Quick reggae in a garden" with "reggae in a garden". Pairs that share no word are passed over.
+
+    Parameters
+    ----------
+    study : Study
+    pairs : int
+    window : float
+        Seconds of sound in one embedding.
+
+    Returns
+    -------
+    DataFrame
+        As `quality`; the multiplier is 1 for the words of the positive pole, -1 for those of the negative.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two pairs of an attribute share a word, or they are too few for a Fréchet distance.
+    """
+    cells = []
+    for name, attribute in study.attributes.items():
+        sides = {0: attribute.shared_prompts, 1: attribute.positive_prompts, -1: attribute.negative_prompts}
+        some = [index for index, shared in enumerate(sides[0]) if shared][:pairs]
+        if len(some) < 2:
+            raise ValueError(
+                f"the two prompts of a pair of {name} have no word in common in all pairs but {len(some)}: what its "
+                "words cost is measured against the words that both share; write pairs that differ in nothing else"
+            )
+        check_windows(len(some), study.seconds, window=window, clap=study.clap, extrapolate=False)
+        cells += [
+            (name, side, index, sides[side][index], seed, sides[0][index], 0, ())
+            for side in sides
+            for index in some
+            for seed in ((study.seed,) if side else (study.seed, study.seed + 1))
+        ]
+    names = ["attribute", "multiplier", "prompt_id", "prompt", "seed", "shared", "source_layer", "steering"]
+    table = sweep_cells(
+        study.model, pd.DataFrame(cells, columns=names), store=study.store, seconds=study.seconds,
+        sampling=study.sampling, metrics=("centroid",), beats=study.beats, run=Run(progress=True),
+    )  # fmt: skip
+    table["prompt"] = table["shared"]  # distances are taken between clips of one prompt
+    other = table["seed"] != study.seed
+    found = []
+    for _, part in table.groupby("attribute", sort=False):
+        pair = part[~other], part[other]
+        distances = {
+            name: Distances(
+                *pair, embed_clips(part, study.store, window=window, clap=study.clap, embedding=name)
+            )
+            for name in EMBEDDINGS
+        }
+        found.append(_quality(pair[0], distances))
+    return pd.concat(found, ignore_index=True)
+
+
+def beyond_words(quality: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
+    """By how much steering toward a pole costs more than the words of that pole, where those cost anything.
+
+    Bright music is far from music that is not, and less likely, however it was asked for: steering is not charged
+    for what words cost, too. Of the two comparisons, with unsteered clips and with words, each measure takes the one
+    with the lower upper limit, so that words that make music *more* likely take nothing away.
+
+    Parameters
+    ----------
+    quality, words : DataFrame
+        From `quality` and `quality_of_words`.
+
+    Returns
+    -------
+    DataFrame
+        As `quality`. The limits of a difference of two independent estimates are recovered from the limits of each
+        (MOVER: Zou and Donner, 2008).
+    """
+    both = quality.assign(side=np.sign(quality["multiplier"])).merge(
+        words.drop(columns="kappa").rename(columns={"multiplier": "side"}),
+        on=["attribute", "side"], how="left", suffixes=("", "_words"), validate="many_to_one",
+    )  # fmt: skip
+    found = quality.copy()
+    for measure in [name.removesuffix("_high") for name in quality if name.endswith("_high")]:
+        names = [measure, f"{measure}_low", f"{measure}_high"]
+        own, low, high = (both[name].to_numpy() for name in names)
+        asked, asked_low, asked_high = (both[f"{name}_words"].to_numpy() for name in names)
+        beyond = own - asked
+        limits = beyond - np.hypot(own - low, asked_high - asked), beyond + np.hypot(high - own, asked - asked_low)
+        found.loc[limits[1] < high, names] = np.stack([beyond, *limits], axis=1)[limits[1] < high]
+    return found

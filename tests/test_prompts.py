@@ -75,6 +75,15 @@ def test_an_attribute_made_by_hand_must_be_matched():
         Attribute("tempo", "fast", "slow", "bpm", "BPM", ("a",), ("b", "c"))
 
 
+def test_what_a_pair_shares_is_the_prompt_without_the_attribute():
+    both = Attribute(
+        "tempo", "fast", "slow", "bpm", "BPM",
+        ("A fast folk song at a brisk pace", "Rapid swing", "go"),
+        ("A slow folk song at an easy pace", "Slow swing", "stay"),
+    )  # fmt: skip
+    assert both.shared_prompts == ("A folk song at pace", "swing", "")
+
+
 def test_the_hash_depends_on_every_prompt_and_on_their_order():
     hashes = {prompts_hash(p) for p in (["a", "b"], ["b", "a"], ["a"], ["ab"], ["a", "b", ""])}
     assert len(hashes) == 5

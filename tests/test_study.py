@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from steerlib.evidence import choices, scorecard
+from steerlib.files import DATA
+from steerlib.prompts import Attribute
 from steerlib.study import Study, Trial
-from steerlib.yardsticks import beside, of_random
+from steerlib.yardsticks import beside, beyond_words, of_random, quality_of_words
 
 
 @pytest.fixture
@@ -89,3 +91,36 @@ def test_an_effect_stands_beside_its_controls_and_words(study):
 def test_a_column_of_the_sweep_that_is_no_metric_of_sound_has_effects_too(study):
     trial = Trial(study, clips(0.4, "", "tempo").assign(nll=lambda table: 4 + table["multiplier"]))
     assert trial.effects("tempo", "nll")["effect"].tolist() == pytest.approx([-0.1, 0.1])
+
+
+def costs(**limits):
+    return pd.DataFrame([{"attribute": "tempo", "kappa": 0.1, **limits}])
+
+
+def test_steering_pays_only_for_what_the_words_of_its_pole_do_not_cost():
+    quality = costs(multiplier=0.02, nll=0.5, nll_low=0.2, nll_high=0.8)
+    fast = costs(multiplier=1, nll=0.3, nll_low=0.1, nll_high=0.6)
+    slow = costs(multiplier=-1, nll=-9.0, nll_low=-9.0, nll_high=-9.0)
+    [row] = beyond_words(quality, pd.concat([fast, slow])).to_dict("records")
+    assert row["multiplier"] == 0.02 and row["kappa"] == 0.1 and row["nll"] == pytest.approx(0.2)
+    assert row["nll_high"] == pytest.approx(0.2 + np.hypot(0.3, 0.2))
+    assert row["nll_low"] == pytest.approx(0.2 - np.hypot(0.3, 0.3))
+
+
+@pytest.mark.parametrize("cost", [-0.3, np.nan])
+def test_words_that_cost_nothing_or_were_not_measured_take_nothing_away(cost):
+    quality = costs(multiplier=-0.02, nll=0.5, nll_low=0.2, nll_high=0.8)
+    words = costs(multiplier=-1, nll=cost, nll_low=cost - 0.1, nll_high=cost + 0.1)
+    pd.testing.assert_frame_equal(beyond_words(quality, words), quality)
+
+
+def test_words_are_held_against_what_both_prompts_of_a_pair_share(study, monkeypatch):
+    pairs = [("fast folk song", "slow folk song"), ("fast", "slow"), ("fast dark jazz", "slow dark jazz")]
+    study.attributes = {"tempo": Attribute("tempo", "fast", "slow", "bpm", "BPM", *zip(*pairs, strict=True))}
+    study.seconds, study.clap = 3.0, str(DATA / "pocket" / "clap")
+    found = quality_of_words(study, 3, window=0.06)
+    assert found["multiplier"].tolist() == [-1, 1] and found.filter(like="nll").notna().all(axis=None)
+    assert {"clap_high", "mel_high"} <= set(found)
+    study.attributes["tempo"] = study.attributes["tempo"].first(2)
+    with pytest.raises(ValueError, match="have no word in common"):
+        quality_of_words(study, 3, window=0.06)

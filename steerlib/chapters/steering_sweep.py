@@ -23,6 +23,7 @@ from steerlib.study import Study, Trial
 
 __all__ = [
     "budget",
+    "cost_of_words",
     "controls",
     "curves",
     "distance_curves",
@@ -173,11 +174,11 @@ def knees(trial: Trial, distances: Distances) -> pd.DataFrame:
 
 
 def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) -> None:
-    """What each λ costs, measure by measure, with the margin that its upper limit must stay below."""
+    """What each λ costs beyond the words, with the margin that its upper limit must stay below."""
     labels = {
-        "nll": "excess negative log-likelihood\n(nats per token)",
-        "clap": "excess Fréchet distance, CLAP\n(share of variance)",
-        "mel": "excess Fréchet distance, mel bands\n(share of variance)",
+        "nll": "negative log-likelihood beyond\nthe words' (nats per token)",
+        "clap": "Fréchet distance beyond\nthe words', CLAP (share of variance)",
+        "mel": "Fréchet distance beyond the\nwords', mel bands (share of variance)",
     }
     axes = iter(figures.panels(len(study.attributes), len(margins), size=(3.0, 3.5)))
     for name, attribute in study.attributes.items():
@@ -202,6 +203,18 @@ def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) ->
             figures.kappa_axis(ax, rows)
             figures.legend(ax)
     plt.show()
+
+
+def cost_of_words(study: Study, words: pd.DataFrame) -> pd.DataFrame:
+    """What it costs to ask for each pole in words: see `yardsticks.quality_of_words`."""
+    poles = {
+        (name, side): figures.pole(attribute, side)[0]
+        for name, attribute in study.attributes.items()
+        for side in (1, -1)
+    }
+    asked = [poles[row["attribute"], int(row["multiplier"])] for _, row in words.iterrows()]
+    shown = words.drop(columns=["attribute", "multiplier", "kappa"]).set_index(pd.Index(asked, name="words"))
+    return shown.round(2)
 
 
 def tell(

@@ -59,7 +59,6 @@ ALLOWED = {
     "notebooks/pocket_model.ipynb": {"30 %": SETTING, "16 kHz": SETTING},
     "notebooks/prompt_count.ipynb": {"10 prompts": PUBLISHED, "10-25 samples": PUBLISHED},
     "notebooks/scorecard.ipynb": {"100 prompts": PUBLISHED},
-    "notebooks/steering_sweep.ipynb": {"0.2 nats": SETTING, "1.22 times": SETTING},
     "notebooks/timbre_transfer.ipynb": {"80 %": SETTING},
     "notebooks/where_and_when.ipynb": {"0.5 times": SUPPOSED},
 }  # fmt: skip
