@@ -41,6 +41,7 @@ ALLOWED = {
     "book/teachers.md": {"90 minutes": MACHINE},
     "notebooks/audio_concepts.ipynb": {"92 instruments": PUBLISHED, "80 dB": SETTING},
     "notebooks/class_results.ipynb": {"60 %": SUPPOSED},
+    "notebooks/control.ipynb": {"128 BPM": SUPPOSED},
     "notebooks/diffmean_directions.ipynb": {"48 layers": TRUE_SHAPE},
     "notebooks/engine.ipynb": {"20,000 clips": PUBLISHED, "16 clips": SETTING},
     "notebooks/held_out.ipynb": {
