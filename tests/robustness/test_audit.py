@@ -288,6 +288,7 @@ POOR = {
     "a model, a recording or a store larger than memory is loaded": "SECURITY.md says so; the system's limit ends it",
     "BeatThis checkpoints but final0 and small0 have no checksum here": "nobody publishes any; a row's key has the "
     "checkpoint's hash",
+    "papermill alone takes a parameter of the wrong kind": "it knows none; the book's runner and `Study` do",
     "a read-only checkout has no test": "it needs a mount; the library writes into the user's cache alone",
 }  # fmt: skip
 
