@@ -636,6 +636,23 @@ def test_two_clips_of_the_longest_kind_take_less_than_400_mb(chromium, site):
 
 
 @in_browser
+def test_a_clip_for_which_there_is_no_memory_is_refused_and_a_shorter_one_is_made(chromium, site, engine):
+    _, _, short = made_in_page(engine, "a folk song", 0, 4.0, (), {})
+    room = f"--js-flags=--wasm-max-mem-pages={short['memory'] // 65536 + 8}"
+    browser = chromium.browser_type.launch(executable_path=CHROMIUM, args=[*FLAGS, room])
+    page = Visit(browser, (site / "book" / "play.html").as_uri()).page
+    page.wait_for_selector("#lp[data-ready]")
+    page.locator("#lp-seconds").select_option("30")
+    page.locator("#lp-make").click()
+    page.wait_for_selector("#lp-error:not([hidden])")
+    assert "no memory left for this" in page.locator("#lp-error").inner_text()
+    page.locator("#lp-seconds").select_option("4")
+    make(page)
+    assert page.locator("#lp-error").is_hidden()
+    browser.close()
+
+
+@in_browser
 def test_the_page_answers_while_the_model_writes(visit):
     page = visit().page
     page.locator("#lp-seconds").select_option("16")
