@@ -160,9 +160,11 @@ def of_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:
 
 def _told(verdict: Verdict) -> str:
     check = verdict.check
+    untested = [part for part, outcome in verdict.outcomes.items() if outcome == "not testable"]
     parts = [
         f"{measured(each.interval, check.limit(part).unit, sign=False)}{_of(part)}"
         for part, each in verdict.parts.items()
+        if part not in untested
     ]
     claim = f"\N{LEFT DOUBLE QUOTATION MARK}{check.text.rstrip('.')}\N{RIGHT DOUBLE QUOTATION MARK} ({check.claim})"
     if verdict.verdict == "not testable" and check.needs:
@@ -177,7 +179,7 @@ def _told(verdict: Verdict) -> str:
         )
     return (
         f"{claim} is **{verdict.verdict}**: the {check.quantity} is {listed(parts)}, and the claim needs "
-        f"{_asked(check.limit(''))}."
+        f"{_asked(check.limit(''))}." + (f" It could not be tested for {listed(untested)}." if untested else "")
     )
 
 

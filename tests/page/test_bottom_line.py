@@ -80,6 +80,18 @@ def test_a_claim_that_cannot_be_tested_says_why():
     )
 
 
+def test_parts_that_cannot_be_tested_are_named_beside_those_that_decide():
+    told, not_told = Interval(0.9, 0.8, 1, 24), Interval(0.5, 0.45, 0.55, 24)
+    of = {"loudness": told, "mode": not_told, "energy": told}
+    parts = {
+        name: Measured(Interval(0.5, 0.4, 0.6, 24), control=Interval(0, -0.1, 0.1, 4), testable=each)
+        for name, each in of.items()
+    }
+    [found], _ = of_verdicts([Verdict(primary("A12"), "pocket", parts)])
+    assert "0.5 standard deviations [0.4, 0.6] for loudness and 0.5" in found
+    assert found.endswith("It could not be tested for mode.")
+
+
 def test_a_chapter_of_many_claims_still_has_three_sentences_or_fewer(tmp_path):
     found, against = of_verdicts([verdict("T3", Interval(0.5, 0.4, 0.6, 24))] * 5)
     assert len(found) == 3
