@@ -108,7 +108,7 @@ def strongest(trial: Trial) -> None:
             print(f"{where}: no λ has an interval wholly on the intended side of 0")
             continue
         best = max(shown, key=lambda value: shown[value].estimate)
-        print(f"{where}: largest intended shift at λ = {signed(best)}: {measured(shown[best], pole.unit)}")
+        print(f"{where}: largest intended change at λ = {signed(best)}: {measured(shown[best], pole.unit)}")
 
 
 def distance_curves(study: Study, distances: Distances) -> None:
