@@ -61,10 +61,22 @@ def test_verdicts_become_sentences_with_claim_measure_limit_and_control():
     assert found[0].startswith("“DiffMean does more than any push of its length")
     assert "(T3) is **supported**: the shift is 0.5 octaves [0.4, 0.6] for tempo and 0.5 octaves" in found[0]
     assert found[0].endswith("and the claim needs more than 0 octaves.")
-    assert against.startswith(
-        "The control (random directions of the same length) reaches 0.11 octaves for tempo"
-    )
+    assert against.startswith("The control (random directions of the same length) reaches 0.11 octaves. ")
     assert "at most 24 prompts" in against
+
+
+def test_of_many_parts_the_lowest_and_the_highest_are_told():
+    rises = {"rock to pop": 0.1, "pop to rock": -0.2, "folk to pop": 0.3, "pop to folk": 0.0}
+    parts = {
+        pair: Measured(Interval(rise, rise - 0.1, rise + 0.1, 8), control=Interval(0, -0.1, high, 4))
+        for (pair, rise), high in zip(rises.items(), (0.1, 0.1, 0.2, 0.1), strict=True)
+    }
+    [found], against = of_verdicts([Verdict(primary("B2"), "pocket", parts)])
+    assert (
+        "is lowest for pop to rock (−0.2 of the score [−0.3, −0.1]) and highest for folk to pop (0.3" in found
+    )
+    assert "rock to pop" not in found
+    assert "0.1 of the score for rock to pop, " in against and "0.2 of the score for folk to pop" in against
 
 
 def test_a_claim_that_cannot_be_tested_says_why():
