@@ -165,7 +165,7 @@ def findings(
         means = shift(inject, name).mean().dropna()
         words = f"Directions of neighbouring layers have a mean cosine of {cosine.estimate:.2f} for {name}"
         if len(means):
-            most = f"{means.max():.2g} {_unit(study, name)}"
+            most = f"{means.max():.2f} {_unit(study, name)}"
             words += f"; added after one block alone, they shift it most at block {means.idxmax()}, by {most}"
         against.append(f"{words}.")
     proven = [name for name, layer in best.items() if layer is not None and limits[name][layer] > 0]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from IPython.display import HTML
 
 from steerlib.evidence.claims import Limit
@@ -166,7 +167,7 @@ def _told(verdict: Verdict) -> str:
     claim = f"\N{LEFT DOUBLE QUOTATION MARK}{check.text.rstrip('.')}\N{RIGHT DOUBLE QUOTATION MARK} ({check.claim})"
     if verdict.verdict == "not testable" and check.needs:
         needed = [
-            f"{_number(each.testable.estimate)}{_of(part)}"
+            f"{_known(each.testable)}{_of(part)}"
             for part, each in verdict.parts.items()
             if each.testable
         ]
@@ -178,6 +179,12 @@ def _told(verdict: Verdict) -> str:
         f"{claim} is **{verdict.verdict}**: the {check.quantity} is {listed(parts)}, and the claim needs "
         f"{_asked(check.limit(''))}."
     )
+
+
+def _known(interval: Interval) -> str:
+    """With its limits, where it has any that are not the estimate itself."""
+    spread = np.ptp([interval.low, interval.estimate, interval.high])
+    return measured(interval, sign=False) if spread > 0 else _number(interval.estimate)
 
 
 def _number(value: float) -> str:

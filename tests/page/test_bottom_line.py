@@ -75,7 +75,9 @@ def test_a_claim_that_cannot_be_tested_says_why():
         "(A3) is **not testable** on this model: the cosine of the directions of neighbouring layers is"
         in found[0]
     )
-    assert found[0].endswith("0.98 for tempo and 0.98 for timbre, and the test needs less than 0.9.")
+    assert found[0].endswith(
+        "0.98 [0.97, 0.99] for tempo and 0.98 [0.97, 0.99] for timbre, and the test needs less than 0.9."
+    )
 
 
 def test_a_chapter_of_many_claims_still_has_three_sentences_or_fewer(tmp_path):
