@@ -76,12 +76,15 @@ def calibrations(trial: Trial, limit: float) -> dict[str, Calibration]:
 
 def curves(trial: Trial, scales: Mapping[str, Calibration]) -> None:
     """Each clip's change against λ, and the monotone curve through them."""
-    for ax, (name, scale) in zip(figures.panels(len(scales), size=(4.4, 3.4)), scales.items(), strict=True):
+    for ax, (name, scale) in zip(
+        figures.panels(1, len(scales), size=(4.4, 3.4)), scales.items(), strict=True
+    ):
         part = trial.parts[name].assign(value=lambda rows, m=scale.metric: control.scaled(rows[m], m))
         wide = part.pivot(index="prompt_id", columns="multiplier", values="value")
         for factor, change in wide.sub(wide[0.0], axis=0).items():
             ax.plot([factor] * len(change), change, ".", color=PALETTE["baseline"], alpha=0.35)
         ax.plot(scale.multipliers, scale.changes, color=HIGH, marker="o", markersize=4)
+        ax.locator_params("x", nbins=5)
         unit = "octaves" if scale.metric in stats.OCTAVES else trial.study.attributes[name].unit
         ax.set(
             xlabel="λ", ylabel=f"change of {METRIC_LABELS[scale.metric].split(' (')[0]} ({unit})", title=name
@@ -261,7 +264,9 @@ def likelihoods(table: pd.DataFrame) -> list[Check]:
 
 def draw_targets(table: pd.DataFrame, scales: Mapping[str, Calibration]) -> None:
     """What was asked for, and what came."""
-    for ax, (name, scale) in zip(figures.panels(len(scales), size=(4.4, 3.8)), scales.items(), strict=True):
+    for ax, (name, scale) in zip(
+        figures.panels(1, len(scales), size=(4.4, 3.8)), scales.items(), strict=True
+    ):
         part = table[table["attribute"] == name]
         aims = np.array(sorted(part["target"].unique()))
         for number, (way, colour) in enumerate(_COLOURS.items()):
@@ -277,7 +282,8 @@ def draw_targets(table: pd.DataFrame, scales: Mapping[str, Calibration]) -> None
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(plt.NullFormatter())
-        ax.set_xticks(aims, [f"{aim:g}" for aim in aims])
+        ax.set_xticks(aims)
+        ax.set_yticks(aims)
         figures.legend(ax)
     plt.show()
 
@@ -457,7 +463,7 @@ def draw_over_time(study: Study, table: pd.DataFrame) -> None:
     kinds = [kind for kind in ("ramp", "step") if kind in set(table["kind"])]
     if not kinds:
         return
-    for ax, kind in zip(figures.panels(len(kinds), size=(4.4, 3.2)), kinds, strict=True):
+    for ax, kind in zip(figures.panels(1, len(kinds), size=(4.4, 3.2)), kinds, strict=True):
         for along, part in table[table["kind"] == kind].groupby("along", sort=False):
             base = np.stack([plain[number] for number in part["prompt_id"]])
             change = _centroids(study.sounds(part), rate, size) - _centroids(base, rate, size)
@@ -466,7 +472,8 @@ def draw_over_time(study: Study, table: pd.DataFrame) -> None:
             label = {"own": "own direction", "random 1": "random directions"}.get(str(along))
             ax.plot(times, np.nanmedian(change, axis=0), color=colour, label=label)
         ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
-        ax.set(title=kind, xlabel="time (s)", ylabel="change of brightness (octaves)")
+        ax.set_title(str(kind), loc="right")
+        ax.set(xlabel="time (s)", ylabel="change of brightness (octaves)")
         figures.legend(ax)
     plt.show()
 
