@@ -343,7 +343,8 @@ def _run_plan(plan: SweepPlan, model: MusicModel, args: argparse.Namespace) -> N
         return
     if args.merge:
         shards = sorted(path.parent for path in (folder / "shards").glob("*/store.json"))
-        merge(store, shards)
+        with _named(args, plan):
+            merge(store, shards)
     table = sweep(model, store=store, **settings)
     about = {"sweep": dict(plan.given), "model": model.identity, "versions": versions()}
     for suffix in (".parquet", ".csv"):

@@ -591,7 +591,7 @@ def test_a_machine_without_sound_is_told_so_and_the_page_goes_on(visit):
     page = visit(prepare=stuck).page
     page.locator("#lp-live").click()
     page.wait_for_selector("#lp-error:not([hidden])")
-    assert "plays no sound here" in page.locator("#lp-error").inner_text()
+    assert "cannot play sound here" in page.locator("#lp-error").inner_text()
     assert page.locator("#lp-make").is_enabled()
 
 
@@ -686,10 +686,10 @@ def test_the_page_says_what_is_wrong_in_sentences_and_loses_nothing(visit, vecto
     page.locator("#lp-seed").fill("1")
     page.locator("#lp-tune").evaluate("field => { field.value = 'C H'; }")
     page.locator("#lp-make").click()
-    page.wait_for_function("document.getElementById('lp-error').textContent.includes('“H” is no note')")
+    page.wait_for_function("document.getElementById('lp-error').textContent.includes('“H” is not a note')")
     page.locator("#lp-tune").evaluate("field => { field.value = ''; }")
     page.locator('[data-attribute="tempo"] input[type=number]').fill("0.5")
-    assert "beyond where tempo was tried" in page.locator("#lp-strong").inner_text()
+    assert "larger than any that was tried for tempo" in page.locator("#lp-strong").inner_text()
 
     page.evaluate("document.getElementById('lp-advanced').open = true")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing of the kind" * 9)
