@@ -64,10 +64,14 @@ _METRICS = ("bpm", "centroid")
 
 
 def calibrations(trial: Trial, limit: float) -> dict[str, Calibration]:
-    """What each λ makes of each attribute, as far as κ stays below a limit."""
-    found = {}
-    for name, attribute in trial.study.attributes.items():
-        study, scale = trial.study, control.calibrate(trial.parts[name], attribute.metric)
+    """What each λ makes of each attribute, as far as κ stays below a limit; what cannot be told is left out."""
+    found, study = {}, trial.study
+    for name, attribute in study.attributes.items():
+        try:
+            scale = control.calibrate(trial.parts[name], attribute.metric)
+        except ValueError as error:
+            print(f"{name} is left out: {error}")
+            continue
         layer = study.layers[name]
         largest = control.largest_multiplier(study.model, study.vectors[name], limit, source_layer=layer)
         found[name] = scale.within(largest)
@@ -76,12 +80,15 @@ def calibrations(trial: Trial, limit: float) -> dict[str, Calibration]:
 
 def curves(trial: Trial, scales: Mapping[str, Calibration]) -> None:
     """Each clip's change against λ, and the monotone curve through them."""
-    for ax, (name, scale) in zip(figures.panels(len(scales), size=(4.4, 3.4)), scales.items(), strict=True):
+    for ax, (name, scale) in zip(
+        figures.panels(1, len(scales), size=(4.4, 3.4)), scales.items(), strict=True
+    ):
         part = trial.parts[name].assign(value=lambda rows, m=scale.metric: control.scaled(rows[m], m))
         wide = part.pivot(index="prompt_id", columns="multiplier", values="value")
         for factor, change in wide.sub(wide[0.0], axis=0).items():
             ax.plot([factor] * len(change), change, ".", color=PALETTE["baseline"], alpha=0.35)
         ax.plot(scale.multipliers, scale.changes, color=HIGH, marker="o", markersize=4)
+        ax.locator_params("x", nbins=5)
         unit = "octaves" if scale.metric in stats.OCTAVES else trial.study.attributes[name].unit
         ax.set(
             xlabel="λ", ylabel=f"change of {METRIC_LABELS[scale.metric].split(' (')[0]} ({unit})", title=name
@@ -114,9 +121,13 @@ def probes(
         judge = partial(tempo, checkpoint=study.beats) if scale.metric == "bpm" else METRICS[scale.metric]
         heard = clips.audio if scale.metric == "bpm" else control.cut(clips, window)
         truth = judge(heard, sample_rate=clips.sample_rate)
-        found[name] = control.train_probe(
-            clips, truth, metric=scale.metric, layer=layer, window=window, folds=min(5, len(told))
-        )
+        try:
+            found[name] = control.train_probe(
+                clips, truth, metric=scale.metric, layer=layer, window=window, folds=min(5, len(told))
+            )
+        except ValueError as error:
+            print(f"{name} has no closed loop: {error}")
+            continue
         print(f"{name}: the probe reads {100 * found[name].r2:.0f} % of the variance of prompts left out")
     return found
 
@@ -177,18 +188,15 @@ def reach(
                     "plain": own,
                 }
                 about["reachable"] = low <= target <= high
+                word = attribute.positive if target > scale.plain else attribute.negative
+                ways: dict[str, Any] = {"words": ()}
                 with warnings.catch_warnings():  # what is out of reach stands in the table
                     warnings.simplefilter("ignore", UserWarning)
                     factor = scale.multiplier_for(target, base)
-                    loop = control.closed_loop(
-                        scale, probes[name], target, unsteered=base, proportional=gains[0], integral=gains[1]
-                    )
-                word = attribute.positive if target > scale.plain else attribute.negative
-                ways = {
-                    "open loop": _steer(study, name, factor) if factor else (),
-                    "closed loop": _steer(study, name, schedule=loop),
-                    "words": (),
-                }
+                    ways["open loop"] = _steer(study, name, factor) if factor else ()
+                    if name in probes:
+                        loop = _loop(scale, probes[name], target, base, gains)
+                        ways["closed loop"] = _steer(study, name, schedule=loop)
                 if number < control_prompts:
                     ways |= {
                         f"random {k + 1}": _steer(study, name, factor, each) if factor else ()
@@ -207,6 +215,12 @@ def reach(
     aims = {name: control.scaled(table["target"], name) for name in set(metric)}
     table["error"] = [abs(scaled[name][k] - aims[name][k]) for k, name in enumerate(metric)]
     return table
+
+
+def _loop(
+    scale: Calibration, probe: Probe, target: float, base: float | None, gains: tuple[float, float]
+) -> Feedback:
+    return control.closed_loop(scale, probe, target, unsteered=base, proportional=gains[0], integral=gains[1])
 
 
 def _medians(rows: pd.DataFrame) -> "pd.Series[float]":
@@ -235,7 +249,7 @@ def hit(table: pd.DataFrame) -> dict[str, Measured]:
         random = part[part["way"].str.startswith("random")]
         drawn = [float(_medians(rows).median()) for _, rows in random.groupby("way")]
         reached = stats.control_range(drawn, symmetric=False)
-        for way in ("open loop", "closed loop"):
+        for way in [way for way in ("open loop", "closed loop") if (part["way"] == way).any()]:
             median = stats.median_interval(_medians(part[part["way"] == way]))
             found[f"{name}, {way}"] = Measured(median, control=reached)
     return found
@@ -244,7 +258,8 @@ def hit(table: pd.DataFrame) -> dict[str, Measured]:
 def likelihoods(table: pd.DataFrame) -> list[Check]:
     """What the closed loop costs beyond the open one, and words beside them: descriptive."""
     checks = []
-    for name, part in table.groupby("attribute", sort=False):
+    closed = table[table["way"] == "closed loop"]["attribute"]
+    for name, part in table[table["attribute"].isin(closed)].groupby("attribute", sort=False):
         wide = part.pivot_table(index=["prompt_id", "target"], columns="way", values=["nll", "error"])
         clusters = wide.index.get_level_values("prompt_id")
         for quantity, unit, against in (
@@ -261,7 +276,9 @@ def likelihoods(table: pd.DataFrame) -> list[Check]:
 
 def draw_targets(table: pd.DataFrame, scales: Mapping[str, Calibration]) -> None:
     """What was asked for, and what came."""
-    for ax, (name, scale) in zip(figures.panels(len(scales), size=(4.4, 3.8)), scales.items(), strict=True):
+    for ax, (name, scale) in zip(
+        figures.panels(1, len(scales), size=(4.4, 3.8)), scales.items(), strict=True
+    ):
         part = table[table["attribute"] == name]
         aims = np.array(sorted(part["target"].unique()))
         for number, (way, colour) in enumerate(_COLOURS.items()):
@@ -277,7 +294,8 @@ def draw_targets(table: pd.DataFrame, scales: Mapping[str, Calibration]) -> None
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(plt.NullFormatter())
-        ax.set_xticks(aims, [f"{aim:g}" for aim in aims])
+        ax.set_xticks(aims)
+        ax.set_yticks(aims)
         figures.legend(ax)
     plt.show()
 
@@ -289,18 +307,19 @@ def draw_loop(
     table: pd.DataFrame,
     *,
     gains: tuple[float, float],
-) -> HTML:
+) -> HTML | None:
     """The first prompt on its way to each attribute's last target: what the probe reads, and λ; and its sound."""
-    sounds, axes = {}, iter(figures.panels(2, len(scales), size=(4.4, 2.4)))
+    if not probes:
+        return None
+    sounds, axes = {}, iter(figures.panels(2, len(probes), size=(4.4, 2.4)))
     told, pairs = study.prompts[0], []
-    for name, scale in scales.items():
+    for name, probe in probes.items():
+        scale = scales[name]
         row = table.query("attribute == @name and way == 'closed loop' and prompt_id == 0").iloc[-1]
-        base, probe = (None if np.isnan(row["plain"]) else row["plain"]), probes[name]
+        base = None if np.isnan(row["plain"]) else row["plain"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            loop = control.closed_loop(
-                scale, probe, row["target"], unsteered=base, proportional=gains[0], integral=gains[1]
-            )
+            loop = _loop(scale, probe, row["target"], base, gains)
         clips = generate(
             study.model, [told], seconds=study.seconds, seed=study.seed, sampling=study.sampling,
             steering=_steer(study, name, schedule=loop), run=Run(progress=False),
@@ -457,7 +476,7 @@ def draw_over_time(study: Study, table: pd.DataFrame) -> None:
     kinds = [kind for kind in ("ramp", "step") if kind in set(table["kind"])]
     if not kinds:
         return
-    for ax, kind in zip(figures.panels(len(kinds), size=(4.4, 3.2)), kinds, strict=True):
+    for ax, kind in zip(figures.panels(1, len(kinds), size=(4.4, 3.2)), kinds, strict=True):
         for along, part in table[table["kind"] == kind].groupby("along", sort=False):
             base = np.stack([plain[number] for number in part["prompt_id"]])
             change = _centroids(study.sounds(part), rate, size) - _centroids(base, rate, size)
@@ -466,7 +485,8 @@ def draw_over_time(study: Study, table: pd.DataFrame) -> None:
             label = {"own": "own direction", "random 1": "random directions"}.get(str(along))
             ax.plot(times, np.nanmedian(change, axis=0), color=colour, label=label)
         ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
-        ax.set(title=kind, xlabel="time (s)", ylabel="change of brightness (octaves)")
+        ax.set_title(str(kind), loc="right")
+        ax.set(xlabel="time (s)", ylabel="change of brightness (octaves)")
         figures.legend(ax)
     plt.show()
 
