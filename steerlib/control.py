@@ -30,8 +30,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from steerlib.activations import stream_norms
-from steerlib.engine.clips import Clips
-from steerlib.engine.generation import Run, generate, nll
+from steerlib.engine.clips import Clips, Row
+from steerlib.engine.generation import Run, stream
 from steerlib.engine.sampling import Sampling
 from steerlib.evidence.stats import OCTAVES, check_columns
 from steerlib.files import digest
@@ -332,18 +332,26 @@ def strongest(
     def steered(multiplier: float) -> Steering:
         return Steering(vector, multiplier, source_layer=source_layer, **how)
 
-    def likelihood(steering: Steering | None) -> npt.NDArray[np.float64]:
-        options: dict[str, Any] = {"seconds": seconds, "seed": seed, "sampling": sampling}
-        return nll(model, generate(model, told, steering=steering, run=Run(progress=False), **options))
+    def likelihood(multipliers: Sequence[float]) -> npt.NDArray[np.float64]:
+        """Of every prompt at every λ, (multipliers, prompts)."""
+        rows = [
+            Row(prompt, seed, (steered(each),) if each else ()) for each in multipliers for prompt in told
+        ]
+        found, quiet = np.empty(len(rows)), Run(progress=False)
+        for indices, clips, _ in stream(
+            model, rows, seconds=seconds, sampling=sampling, likelihood=True, run=quiet
+        ):
+            found[indices] = clips.nll
+        return found.reshape(len(multipliers), len(told))
 
     unit = kappa([steered(1.0)], stream_norms(model))
     if not unit > 0:
         raise ValueError("the vector adds nothing: its directions are zero in the layers that are steered")
-    plain = likelihood(None)
+    plain = likelihood([0.0])
     rows: list[tuple[float, float, float, bool]] = []
     inside, outside, size = 0.0, math.inf, 0.05
     while len(rows) < sizes:
-        worse = max(float((likelihood(steered(sign * size / unit)) - plain).mean()) for sign in (-1, 1))
+        worse = float((likelihood([-size / unit, size / unit]) - plain).mean(axis=1).max())
         rows.append((size, size / unit, worse, worse <= budget))
         inside, outside = (size, outside) if worse <= budget else (inside, size)
         size = 2 * inside if outside == math.inf else math.sqrt(inside * outside) if inside else outside / 2
