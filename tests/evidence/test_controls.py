@@ -398,7 +398,7 @@ JUDGES = {
     "T1": (decoded, (2.0, 0.3), [always(0, 0), always(2.0, 2.0)]),  # no number; one that everybody hears
     "T2": (among_directions, (MEANT,), [by_chance]),
     "T3": (among_directions, (MEANT,), [by_chance]),
-    # With four controls, as in the quick profile. The claim's window is the best of ten, but its control does not choose:
+    # With four controls, as in the quick profile. The claim's window is the best of ten; its control does not choose:
     # with twenty controls and states of any prompt that carry this much, about three in twenty would pass.
     "T4": (patched, (0.9, 0.1), [always(0, 0.3)]),
 }
