@@ -68,6 +68,7 @@ rule all:
 rule chapter:
     input:
         notebook=f"{ROOT}/notebooks/{{chapter}}.ipynb",
+        runner=str(RUN),
         uses=INPUTS,
         own=lambda wildcards: [
             path.as_posix()

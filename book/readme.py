@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from steerlib.evidence import scorecard, stats
-from steerlib.page.bottom_line import bottom_lines
+from steerlib.page.bottom_line import bottom_lines, listed
 from steerlib.page.style import METRIC_LABELS, number, signed
 from steerlib.prompts import load_attribute
 from steerlib.sweeps.store import Store
@@ -29,8 +29,8 @@ __all__ = ["curves", "findings", "keep", "picture", "written"]
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "data" / "scores" / "quick"
-CHAPTERS = ("held_out", "known_truth", "scorecard", "steering_sweep", "layer_scan", "audio_concepts")
-"""The first three of these that have run speak in the README."""
+CHAPTERS = ("held_out", "steering_sweep", "known_truth", "timbre_transfer", "layer_scan", "audio_concepts")
+"""The first three of these that have run speak in the README, whatever they found."""
 MARKS = "<!-- made by: python -m book.readme -->", "<!-- made until here -->"
 _CURVES, _PICTURE = "curves.csv", "slider.svg"
 
@@ -76,8 +76,11 @@ def curves(results: Path) -> pd.DataFrame:
     found = []
     for name, size in sizes.items():
         own = (rows["attribute"] == name) & (rows["source_layer"] == layers[name])
-        part = rows[own | (rows["multiplier"] == 0)]
-        effects = stats.summarise(part, value=load_attribute(name).metric, by=["multiplier"])
+        metric = load_attribute(name).metric
+        # Two sweeps of the store may have made one clip, and only one of them have measured it.
+        part = rows[own | (rows["multiplier"] == 0)].sort_values(metric)
+        part = part.drop_duplicates(["multiplier", "prompt", "clip_sha256"])
+        effects = stats.summarise(part, value=metric, by=["multiplier"])
         plain = float(effects.loc[effects["n"].idxmax(), "baseline"])
         unsteered = {"multiplier": 0.0, "n": effects["n"].max(), "mean": plain, "low": plain, "high": plain}
         steered = effects.assign(
@@ -92,7 +95,7 @@ def curves(results: Path) -> pd.DataFrame:
 
 
 def findings(folder: Path) -> str:
-    """The README's part in Markdown: the picture, what it shows, and the bottom lines of three chapters."""
+    """The README's part in Markdown: the picture, the bottom lines of three chapters, and the count of verdicts."""
     table, lines = pd.read_csv(folder / _CURVES), bottom_lines(folder, CHAPTERS)
     rows = scorecard.read(folder)
     models = sorted(set(rows["model"].dropna()))
@@ -110,9 +113,11 @@ def findings(folder: Path) -> str:
         found = re.sub(r"^\*\*.*?\*\* ", "", found)
         against = re.sub(r"^\*\*(.*?)\*\* ", r"*\1* ", against)
         said.append(f"- **{_title(chapter)}.** {found}\n  {against}")
-    if "scorecard" not in lines:
-        verdicts = [each for each in rows["verdict"] if each != scorecard.NOT_RUN]
-        said.append(f"- **Of {rows['claim'].nunique()} claims** {len(verdicts)} were measured in this run.")
+    verdicts = rows["verdict"].value_counts()
+    counted = [f"{verdicts[each]} {each}" for each in scorecard.VERDICTS if each in verdicts]
+    said.append(
+        f"- **Of {rows['claim'].nunique()} claims**, each with one check and its control: {listed(counted)}."
+    )
     return "\n".join(said)
 
 

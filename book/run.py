@@ -65,6 +65,7 @@ _AFTER = {
     "prompt_count": ["layer_scan", "steering_sweep"],
     "where_and_when": ["layer_scan", "steering_sweep"],
     "known_truth": ["layer_scan", "steering_sweep"],
+    "control": ["layer_scan", "steering_sweep"],
 }
 """Chapters that read what others leave in results/, and which."""
 _LAST = "scorecard"

@@ -21,8 +21,10 @@ import pandas as pd
 import torch
 import transformers
 
+from steerlib import control
 from steerlib.activations import extract_activations
 from steerlib.directions import diff_mean
+from steerlib.engine.clips import Clips
 from steerlib.engine.fit import DoesNotFit
 from steerlib.engine.generation import Run, generate
 from steerlib.engine.recipe import read_recipe
@@ -32,6 +34,7 @@ from steerlib.measure import (
     clap_embeddings,
     clap_scores,
     frechet_distance,
+    judges,
     onset_rate,
     spectral_centroid,
     tempo,
@@ -39,15 +42,19 @@ from steerlib.measure import (
 from steerlib.measure.rhythm import tracker
 from steerlib.model import MusicModel, load_model, versions
 from steerlib.music.recordings import printable, read_mono
-from steerlib.prompts import load_attribute
+from steerlib.prompts import load_attribute, load_prompts
 from steerlib.steering import Steering, SteeringVector
-from steerlib.sweeps.export import save_table, save_vector
-from steerlib.sweeps.grid import check, cost, shard_of, sweep
+from steerlib.sweeps.export import read_table, save_table, save_vector
+from steerlib.sweeps.grid import Grid, Strategy, check, cost, shard_of, sweep
 from steerlib.sweeps.plans import SweepPlan, read_plans
 from steerlib.sweeps.store import Store, merge
 
 __all__ = ["main"]
 
+_TARGETS = {"bpm": "bpm", "centroid": "centroid"}
+"""Options that ask for a value, and the metric of each."""
+_KAPPAS = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.4)
+_CALIBRATE_ON = 6
 _AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 
 
@@ -146,9 +153,11 @@ def _extract(args: argparse.Namespace) -> None:
 
 
 def _steer(args: argparse.Namespace) -> None:
-    if not args.recipe and not (args.vector and args.prompt and args.multiplier):
+    asked = [name for name in ("multiplier", *_TARGETS) if getattr(args, name)]
+    if not args.recipe and not (args.vector and args.prompt and len(asked) == 1):
         args.parser.error(
-            "give a vector, --prompt and --multiplier, or all of them in one file: --from clip.json"
+            "give a vector, --prompt and one of --multiplier, --bpm and --centroid, or all of them in one file: "
+            "--from clip.json"
         )
     _try_folder(args.out, "--out")
     if any(args.out.glob("*.flac")) or (args.out / "clips.csv").exists():
@@ -157,34 +166,97 @@ def _steer(args: argparse.Namespace) -> None:
         _follow(args)
         return
     # what can be known without the model is said before it is loaded
-    settings = [(prompt, factor) for prompt in args.prompt for factor in args.multiplier]
-    options = {name: getattr(args, name) for name in ("steps", "branches", "site", "preserve_norm", "positions")}
+    wanted = [(prompt, value) for prompt in args.prompt for value in getattr(args, asked[0])]
+    options = {
+        name: getattr(args, name) for name in ("steps", "branches", "site", "preserve_norm", "positions")
+    }
     vector = SteeringVector.load(args.vector)
-    steering = [Steering(vector, factor, source_layer=args.layer, **options) for _, factor in settings]
+    tried = [0.0 if asked[0] in _TARGETS or value == "auto" else value for _, value in wanted]
+    for factor in tried:
+        Steering(vector, factor, source_layer=args.layer, **options)
     sampling = Sampling(args.guidance)
     if not all(map(str.strip, args.prompt)):
         raise ValueError("--prompt: one is empty: describe some music, such as 'a folk song'")
     if not 0 < args.seconds < math.inf:
         raise ValueError(f"--seconds must be a positive number, got {args.seconds:g}")
     if args.branches == "unconditional" and args.guidance <= 1:
-        raise ValueError("--branches unconditional: with --guidance up to 1 there is no such branch, raise it")
+        raise ValueError(
+            "--branches unconditional: with --guidance up to 1 there is no such branch, raise it"
+        )
     model = _load(args)
     SteeringVector.load(args.vector, model=model)  # which looks whether it fits
-    clips = generate(
-        model,
-        [prompt for prompt, _ in settings],
-        seconds=args.seconds,
-        seed=args.seed,
-        steering=steering,
-        sampling=sampling,
-        run=Run(progress=not args.quiet),
-    )
+    schedule = control.schedule(args.schedule, model, args.seconds) if args.schedule else None
+    how: dict[str, Any] = {"seconds": args.seconds, "sampling": sampling, "run": Run(progress=not args.quiet)}
+    metric = _TARGETS.get(asked[0])
+    if metric:
+        factors, found = _aim(args, model, vector, metric, wanted, options, how)
+    else:
+        factors, found = _sizes(args, model, vector, wanted, options, how), {}
+    steering = [
+        Steering(vector, factor, source_layer=args.layer, schedule=schedule, **options) for factor in factors
+    ]
+    prompts = [prompt for prompt, _ in wanted]
+    clips = generate(model, prompts, seed=args.seed, steering=steering, **how)
     paths = clips.save(args.out)
-    columns = {"prompt": [prompt for prompt, _ in settings], "multiplier": [factor for _, factor in settings]}
+    if metric:
+        found["measured"] = _measured(model, clips, metric)
+    columns = {"prompt": prompts, "multiplier": factors, **found}
     table = pd.DataFrame({"clip": [path.name for path in paths], **columns, "seed": args.seed})
     save_table(table, args.out / "clips.csv")
     print(_printed(table))
     print(f"{len(paths)} clips and clips.csv in {args.out}")
+
+
+def _sizes(
+    args: argparse.Namespace, model: MusicModel, vector: SteeringVector, wanted: Sequence[tuple[str, Any]],
+    options: dict[str, Any], how: dict[str, Any],
+) -> list[float]:  # fmt: skip
+    """Each λ as given; for "auto" the strongest that quality affords."""
+    if not any(value == "auto" for _, value in wanted):
+        return [value for _, value in wanted]
+    strength = control.strongest(
+        model, vector, source_layer=args.layer, seed=args.seed, sampling=how["sampling"], **options
+    )
+    print(f"auto: {strength}")
+    return [strength.multiplier if value == "auto" else value for _, value in wanted]
+
+
+def _aim(
+    args: argparse.Namespace, model: MusicModel, vector: SteeringVector, metric: str,
+    wanted: Sequence[tuple[str, float]], options: dict[str, Any], how: dict[str, Any],
+) -> tuple[list[float], dict[str, Any]]:  # fmt: skip
+    """λ for each target, from a calibration and the prompt's own unsteered clip; and what that clip measures."""
+    if args.calibration:
+        table = read_table(args.calibration)
+    else:
+        print(
+            f"calibrating on {_CALIBRATE_ON} neutral prompts; the table is kept as {args.out / 'calibration.csv'}"
+        )
+        unit = control.largest_multiplier(model, vector, 1.0, source_layer=args.layer)
+        factors = [unit * kappa for kappa in _KAPPAS]
+        strategy: Strategy = "all_to_all" if args.layer is None else "one_to_all"
+        layers = None if args.layer is None else [args.layer]
+        grid = Grid({"vector": vector}, factors, layers, strategy, **options)
+        prompts, beats = load_prompts("neutral")[:_CALIBRATE_ON], _beats(model) if metric == "bpm" else None
+        with tempfile.TemporaryDirectory() as store:
+            table = sweep(model, prompts, grid, store=store, metrics=[metric], beats=beats, keep=None, **how)
+        save_table(table, args.out / "calibration.csv")
+    scale = control.calibrate(table, metric)
+    plain = _measured(model, generate(model, args.prompt, seed=args.seed, **how), metric)
+    own = dict(zip(args.prompt, [None if np.isnan(value) else float(value) for value in plain], strict=True))
+    chosen = [scale.multiplier_for(target, own[prompt], strict=args.strict) for prompt, target in wanted]
+    return chosen, {
+        "target": [target for _, target in wanted],
+        "unsteered": [own[prompt] for prompt, _ in wanted],
+    }
+
+
+def _measured(model: MusicModel, clips: Clips, metric: str) -> Any:
+    return tempo(clips, checkpoint=_beats(model)) if metric == "bpm" else spectral_centroid(clips)
+
+
+def _beats(model: MusicModel) -> str | None:
+    return judges(model.name)[0]
 
 
 def _follow(args: argparse.Namespace) -> None:
@@ -271,7 +343,8 @@ def _run_plan(plan: SweepPlan, model: MusicModel, args: argparse.Namespace) -> N
         return
     if args.merge:
         shards = sorted(path.parent for path in (folder / "shards").glob("*/store.json"))
-        merge(store, shards)
+        with _named(args, plan):
+            merge(store, shards)
     table = sweep(model, store=store, **settings)
     about = {"sweep": dict(plan.given), "model": model.identity, "versions": versions()}
     for suffix in (".parquet", ".csv"):
@@ -426,6 +499,8 @@ def _parser() -> argparse.ArgumentParser:
     steer = command(
         "steer", _steer, "generate clips with a vector, one for each prompt and multiplier",
         "  steerlib steer tempo.safetensors --prompt 'a folk song' --layer 5 --multiplier -0.1 0 0.1 --out clips\n"
+        "  steerlib steer tempo.safetensors --prompt 'a folk song' --layer 5 --bpm 90 128 --out clips\n"
+        "  steerlib steer tempo.safetensors --prompt 'a song' --layer 5 --multiplier auto --schedule 4:0 4:1 --out x\n"
         "  steerlib steer --from clip.json --out clips        a clip that the page Play made, again",
     )  # fmt: skip
     steer.set_defaults(parser=steer)
@@ -434,7 +509,25 @@ def _parser() -> argparse.ArgumentParser:
         "--from", dest="recipe", type=Path, metavar="JSON", help="a clip's file from the page Play"
     )
     steer.add_argument("--prompt", nargs="+")
-    steer.add_argument("--multiplier", nargs="+", type=float, help="0 is the unsteered clip")
+    steer.add_argument(
+        "--multiplier",
+        nargs="+",
+        type=_multiplier,
+        help="0 is the unsteered clip; auto the strongest that quality affords",
+    )
+    steer.add_argument("--bpm", nargs="+", type=float, help="tempi to reach, in place of multipliers")
+    steer.add_argument(
+        "--centroid", nargs="+", type=float, metavar="HZ", help="brightness to reach, likewise"
+    )
+    steer.add_argument(
+        "--calibration", type=Path, metavar="TABLE",
+        help="table of a sweep of this vector and layer; left out: a small sweep is made",
+    )  # fmt: skip
+    steer.add_argument("--strict", action="store_true", help="refuse targets out of reach")
+    steer.add_argument(
+        "--schedule", nargs="+", type=_point, metavar="SECONDS:FACTOR",
+        help="factor of the multiplier over time: straight lines between the points, two at one time for a step",
+    )  # fmt: skip
     steer.add_argument("--layer", type=int, help="source layer (One-to-All); left out: All-to-All")
     steer.add_argument("--out", type=Path, required=True, help="folder for the clips (FLAC) and clips.csv")
     steer.add_argument("--seconds", type=float, default=8.0)
@@ -500,6 +593,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--table", nargs="+", type=Path, default=[], help=".parquet or .csv files to write")
     return parser
+
+
+def _multiplier(text: str) -> float | str:
+    return "auto" if text == "auto" else float(text)
+
+
+def _point(text: str) -> tuple[float, float]:
+    seconds, factor = map(float, text.split(":"))
+    return seconds, factor
+
+
+_multiplier.__name__, _point.__name__ = "multiplier", "point"  # argparse: "invalid point value: '4'"
 
 
 def _model_options(parser: argparse.ArgumentParser, *, named: bool = True) -> None:

@@ -30,8 +30,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from steerlib.activations import stream_norms
-from steerlib.engine.clips import Clips
-from steerlib.engine.generation import Run, generate, nll
+from steerlib.engine.clips import Clips, Row
+from steerlib.engine.generation import Run, stream
 from steerlib.engine.sampling import Sampling
 from steerlib.evidence.stats import OCTAVES, check_columns
 from steerlib.files import digest
@@ -47,6 +47,7 @@ __all__ = [
     "closed_loop",
     "cut",
     "largest_multiplier",
+    "scaled",
     "schedule",
     "strongest",
     "train_probe",
@@ -331,18 +332,26 @@ def strongest(
     def steered(multiplier: float) -> Steering:
         return Steering(vector, multiplier, source_layer=source_layer, **how)
 
-    def likelihood(steering: Steering | None) -> npt.NDArray[np.float64]:
-        options: dict[str, Any] = {"seconds": seconds, "seed": seed, "sampling": sampling}
-        return nll(model, generate(model, told, steering=steering, run=Run(progress=False), **options))
+    def likelihood(multipliers: Sequence[float]) -> npt.NDArray[np.float64]:
+        """Of every prompt at every λ, (multipliers, prompts)."""
+        rows = [
+            Row(prompt, seed, (steered(each),) if each else ()) for each in multipliers for prompt in told
+        ]
+        found, quiet = np.empty(len(rows)), Run(progress=False)
+        for indices, clips, _ in stream(
+            model, rows, seconds=seconds, sampling=sampling, likelihood=True, run=quiet
+        ):
+            found[indices] = clips.nll
+        return found.reshape(len(multipliers), len(told))
 
     unit = kappa([steered(1.0)], stream_norms(model))
     if not unit > 0:
         raise ValueError("the vector adds nothing: its directions are zero in the layers that are steered")
-    plain = likelihood(None)
+    plain = likelihood([0.0])
     rows: list[tuple[float, float, float, bool]] = []
     inside, outside, size = 0.0, math.inf, 0.05
     while len(rows) < sizes:
-        worse = max(float((likelihood(steered(sign * size / unit)) - plain).mean()) for sign in (-1, 1))
+        worse = float((likelihood([-size / unit, size / unit]) - plain).mean(axis=1).max())
         rows.append((size, size / unit, worse, worse <= budget))
         inside, outside = (size, outside) if worse <= budget else (inside, size)
         size = 2 * inside if outside == math.inf else math.sqrt(inside * outside) if inside else outside / 2
@@ -421,13 +430,14 @@ def schedule(points: Sequence[tuple[float, float]], model: MusicModel, seconds: 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """Reads a metric from what a block has just put out: ridge regression on the mean state of the last frames.
+    """Reads a metric from what a block has just put out: ridge regression on mean and spread of the last frames.
 
     Attributes
     ----------
     metric : str
     layer : int
-    weights : Tensor, shape (hidden,), float64
+    weights : Tensor, shape (2 hidden,), float64
+        For the mean of the states over the window, then for their standard deviation.
     bias : float
     window : int
         Frames that it looks back.
@@ -444,7 +454,13 @@ class Probe:
 
     def read(self, heard: Tensor) -> float:
         """The metric (octaves where it multiplies) of the last frames of `heard`, (frames, hidden)."""
-        return float(heard[-self.window :].double().mean(dim=0) @ self.weights) + self.bias
+        return float(_summary(heard[-self.window :]) @ self.weights) + self.bias
+
+
+def _summary(states: Tensor) -> Tensor:
+    """Mean and standard deviation over the first axis, side by side in the last."""
+    states = states.double()
+    return torch.cat([states.mean(dim=0), states.std(dim=0, correction=0)], dim=-1)
 
 
 def cut(clips: Clips, frames: int) -> npt.NDArray[np.float32]:
@@ -488,15 +504,13 @@ def train_probe(
         raise ValueError(
             f"the clips have {clips.tokens.shape[2]} frames, and a window {window}: make longer clips"
         )
-    states = np.stack(
-        [clips.heard[:, k * window : (k + 1) * window].mean(axis=1, dtype=float) for k in range(count)],
-        axis=1,
-    )
+    heard = torch.from_numpy(clips.heard[:, : count * window])
+    states = torch.stack([_summary(part.transpose(0, 1)) for part in heard.split(window, dim=1)], dim=1)
     y = np.asarray(scaled(truth, metric), dtype=float)
     y = np.repeat(y, count) if y.shape == (len(clips),) else y
     if y.shape != (len(clips) * count,):
         raise ValueError(f"truth must have {len(clips)} or {len(clips) * count} values, got {y.shape}")
-    x, groups = states.reshape(len(y), -1), np.repeat(np.array(clips.prompts), count)
+    x, groups = states.flatten(0, 1).numpy(), np.repeat(np.array(clips.prompts), count)
     good = np.isfinite(y) & np.isfinite(x).all(axis=1)
     x, y, groups = x[good], y[good], groups[good]
     if len(set(groups)) < folds:

@@ -51,8 +51,9 @@ def words(
     the measure has any.
     """
     found = {}
-    for name, attribute in study.attributes.items():
-        sides = (attribute.positive_prompts[:pairs], attribute.negative_prompts[:pairs])
+    for name, each in study.attributes.items():
+        attribute = each.first(pairs)
+        sides = (attribute.positive_prompts, attribute.negative_prompts)
         table = sweep(
             study.model, [*sides[0], *sides[1]], BASELINE, store=study.store, seconds=study.seconds,
             seeds=[study.seed], sampling=study.sampling, metrics=metrics, beats=study.beats,

@@ -103,6 +103,80 @@ def test_steer_makes_the_clips_that_generate_makes(run, vector, model, tmp_path)
     assert np.allclose(audio, clip.audio[0].clip(-1, 1), atol=2**-15)
 
 
+def test_steer_draws_lambda_over_time_and_finds_it_by_itself(run, vector, model, tmp_path):
+    common = (
+        "steer",
+        vector,
+        "--model",
+        model,
+        "--prompt",
+        "a rock song",
+        "--layer",
+        1,
+        "--seconds",
+        0.4,
+        "--quiet",
+    )
+    code, _, error = run(*common, "--multiplier", 0.5, "--schedule", "0.2:0", "0.2:1", "--out", "step")
+    assert code == 0, error
+    steering = Steering(SteeringVector.load(vector), 0.5, source_layer=1, schedule=(0.0,) * 5 + (1.0,) * 5)
+    clip = generate(
+        load_model(model), ["a rock song"], seconds=0.4, steering=steering, run=Run(progress=False)
+    )
+    audio, _ = soundfile.read(tmp_path / "step" / "000.flac")
+    assert np.allclose(audio, clip.audio[0].clip(-1, 1), atol=2**-15)
+    code, out, error = run(*common, "--multiplier", "auto", "--out", "auto")
+    assert code == 0, error
+    assert "of 6 sizes the strongest" in out
+    assert pd.read_csv(tmp_path / "auto" / "clips.csv")["multiplier"][0] > 0
+
+
+def test_steer_reaches_for_a_value_by_a_table_or_by_a_sweep_of_its_own(run, vector, model, tmp_path):
+    common = (
+        "steer",
+        vector,
+        "--model",
+        model,
+        "--prompt",
+        "a rock song",
+        "--layer",
+        1,
+        "--seconds",
+        0.4,
+        "--quiet",
+    )
+    code, out, error = run(*common, "--centroid", 1000, 2000, "--out", "own")
+    assert code == 0, error
+    assert "calibrating on 6 neutral prompts" in out
+    table = pd.read_csv(tmp_path / "own" / "clips.csv")
+    assert table["target"].tolist() == [1000, 2000] and {"unsteered", "measured"} <= {*table}
+    kept = tmp_path / "own" / "calibration.csv"
+    assert pd.read_csv(kept)["multiplier"].nunique() == 7
+    code, out, error = run(*common, "--centroid", 1000, 2000, "--calibration", kept, "--out", "again")
+    assert code == 0, error
+    assert "calibrating" not in out
+    again = pd.read_csv(tmp_path / "again" / "clips.csv")
+    assert again["multiplier"].tolist() == pytest.approx(table["multiplier"].tolist())
+    code, _, error = run(*common, "--centroid", 1e6, "--strict", "--calibration", kept, "--out", "strict")
+    assert code == 1
+    assert "centroid 1e+06 is out of reach" in error
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--multiplier", "0.1", "--bpm", "120"], "one of --multiplier, --bpm and --centroid"),
+        (["--multiplier", "strong"], "invalid multiplier value: 'strong'"),
+        (["--multiplier", "0.1", "--schedule", "4"], "invalid point value: '4'"),
+    ],
+)
+def test_steer_refuses_what_cannot_be_meant(run, vector, given, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("steer", vector, "--prompt", "a rock song", *given, "--out", "x")
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 # --- sweep --------------------------------------------------------------------------------------------------
 
 

@@ -222,7 +222,7 @@ def test_a_feedback_that_makes_no_sense_is_refused(tiny, vector):
 
 @pytest.fixture
 def probe(rng):
-    return control.Probe("bpm", 1, torch.from_numpy(rng.normal(size=32)), 6.5, 4, 0.9)
+    return control.Probe("bpm", 1, torch.from_numpy(rng.normal(size=64)), 6.5, 4, 0.9)
 
 
 def test_a_loop_without_gain_is_the_open_loop_token_for_token(tiny, vector, scale, probe):
@@ -235,7 +235,7 @@ def test_a_loop_without_gain_is_the_open_loop_token_for_token(tiny, vector, scal
 
 
 def test_a_loop_asks_for_more_of_what_is_missing_and_stops_at_its_limit(scale, probe):
-    flat = dataclasses.replace(probe, weights=torch.zeros(32, dtype=torch.float64), bias=np.log2(100.0))
+    flat = dataclasses.replace(probe, weights=torch.zeros(64, dtype=torch.float64), bias=np.log2(100.0))
     heard = torch.zeros(40, 32)
     loop = control.closed_loop(scale, flat, 110, unsteered=100, proportional=0.5, integral=0.9, every=4)
     factors = [loop.factor(frame, heard) for frame in range(40)]
@@ -250,7 +250,7 @@ def test_a_loop_asks_for_more_of_what_is_missing_and_stops_at_its_limit(scale, p
 
 def test_what_was_missed_at_the_limit_is_not_held_against_the_loop_later(scale, probe):
     """Integral windup: an error that no λ can mend must not delay the way back."""
-    reads = dataclasses.replace(probe, weights=torch.eye(32, dtype=torch.float64)[0], bias=0.0)
+    reads = dataclasses.replace(probe, weights=torch.eye(64, dtype=torch.float64)[0], bias=0.0)
     wanted = np.log2(110.0)
     loop = control.closed_loop(scale, reads, 110, unsteered=100, proportional=1.0, integral=0.5, every=4)
     heard = torch.full((80, 32), wanted - 3)
@@ -280,18 +280,18 @@ def test_loops_that_differ_have_different_names(scale, probe):
 def test_a_probe_reads_what_it_was_trained_on(tiny, vector):
     prompts = [f"a {word} song" for word in ("fast", "slow", "rock", "jazz", "folk", "dark")]
     settings = [listening(vector, lambda heard, each=each: each) for each in (0.0, 0.5) for _ in prompts]
-    clips = generate(tiny, prompts * 2, seconds=0.8, steering=settings, run=QUIET)
-    states = clips.heard[:, :16].reshape(12, 2, 8, 32).mean(axis=2, dtype=float)
-    truth = 2 ** (6 + 0.3 * states[..., 0]).ravel()  # octaves that stand in the states
-    found = control.train_probe(clips, truth, metric="bpm", layer=1, window=8)
+    clips = generate(tiny, prompts * 2, seconds=3, steering=settings, run=QUIET)  # 75 frames: 9 windows of 8
+    states = clips.heard[:, :72].reshape(12, 9, 8, 32).mean(axis=2, dtype=float)
+    truth = 2 ** (6 + 0.3 * states[..., 0])  # octaves that stand in the states
+    found = control.train_probe(clips, truth.ravel(), metric="bpm", layer=1, window=8)
     assert found.r2 > 0.8
-    read = [found.read(torch.from_numpy(each[:16])) for each in clips.heard]
-    assert np.corrcoef(read, np.log2(truth).reshape(12, 2)[:, 1])[0, 1] > 0.95
-    assert control.cut(clips, 8).shape == (24, 8 * 640)
+    read = [found.read(torch.from_numpy(each[:72])) for each in clips.heard]
+    assert np.corrcoef(read, np.log2(truth[:, -1]))[0, 1] > 0.95
+    assert control.cut(clips, 8).shape == (108, 8 * 640)
     with pytest.raises(ValueError, match="nothing listened"):
         control.train_probe(dataclasses.replace(clips, heard=None), truth, metric="bpm", layer=1, window=8)
-    with pytest.raises(ValueError, match="truth must have 12 or 24 values"):
-        control.train_probe(clips, truth[:5], metric="bpm", layer=1, window=8)
+    with pytest.raises(ValueError, match="truth must have 12 or 108 values"):
+        control.train_probe(clips, truth.ravel()[:5], metric="bpm", layer=1, window=8)
 
 
 # --- strength by itself -------------------------------------------------------------------------------------

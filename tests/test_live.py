@@ -591,7 +591,7 @@ def test_a_machine_without_sound_is_told_so_and_the_page_goes_on(visit):
     page = visit(prepare=stuck).page
     page.locator("#lp-live").click()
     page.wait_for_selector("#lp-error:not([hidden])")
-    assert "plays no sound here" in page.locator("#lp-error").inner_text()
+    assert "cannot play sound here" in page.locator("#lp-error").inner_text()
     assert page.locator("#lp-make").is_enabled()
 
 
@@ -636,6 +636,23 @@ def test_two_clips_of_the_longest_kind_take_less_than_400_mb(chromium, site):
 
 
 @in_browser
+def test_a_clip_for_which_there_is_no_memory_is_refused_and_a_shorter_one_is_made(chromium, site, engine):
+    _, _, short = made_in_page(engine, "a folk song", 0, 4.0, (), {})
+    room = f"--js-flags=--wasm-max-mem-pages={short['memory'] // 65536 + 8}"
+    browser = chromium.browser_type.launch(executable_path=CHROMIUM, args=[*FLAGS, room])
+    page = Visit(browser, (site / "book" / "play.html").as_uri()).page
+    page.wait_for_selector("#lp[data-ready]")
+    page.locator("#lp-seconds").select_option("30")
+    page.locator("#lp-make").click()
+    page.wait_for_selector("#lp-error:not([hidden])")
+    assert "no memory left for this" in page.locator("#lp-error").inner_text()
+    page.locator("#lp-seconds").select_option("4")
+    make(page)
+    assert page.locator("#lp-error").is_hidden()
+    browser.close()
+
+
+@in_browser
 def test_the_page_answers_while_the_model_writes(visit):
     page = visit().page
     page.locator("#lp-seconds").select_option("16")
@@ -669,10 +686,10 @@ def test_the_page_says_what_is_wrong_in_sentences_and_loses_nothing(visit, vecto
     page.locator("#lp-seed").fill("1")
     page.locator("#lp-tune").evaluate("field => { field.value = 'C H'; }")
     page.locator("#lp-make").click()
-    page.wait_for_function("document.getElementById('lp-error').textContent.includes('“H” is no note')")
+    page.wait_for_function("document.getElementById('lp-error').textContent.includes('“H” is not a note')")
     page.locator("#lp-tune").evaluate("field => { field.value = ''; }")
     page.locator('[data-attribute="tempo"] input[type=number]').fill("0.5")
-    assert "beyond where tempo was tried" in page.locator("#lp-strong").inner_text()
+    assert "larger than any that was tried for tempo" in page.locator("#lp-strong").inner_text()
 
     page.evaluate("document.getElementById('lp-advanced').open = true")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing of the kind" * 9)

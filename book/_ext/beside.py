@@ -77,23 +77,27 @@ class Beside(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         folder, known = Path(self.env.srcdir), scorecard.claims().set_index("claim")
-        lines: list[str] = []
+        made: list[nodes.Node] = []
         for claim in self.arguments[0].split():
-            entry = known.loc[claim]
-            chapter = entry["check"]["chapter"]
-            self.env.note_dependency(str(folder / "book" / "chapters" / f"{chapter}.ipynb"))
+            entry, check = known.loc[claim], known.loc[claim, "check"]
+            place = entry["place"][0].upper() + entry["place"][1:]
+            links = figure_links(folder, check["chapter"], self.options.get("figures", []))
+            self.env.note_dependency(str(folder / "book" / "chapters" / f"{check['chapter']}.ipynb"))
             for path in (folder / _RECORDS).glob(f"{claim}.*.json"):
                 self.env.note_dependency(str(path))
-            links = figure_links(folder, chapter, self.options.get("figures", []))
-            check = entry["check"]
-            lines += [f"**{entry['place']}.** “{entry['text']}” Ours: {links}.", ""]
-            lines += [f"What decides: {check['quantity']}; {check['what']}.", ""]
-            lines += ["| ours | found | control | asked for | verdict |", "|---|---|---|---|---|"]
-            lines += ["| " + " | ".join(row) + " |" for row in rows(folder, claim)]
-            lines += ["", *remarks(folder, claim), ""]
-        made = nodes.container(classes=["beside"])
-        self.state.nested_parse(StringList(lines, source="records"), self.content_offset, made)
-        return [made]
+            said = [f"**{place}.** “{entry['text']}” Ours: {links}.", ""]
+            said += [f"What decides: {check['quantity']}; {check['what']}."]
+            table = ["| ours | found | control | asked for | verdict |", "|---|---|---|---|---|"]
+            table += ["| " + " | ".join(row) + " |" for row in rows(folder, claim)]
+            made.append(self._parsed(said))
+            made.append(self._parsed(table, "beside"))
+            made.append(self._parsed(remarks(folder, claim)))
+        return made
+
+    def _parsed(self, lines: list[str], *classes: str) -> nodes.Node:
+        parsed = nodes.container(classes=[*classes])
+        self.state.nested_parse(StringList(lines, source="records"), self.content_offset, parsed)
+        return parsed
 
 
 class ChapterTable(SphinxDirective):

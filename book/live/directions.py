@@ -7,7 +7,7 @@ by the same functions. Those of genres and instruments are made here, in the sam
 every genre and every instrument, the mean of those that name one genre minus the mean of those that name another.
 Nobody has measured the latter in this book: they are for play.
 
-The layer that the book has chosen, and the largest λ at which it found no loss of quality, are read from the results
+The layer that the book has chosen, and the largest λ within its budget of quality, are read from the results
 of its chapters where there are any.
 """
 

@@ -195,9 +195,9 @@ def blocks_measured(
 
 def findings(attribute: Attribute, plane: Interval, parts: Mapping[str, Measured]) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
-    poles = f"{attribute.positive} and {attribute.negative}"
+    poles = f"{attribute.positive} from prompts that say {attribute.negative}"
     found = [
-        f"On two principal components, a linear classifier tells prompts that say {poles} apart with an AUC of "
+        f"On two principal components, a linear classifier tells prompts that say {poles} with an AUC of "
         f"{measured(plane, sign=False)}, on prompts that it was not trained on."
     ]
     alike = [

@@ -169,9 +169,10 @@ def say(
     alone, crowd = tokens
     same = "the same tokens" if np.array_equal(alone.tokens[0], crowd.tokens[0]) else "other tokens"
     apart = largest_difference(*audio)
+    differs = f"differs from transformers with hooks by at most {apart:.0e} of full scale"
     found = [
-        f"A steered clip has {same} alone and among {len(crowd.tokens)} settings, and differs from transformers with "
-        f"hooks by {f'at most {apart:.0e} of full scale' if apart else 'nothing at all'}.",
+        f"A steered clip has {same} alone and among {len(crowd.tokens)} settings, and "
+        f"{differs if apart else 'does not differ from transformers with hooks'}.",
         f"On this page the engine was {ratio:.2g} times as fast as transformers' own generate.",
     ]
     if report := _report("engine", silent=True):

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from IPython.display import HTML
 
-from steerlib.engine.generation import Run
 from steerlib.page import explorables, players
 from steerlib.page.bottom_line import listed
 from steerlib.page.explorer import Explorer
 from steerlib.page.remake import remake
 from steerlib.page.style import number, signed
 from steerlib.study import Study, Trial
-from steerlib.sweeps.grid import Grid, sweep
+from steerlib.sweeps.grid import Grid
 
 __all__ = ["blind", "findings", "grid", "pad", "press"]
 
@@ -53,18 +52,8 @@ def pad(study: Study, layer: int, multipliers: Sequence[float], *, prompts: int)
         (a, b): study.vectors[first] * a + study.vectors[second] * b for a in multipliers for b in multipliers
     }
     names = {f"{a:g} {first}, {b:g} {second}": (a, b) for a, b in mixtures if a or b}
-    table = sweep(
-        study.model,
-        study.prompts[:prompts],
-        Grid({name: mixtures[each] for name, each in names.items()}, [1.0], [layer]),
-        store=study.store,
-        seconds=study.seconds,
-        seeds=[study.seed],
-        sampling=study.sampling,
-        metrics=("bpm", "centroid"),
-        beats=study.beats,
-        run=Run(progress=True),
-    )
+    grid = Grid({name: mixtures[each] for name, each in names.items()}, [1.0], [layer])
+    table = study.compare(grid, prompts=prompts, metrics=("bpm", "centroid")).table
     places = [names[row.attribute] if row.multiplier else (0.0, 0.0) for row in table.itertuples()]
     keys = [(*place, prompt) for place, prompt in zip(places, table["prompt"], strict=True)]
     values = zip(table["bpm"], table["centroid"], strict=True)

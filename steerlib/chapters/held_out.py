@@ -70,8 +70,9 @@ def table_1(trial: Trial, distances: Distances) -> pd.DataFrame:
             )
     names = ["attribute", "toward", "λ", "mean ± std", "change", "change (%)", "octaves", "right", "wrong",
              "nll", "clips", "FAD", "FAD∞"]  # fmt: skip
-    print(f"{trial.study.model.name}; tempo in BPM, timbre in Hz; brackets: 95 % intervals")
-    return pd.DataFrame(rows, columns=names).set_index(["attribute", "toward"])
+    print(f"{trial.study.model.name}; tempo in BPM, timbre in Hz; brackets: 95 % confidence intervals")
+    table = pd.DataFrame(rows, columns=names).set_index(["attribute", "toward"])
+    return table.map(lambda cell: "–" if isinstance(cell, str) and "nan" in cell else cell)
 
 
 def table_1_of_the_paper() -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,12 +19,15 @@ from steerlib.engine.generation import Run, generate
 from steerlib.engine.sampling import Sampling
 from steerlib.evidence import stats
 from steerlib.measure import clap_scores, degrade, independent, known
+from steerlib.measure.likeness import chroma_correlation, log_spectral_distance
 from steerlib.measure.registry import METRICS
 from steerlib.measure.rhythm import tempo_and_confidence
 from steerlib.measure.rules import octave_distance
 from steerlib.model import MusicModel
+from steerlib.music import debian
 from steerlib.music.captions import STYLES
 from steerlib.music.corpus import SAMPLE_RATE, Truth
+from steerlib.music.datasets import read_fma
 from steerlib.page import figures
 from steerlib.page.bottom_line import bottom_line, listed
 from steerlib.page.style import PALETTE
@@ -42,6 +46,7 @@ __all__ = [
     "hear",
     "ordered",
     "read",
+    "real_music",
     "trust",
     "wander",
 ]
@@ -361,6 +366,70 @@ def elsewhere(made: pd.DataFrame, clips: Clips) -> None:
     names = ["judge", "median, fast prompts", "median, slow prompts", "AUC fast against slow"]
     display(pd.DataFrame(rows, columns=names).set_index("judge").round(1))
     print("tracker and BeatNet: BPM; tagger (musicnn): log odds of 'fast' less those of 'slow'")
+
+
+# --- real music ------------------------------------------------------------------------------------------------
+
+
+def real_music(
+    model: MusicModel, composed: Audio, truths: Sequence[Truth], *, each: int = 8, seed: int = 0
+) -> None:
+    """What codec and judges make of real music, beside as many composed clips; or that there is none here.
+
+    Parameters
+    ----------
+    model : MusicModel
+        Its codec makes the copies.
+    composed : ndarray, shape (N, samples)
+        At `SAMPLE_RATE`, with their `truths`.
+    each : int
+        Songs of each label, a clip of 8 s each.
+    seed : int
+        Seeds the choice of songs.
+    """
+    if not debian.available():
+        print("No real music is on this machine. To hear it judged, on Debian or Ubuntu with a network, run once:")
+        print(f"    {debian.COMMAND}")
+        return
+    found = read_fma(debian.folder() / "fma", seconds=8.0, per_class=each, seed=seed, progress=False)
+    known_tempo = debian.songs().set_index("fma")["bpm"]
+    bpm = known_tempo.reindex(found.table["path"].map(lambda path: Path(path).stem)).to_numpy(dtype=float)
+    labels = found.table["label"]
+    parts = [("composed here", composed[:each], np.array([truth.bpm for truth in truths[:each]]))]
+    parts += [(label, found.audio[labels == label], bpm[labels == label]) for label in sorted(set(labels))]
+    rows = {name: _heard_in_real_music(model.network.audio_encoder, audio, truth) for name, audio, truth in parts}
+    display(pd.DataFrame.from_dict(rows, orient="index").rename_axis("music"))
+    if not independent.available():
+        print(f"Without BeatNet and musicnn, which `{independent.COMMAND}` gets.")
+
+
+def _heard_in_real_music(network: Any, audio: Audio, truth: npt.NDArray[np.float64]) -> dict[str, str]:
+    """A row of `real_music`: `truth` in BPM, NaN where it is not known."""
+    copies = degrade.codec(audio, 1, network=network)[:, : audio.shape[1]]
+    tracker, sure = tempo_and_confidence(audio, sample_rate=SAMPLE_RATE)
+    row = {
+        "chroma kept": str(stats.mean_interval(chroma_correlation(audio, copies, sample_rate=SAMPLE_RATE))),
+        "spectrum off, dB": str(stats.mean_interval(log_spectral_distance(audio, copies, sample_rate=SAMPLE_RATE))),
+        "known": _of(known.known(audio, sample_rate=SAMPLE_RATE)),
+        "tracker is sure": _of(sure >= known.learned()["sure"]),
+        "tracker right": _of_known(tracker, truth),
+    }
+    if independent.available():
+        row["BeatNet right"] = _of_known(independent.beatnet_tempo(audio, sample_rate=SAMPLE_RATE), truth)
+        tags = independent.tags(audio, sample_rate=SAMPLE_RATE).mean().nlargest(3)
+        row["tags"] = ", ".join(f"{name} {chance:.2f}" for name, chance in tags.items())
+    return row
+
+
+def _of(hits: npt.ArrayLike) -> str:
+    hits = np.asarray(hits, dtype=bool)
+    return f"{hits.sum()} of {len(hits)}" if len(hits) else "–"
+
+
+def _of_known(value: npt.NDArray[Any], truth: npt.NDArray[Any]) -> str:
+    """Of the clips whose tempo is known, how many are right within 4 % and up to octaves."""
+    told = np.isfinite(truth)
+    return _of(octave_distance(value[told], truth[told]) <= np.log2(1 + TOLERANCE))
 
 
 # --- what may be trusted ---------------------------------------------------------------------------------------

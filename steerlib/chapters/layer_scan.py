@@ -160,14 +160,12 @@ def findings(
     chosen = listed(
         [f"{'no layer' if layer is None else f'layer {layer}'} for {name}" for name, layer in best.items()]
     )
-    against = []
-    for name, cosine in cosines.items():
+    alike = listed([f"{cosine.estimate:.2f} for {name}" for name, cosine in cosines.items()])
+    most = []
+    for name in cosines:
         means = shift(inject, name).mean().dropna()
-        words = f"Directions of neighbouring layers have a mean cosine of {cosine.estimate:.2f} for {name}"
         if len(means):
-            most = f"{means.max():.2g} {_unit(study, name)}"
-            words += f"; added after one block alone, they shift it most at block {means.idxmax()}, by {most}"
-        against.append(f"{words}.")
+            most.append(f"{name} most at block {means.idxmax()}, by {means.max():.2f} {_unit(study, name)}")
     proven = [name for name, layer in best.items() if layer is not None and limits[name][layer] > 0]
     rest = [name for name, layer in best.items() if layer is not None and name not in proven]
     found = [f"The rule chooses {chosen}."]
@@ -175,7 +173,13 @@ def findings(
         found.append(f"For {listed(proven)}, both poles are shown to move as intended.")
     if rest:
         found.append(f"For {listed(rest)}, no layer is shown to move both poles as intended.")
-    return found, " ".join(against)
+    against = (
+        "A scan of source layers cannot tell apart layers whose directions agree, and neighbouring layers have a mean "
+        f"cosine of {alike}."
+    )
+    if most:
+        against += f" Added after one block alone, the directions shift {listed(most)}."
+    return found, against
 
 
 def shift(trial: Trial, name: str) -> pd.DataFrame:

@@ -57,10 +57,8 @@ def judges(study: Study, truths: Sequence[Truth], audio: Sequence[npt.NDArray[An
 
 def follow_words(study: Study, pairs: int, metrics: Sequence[str]) -> dict[str, Interval]:
     """AUC of the judges between unsteered clips of each attribute's own first prompts, and say so."""
-    sides = {
-        name: (each.positive_prompts[:pairs], each.negative_prompts[:pairs])
-        for name, each in study.attributes.items()
-    }
+    chosen = {name: each.first(pairs) for name, each in study.attributes.items()}
+    sides = {name: (each.positive_prompts, each.negative_prompts) for name, each in chosen.items()}
     prompts = list(dict.fromkeys(prompt for both in sides.values() for side in both for prompt in side))
     clips = sweep(
         study.model,

@@ -226,7 +226,7 @@ def draw_agreement_curve(table: pd.DataFrame, ax: Axes, *, layer: int) -> None:
         raise ValueError(f"the table has no layer {layer}: it has {sorted(table['layer'].unique())}")
     curves = {
         "with_all": ("with the direction of all prompts", "#009E73"),
-        "with_other": ("with that of as many other prompts", "#CC79A7"),
+        "with_other": ("with that of equally many others", "#CC79A7"),
     }
     for column, (label, colour) in curves.items():
         groups = part.dropna(subset=[column]).groupby("prompts")[column]

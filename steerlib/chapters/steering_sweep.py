@@ -108,7 +108,7 @@ def strongest(trial: Trial) -> None:
             print(f"{where}: no λ has an interval wholly on the intended side of 0")
             continue
         best = max(shown, key=lambda value: shown[value].estimate)
-        print(f"{where}: largest intended shift at λ = {signed(best)}: {measured(shown[best], pole.unit)}")
+        print(f"{where}: largest intended change at λ = {signed(best)}: {measured(shown[best], pole.unit)}")
 
 
 def distance_curves(study: Study, distances: Distances) -> None:
@@ -301,6 +301,10 @@ def findings(
 ) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
     allowed, found = [], []
+    units = {
+        name: "octaves" if each.metric in stats.OCTAVES else each.unit
+        for name, each in trial.study.attributes.items()
+    }
     for name, size in best.items():
         if size is None:
             allowed.append(f"none for {name}")
@@ -308,16 +312,15 @@ def findings(
         metric = trial.study.attributes[name].metric
         octaves = metric in stats.OCTAVES
         ends = trial.parts[name].query("multiplier.abs() == @size")
-        unit = "octaves" if octaves else trial.study.attributes[name].unit
         shift = stats.mean_interval(
             stats.shifts(ends, value=metric, by=["attribute"], octaves=octaves)["shift"]
         )
         allowed.append(f"±{size:g} for {name}")
         if np.isfinite(shift.low):
-            found.append(f"{measured(shift, unit)} for {name}")
+            found.append(f"{measured(shift, units[name])} for {name}")
     sentences = [
-        f"Within the budget of quality ({margins['nll']:g} nats per token, {margins['clap']:g} of the variance), the "
-        f"largest λ is {listed(allowed)}."
+        f"Within the budget of quality (what the words cost, plus {margins['nll']:g} nats per token and "
+        f"{margins['clap']:g} of the variance), the largest λ is {listed(allowed)}."
     ]
     sentences += (
         [f"There the shift, half the difference between the poles, is {listed(found)}."] if found else []
@@ -326,7 +329,10 @@ def findings(
     if random.empty:
         return sentences, "No control could be run, because it needs an allowed λ and a smaller one."
     reach = listed(
-        [f"{name} by {part['shift'].abs().max():.2g}" for name, part in random.groupby("attribute")]
+        [
+            f"{name} by {part['shift'].abs().max():.2g} {units[str(name)]}"
+            for name, part in random.groupby("attribute")
+        ]
     )
     return (
         sentences,

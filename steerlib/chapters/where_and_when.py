@@ -173,8 +173,10 @@ def findings(study: Study, both: pd.DataFrame) -> tuple[list[str], str]:
         if len(rows) > 1:
             first, last = rows.iloc[0], rows.iloc[-1]
             unit = study.attributes[str(name)].unit
+            own = rows.loc[rows["setting"] == "One-to-All", "shift"]
+            start = f"One-to-All shifts {name} by {signed(own.iloc[0], '+.0f')} {unit}. " if len(own) else ""
             found.append(
-                f"“{first['setting']}” shifts {name} furthest ({signed(first['shift'], '+.0f')} {unit}), and "
+                f"{start}“{first['setting']}” shifts {name} furthest ({signed(first['shift'], '+.0f')} {unit}), and "
                 f"“{last['setting']}” least ({signed(last['shift'], '+.0f')} {unit})."
             )
     few = (

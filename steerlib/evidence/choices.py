@@ -38,7 +38,7 @@ __all__ = [
     "worst_pole",
 ]
 
-RULE = "the setting whose worse pole has the highest lower 95 % limit of the relative change in the intended direction"
+RULE = "the setting whose worse pole has the highest low end of its 95 % interval (change in the intended direction)"
 """The rule in words, for the page."""
 
 _FORMAT = "steerlib.choices/1"

@@ -27,6 +27,7 @@ __all__ = [
     "holm",
     "jackknife_interval",
     "mean_interval",
+    "median_interval",
     "paired_interval",
     "ratio_interval",
     "share_interval",
@@ -99,6 +100,27 @@ def mean_interval(
     """
     values = _flat(values, "values")
     return ratio_interval(values, np.ones_like(values), clusters=clusters, level=level)
+
+
+def median_interval(values: npt.ArrayLike, *, level: float = 0.95) -> Interval:
+    """Median of values that are independent, with the exact interval between two of them in order.
+
+    Distribution-free: so many values lie below the median as heads fall in as many tosses. With under six values no
+    interval of 95 % exists, and the limits are infinite. NaN are dropped and counted.
+
+    Examples
+    --------
+    >>> print(median_interval([1, 2, 3, 4, 5, 9]))
+    3.5 [1, 9] (n = 6)
+    """
+    values = _flat(values, "values")
+    kept = np.sort(values[~np.isnan(values)])
+    n, dropped = len(kept), len(values) - len(kept)
+    if not n:
+        return Interval(np.nan, np.nan, np.nan, 0, dropped)
+    beyond = int(stats.binom.ppf((1 - level) / 2, n, 0.5))  # the largest number of values to leave out on a side
+    low, high = (kept[beyond - 1], kept[-beyond]) if beyond else (-np.inf, np.inf)
+    return Interval(float(np.median(kept)), float(low), float(high), n, dropped)
 
 
 def paired_interval(

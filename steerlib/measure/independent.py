@@ -367,5 +367,8 @@ def _beatnet() -> tuple[nn.Module, Any, Any]:
 
 
 if __name__ == "__main__":
-    fetch()
+    try:
+        fetch()
+    except ValueError as error:
+        sys.exit(f"ERROR: {error}")
     print(f"{', '.join(PACKAGES)} are in {_folder()}")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from IPython.display import HTML
 
 from steerlib.evidence.claims import Limit
@@ -141,15 +142,17 @@ def of_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:
     """
     told = [_told(verdict) for verdict in verdicts]
     found = told if len(told) <= 3 else [*told[:2], " ".join(told[2:])]
-    reached = [
-        f"{_number(each.control.high)} {verdict.check.limit(part).unit}".strip() + _of(part)
-        for verdict in verdicts[:1]
-        for part, each in verdict.parts.items()
+    first = verdicts[0]
+    reached = {
+        part: f"{_number(each.control.high)} {first.check.limit(part).unit}".strip()
+        for part, each in first.parts.items()
         if each.control is not None
-    ]
+    }
+    if len(set(reached.values())) == 1:  # one control for all parts
+        reached = {"": next(iter(reached.values()))}
     count = max((each.interval.n for verdict in verdicts for each in verdict.parts.values()), default=0)
-    control = verdicts[0].check.control
-    reach = f"The control ({control}) reaches {listed(reached)}. " if reached else ""
+    words = listed([value + _of(part) for part, value in reached.items()])
+    reach = f"The control ({first.check.control}) reaches {words}. " if reached else ""
     return (
         found,
         f"{reach}All of this comes from one model and one seed, and each number from at most {count} prompts, clips or "
@@ -159,25 +162,38 @@ def of_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:
 
 def _told(verdict: Verdict) -> str:
     check = verdict.check
-    parts = [
-        f"{measured(each.interval, check.limit(part).unit, sign=False)}{_of(part)}"
+    untested = [part for part, outcome in verdict.outcomes.items() if outcome == "not testable"]
+    parts = {
+        part: measured(each.interval, check.limit(part).unit, sign=False)
         for part, each in verdict.parts.items()
-    ]
+        if part not in untested
+    }
+    if len(parts) > 3:
+        ordered = sorted(parts, key=lambda part: verdict.parts[part].interval.estimate)
+        low, high = (f"for {part} ({parts[part]})" for part in (ordered[0], ordered[-1]))
+        figures = f"lowest {low} and highest {high}"
+    else:
+        figures = listed([value + _of(part) for part, value in parts.items()])
     claim = f"\N{LEFT DOUBLE QUOTATION MARK}{check.text.rstrip('.')}\N{RIGHT DOUBLE QUOTATION MARK} ({check.claim})"
     if verdict.verdict == "not testable" and check.needs:
         needed = [
-            f"{_number(each.testable.estimate)}{_of(part)}"
-            for part, each in verdict.parts.items()
-            if each.testable
+            f"{_known(each.testable)}{_of(part)}" for part, each in verdict.parts.items() if each.testable
         ]
         return (
             f"{claim} is **not testable** on this model: the {check.needs[0]} is {listed(needed)}, and the test needs "
             f"{_asked(check.needs[1])}."
         )
     return (
-        f"{claim} is **{verdict.verdict}**: the {check.quantity} is {listed(parts)}, and the claim needs "
+        f"{claim} is **{verdict.verdict}**: the {check.quantity} is {figures}, and the claim needs "
         f"{_asked(check.limit(''))}."
+        + (f" It could not be tested for {listed(untested)}." if untested else "")
     )
+
+
+def _known(interval: Interval) -> str:
+    """With its limits, where it has any that are not the estimate itself."""
+    spread = np.ptp([interval.low, interval.estimate, interval.high])
+    return measured(interval, sign=False) if spread > 0 else _number(interval.estimate)
 
 
 def _number(value: float) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from steerlib.files import one_line, write_whole
 from steerlib.steering import SteeringVector
 
-__all__ = ["save_table", "save_vector", "vector_card"]
+__all__ = ["read_table", "save_table", "save_vector", "vector_card"]
 
 _KNOWN = ("attribute", "positive", "negative", "method", "model", "revision", "weights", "position", "site")
 
@@ -124,6 +124,27 @@ def save_table(table: pd.DataFrame, path: str | Path, *, about: Mapping[str, Any
         named = table.copy(deep=False)
         named.attrs = dict(about or {})
         write_whole(path, partial(named.to_parquet, index=False))
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a table that `save_table` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no Parquet or CSV file.
+    """
+    path = Path(path)
+    if path.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"a table is read from .parquet or .csv, and {path.name} is neither")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no table {path}")
+    try:
+        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a table ({one_line(str(error))})") from error
 
 
 def _plain(value: Any) -> str:

@@ -36,6 +36,7 @@ def results(tmp_path):
         for prompt in range(3)
     ]
     table = pd.DataFrame(rows, columns=["attribute", "source_layer", "multiplier", "prompt", "bpm"])
+    table = pd.concat([table, table[table["multiplier"] == 0].assign(bpm=np.nan)])  # again, and not measured
     table["bpm"] += 1000 * (table["source_layer"] == 5)  # of another layer: not those
     table["key"], table["seed"] = [row_key({"row": row}) for row in range(len(table))], 0
     table["prompt"] = table["prompt"].astype(str)

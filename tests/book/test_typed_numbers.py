@@ -41,6 +41,7 @@ ALLOWED = {
     "book/teachers.md": {"90 minutes": MACHINE},
     "notebooks/audio_concepts.ipynb": {"92 instruments": PUBLISHED, "80 dB": SETTING},
     "notebooks/class_results.ipynb": {"60 %": SUPPOSED},
+    "notebooks/control.ipynb": {"128 BPM": SUPPOSED},
     "notebooks/diffmean_directions.ipynb": {"48 layers": TRUE_SHAPE},
     "notebooks/engine.ipynb": {"20,000 clips": PUBLISHED, "16 clips": SETTING},
     "notebooks/held_out.ipynb": {
@@ -58,7 +59,6 @@ ALLOWED = {
     "notebooks/pocket_model.ipynb": {"30 %": SETTING, "16 kHz": SETTING},
     "notebooks/prompt_count.ipynb": {"10 prompts": PUBLISHED, "10-25 samples": PUBLISHED},
     "notebooks/scorecard.ipynb": {"100 prompts": PUBLISHED},
-    "notebooks/steering_sweep.ipynb": {"0.2 nats": SETTING, "1.22 times": SETTING},
     "notebooks/timbre_transfer.ipynb": {"80 %": SETTING},
     "notebooks/where_and_when.ipynb": {"0.5 times": SUPPOSED},
 }  # fmt: skip

@@ -1,9 +1,12 @@
 """The chapter *Layer scan*: which layers lie at the paper's depth, and what is said of the chosen ones."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
 from steerlib.chapters import layer_scan
+from steerlib.evidence.stats import Interval
 
 
 def test_layers_are_split_at_the_depth_of_the_papers_layers(capsys):
@@ -29,3 +32,22 @@ def test_a_layer_that_is_not_shown_to_steer_both_ways_is_named_as_such(capsys):
     assert "NOT shown" in timbre
     assert "none is chosen" in mode
     assert table.loc[8].iloc[0] == 14.2
+
+
+def test_the_bottom_line_says_for_which_attributes_a_layer_steers_both_ways():
+    study = SimpleNamespace(attributes={name: SimpleNamespace(metric="bpm") for name in ("tempo", "timbre")})
+    rows = pd.DataFrame(
+        {"prompt_id": [0, 1] * 2, "source_layer": [3, 3, 8, 8], "shift": [0.1, 0.3, 0.5, 0.7]}
+    )
+    inject = SimpleNamespace(study=study, shifts=lambda *_, **__: rows)
+    limits = {"tempo": pd.Series({3: -2.0, 8: -1.0}), "timbre": pd.Series({3: 1.0, 8: 4.0})}
+    alike = dict.fromkeys(study.attributes, Interval(0.98, 0.97, 0.99, 11))
+    found, against = layer_scan.findings(study, limits, {"tempo": 8, "timbre": None}, alike, inject)
+    assert found == [
+        "The rule chooses layer 8 for tempo and no layer for timbre.",
+        "For tempo, no layer is shown to move both poles as intended.",
+    ]
+    found, against = layer_scan.findings(study, limits, {"tempo": 8, "timbre": 8}, alike, inject)
+    assert found[1] == "For timbre, both poles are shown to move as intended."
+    assert "0.98 for tempo and 0.98 for timbre." in against
+    assert "shift tempo most at block 8, by 0.60 octaves and timbre most at block 8" in against

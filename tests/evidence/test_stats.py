@@ -13,6 +13,7 @@ from steerlib.evidence.stats import (
     holm,
     jackknife_interval,
     mean_interval,
+    median_interval,
     paired_interval,
     share_interval,
     shifts,
@@ -390,3 +391,14 @@ def test_a_share_without_spread_has_an_interval_and_none_leaves_zero_to_one(rng)
     mixed = share_interval(rng.random(24) < 0.9, clusters=clusters)
     assert 0 <= mixed.low < mixed.estimate < mixed.high <= 1
     assert share_interval([True]).low < 0.1
+
+
+def test_the_interval_of_a_median_is_exact_and_asks_nothing_of_the_distribution(rng):
+    assert str(median_interval([1, 2, 3, 4, 5, 9])) == "3.5 [1, 9] (n = 6)"
+    assert median_interval([1, 2, 3, 4, 5]).high == np.inf
+    few = median_interval([3, np.nan])
+    assert (few.estimate, few.n, few.dropped) == (3, 1, 1)
+    assert np.isnan(median_interval([np.nan]).estimate)
+    found = [median_interval(np.exp(2 * each)) for each in rng.normal(size=(2000, 25))]
+    covered = np.mean([each.low <= 1 <= each.high for each in found])
+    assert 0.95 <= covered <= 0.975

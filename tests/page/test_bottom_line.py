@@ -61,10 +61,22 @@ def test_verdicts_become_sentences_with_claim_measure_limit_and_control():
     assert found[0].startswith("“DiffMean does more than any push of its length")
     assert "(T3) is **supported**: the shift is 0.5 octaves [0.4, 0.6] for tempo and 0.5 octaves" in found[0]
     assert found[0].endswith("and the claim needs more than 0 octaves.")
-    assert against.startswith(
-        "The control (random directions of the same length) reaches 0.11 octaves for tempo"
-    )
+    assert against.startswith("The control (random directions of the same length) reaches 0.11 octaves. ")
     assert "at most 24 prompts" in against
+
+
+def test_of_many_parts_the_lowest_and_the_highest_are_told():
+    rises = {"rock to pop": 0.1, "pop to rock": -0.2, "folk to pop": 0.3, "pop to folk": 0.0}
+    parts = {
+        pair: Measured(Interval(rise, rise - 0.1, rise + 0.1, 8), control=Interval(0, -0.1, high, 4))
+        for (pair, rise), high in zip(rises.items(), (0.1, 0.1, 0.2, 0.1), strict=True)
+    }
+    [found], against = of_verdicts([Verdict(primary("B2"), "pocket", parts)])
+    assert (
+        "is lowest for pop to rock (−0.2 of the score [−0.3, −0.1]) and highest for folk to pop (0.3" in found
+    )
+    assert "rock to pop" not in found
+    assert "0.1 of the score for rock to pop, " in against and "0.2 of the score for folk to pop" in against
 
 
 def test_a_claim_that_cannot_be_tested_says_why():
@@ -75,7 +87,21 @@ def test_a_claim_that_cannot_be_tested_says_why():
         "(A3) is **not testable** on this model: the cosine of the directions of neighbouring layers is"
         in found[0]
     )
-    assert found[0].endswith("0.98 for tempo and 0.98 for timbre, and the test needs less than 0.9.")
+    assert found[0].endswith(
+        "0.98 [0.97, 0.99] for tempo and 0.98 [0.97, 0.99] for timbre, and the test needs less than 0.9."
+    )
+
+
+def test_parts_that_cannot_be_tested_are_named_beside_those_that_decide():
+    told, not_told = Interval(0.9, 0.8, 1, 24), Interval(0.5, 0.45, 0.55, 24)
+    of = {"loudness": told, "mode": not_told, "energy": told}
+    parts = {
+        name: Measured(Interval(0.5, 0.4, 0.6, 24), control=Interval(0, -0.1, 0.1, 4), testable=each)
+        for name, each in of.items()
+    }
+    [found], _ = of_verdicts([Verdict(primary("A12"), "pocket", parts)])
+    assert "0.5 standard deviations [0.4, 0.6] for loudness and 0.5" in found
+    assert found.endswith("It could not be tested for mode.")
 
 
 def test_a_chapter_of_many_claims_still_has_three_sentences_or_fewer(tmp_path):

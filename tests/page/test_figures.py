@@ -223,7 +223,7 @@ def test_agreement_ends_where_subsets_cannot_be_disjoint(ax):
     table = pd.DataFrame(rows, columns=["prompts", "subset", "layer", "with_all", "with_other"])
     prompt_count.draw_agreement_curve(table, ax, layer=3)
     assert list(line(ax, "with the direction of all prompts").get_xdata()) == [2, 5, 10]
-    assert list(line(ax, "with that of as many other prompts").get_xdata()) == [2, 5]
+    assert list(line(ax, "with that of equally many others").get_xdata()) == [2, 5]
     with pytest.raises(ValueError, match="no layer 7"):
         prompt_count.draw_agreement_curve(table, ax, layer=7)
 

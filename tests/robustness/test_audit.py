@@ -129,6 +129,7 @@ RUN = [
     (["sweep", "experiment.yaml", "--output", "foreign"], 1, "is not a result store"),
     (["sweep", "experiment.yaml", "--output", "damaged"], 1, "tempo.safetensors is not a safetensors file"),
     (["sweep", "experiment.yaml", "--output", "blocked"], 1, "blocked/tiny"),
+    (["sweep", "experiment.yaml", "--output", "cut", "--merge"], 1, "'tiny': cut/tiny/shards/1-of-2/store.json is"),
     ([*STEER, "--model", "MODEL"], 1, "v.safetensors has shape \\(3, 4\\), but the model needs"),
     ([*FITS, "0.2", "--prompt", "a " * 50], 1, "padded to"),
     ([*FITS, "0.2", "--multiplier", "1e38"], 1, "finite|overflow"),
@@ -140,7 +141,8 @@ RUN = [
 def test_what_only_the_model_can_tell_is_said_in_one_line(run, data, model_folder, arguments, expected, words):
     SteeringVector(torch.ones(3, 4)).save(data / "v.safetensors")
     SteeringVector(torch.ones(3, 32)).save(data / "fits.safetensors")
-    for path in ("foreign/tiny/store/letter.txt", "damaged/tiny/vectors/tempo.safetensors", "blocked/tiny"):
+    letters = ("foreign/tiny/store/letter.txt", "damaged/tiny/vectors/tempo.safetensors", "blocked/tiny")
+    for path in (*letters, "cut/tiny/shards/1-of-2/store.json"):
         (data / path).parent.mkdir(parents=True)
         (data / path).write_text("a letter")
     code, _, error = run(*(model_folder if each == "MODEL" else each for each in arguments), "--quiet")
@@ -288,6 +290,7 @@ POOR = {
     "a model, a recording or a store larger than memory is loaded": "SECURITY.md says so; the system's limit ends it",
     "BeatThis checkpoints but final0 and small0 have no checksum here": "nobody publishes any; a row's key has the "
     "checkpoint's hash",
+    "papermill alone takes a parameter of the wrong kind": "it knows none; the book's runner and `Study` do",
     "a read-only checkout has no test": "it needs a mount; the library writes into the user's cache alone",
 }  # fmt: skip
 

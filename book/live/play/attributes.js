@@ -42,7 +42,7 @@
         track.append(
           play.make('i', {
             style: `left:${50 - share}%;width:${2 * share}%`,
-            title: `no loss of quality was measured up to λ = ±${vector.safe}`,
+            title: `within the budget of quality up to λ = ±${vector.safe}`,
           }),
         );
       }

@@ -65,10 +65,10 @@
     warn() {
       const strong = this.attributes.entries().filter(([, value]) => Math.abs(value) > play.Attributes.LARGEST);
       const parts = strong.map(
-        ([name, value]) => `λ = ${play.signed(value)} is beyond where ${name} was tried: expect the music to break.`,
+        ([name, value]) => `λ = ${play.signed(value)} is larger than any that was tried for ${name}. Expect the music to break.`,
       );
       if (Number(one('lp-seconds').value) > TRAINED)
-        parts.push(`The model has learned from clips of ${TRAINED} s: a longer one may lose its way.`);
+        parts.push(`The model learned from clips of ${TRAINED} s. A longer clip may lose its way.`);
       say(one('lp-strong'), parts.join(' '));
     }
 
@@ -170,7 +170,7 @@
         say(
           one('lp-status'),
           isOther
-            ? `${file.name} was taken from other weights: its directions may mean nothing here.`
+            ? `${file.name} was made with other weights, so its directions may mean nothing here.`
             : `${file.name} has a slider now.`,
         );
       } catch (error) {

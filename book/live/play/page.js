@@ -54,6 +54,6 @@ var SteerPlay = {};
   /** What the page says about an error. */
   play.sentence = function (error) {
     if (error instanceof SteerLive.BadInput) return error.message;
-    return `That did not work: ${error.message}. Nothing is lost; if it happens again, load the page anew.`;
+    return `That did not work: ${error.message}. Nothing is lost. If it happens again, reload the page.`;
   };
 })(SteerPlay);

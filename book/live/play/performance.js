@@ -5,7 +5,7 @@
   const LEAD = 0.25; // s of sound that is there before the first is heard
   const PATIENCE = 5000; // ms in which a clock of sound that runs has moved
   const SILENT =
-    'This browser plays no sound here: it has no sound device, or may not use it. “Make it” works without.';
+    'This browser cannot play sound here: it has no sound device, or may not use one. “Make it” works without sound.';
   const SPARE = 8; // positions that writing may be ahead beyond what sound needs
 
   /**

@@ -172,7 +172,7 @@
             one('lp').dataset.delay = seconds.toFixed(2);
             say(
               one('lp-status'),
-              `Playing. You hear this move of λ ${seconds.toFixed(1)} s after you made it, for the model writes that far ahead of your ear.`,
+              `Playing. You hear this move of λ ${seconds.toFixed(1)} s after you made it, because the model writes that far ahead.`,
             );
           },
           played: frame => progress(Math.min(1, frame / (asked.seconds * model.frameRate))),

@@ -32,7 +32,7 @@
     const pitches = notes.map(note => {
       const found = /^([A-Ga-g])([#♯b♭]?)$/.exec(note);
       if (!found)
-        throw new SteerLive.BadInput(`“${note}” is no note: write a tune as letters from A to G, with # or b, and blanks.`);
+        throw new SteerLive.BadInput(`“${note}” is not a note: write a tune as letters from A to G, with # or b, and blanks.`);
       const [, name, sign] = found;
       return (SCALE[name.toUpperCase()] + { '': 0, '#': 1, '♯': 1, b: 11, '♭': 11 }[sign]) % 12;
     });

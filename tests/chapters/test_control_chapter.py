@@ -1,0 +1,95 @@
+"""What the chapter *Control* makes of tables: errors, shares, and the λ at which a sweep meets a budget."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from steerlib import control
+from steerlib.chapters import control as chapter
+from steerlib.prompts import load_attribute
+
+
+def asked(errors_by_way, *, prompts=8):
+    rows = [
+        {"attribute": "tempo", "way": way, "prompt_id": k, "target": target, "error": error + 0.01 * k,
+         "reachable": k > 1, "nll": 2.0 + error, "nll0": 2.0}
+        for way, error in errors_by_way.items() for k in range(prompts) for target in (70, 170)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_an_error_is_a_prompts_median_and_counts_each_prompt_once():
+    table = asked({"open loop": 0.3, "closed loop": 0.1, "words": 0.5, "random 1": 0.6, "random 2": 0.7})
+    found = chapter.errors(table).set_index("way")
+    assert found.loc["closed loop", "error"] == pytest.approx(0.135)
+    assert (found.loc["closed loop", "low"], found.loc["closed loop", "high"]) == pytest.approx((0.1, 0.17))
+    assert found.loc["random", "clips"] == 32
+    assert found.loc["open loop", "nll"] == pytest.approx(0.3)
+    assert found.loc["open loop", "in reach"] == pytest.approx(0.75)
+
+
+def test_the_parts_of_a_claim_have_the_draws_of_random_directions_as_their_control():
+    table = asked({"open loop": 0.3, "closed loop": 0.1, "words": 0.5, "random 1": 0.6, "random 2": 0.7})
+    found = chapter.hit(table)
+    assert set(found) == {"tempo, open loop", "tempo, closed loop"}
+    assert found["tempo, open loop"].interval.estimate == pytest.approx(0.335)
+    assert found["tempo, open loop"].control.n == 2
+    assert found["tempo, open loop"].control.estimate == pytest.approx(0.685)
+    [nll, error] = chapter.likelihoods(table)
+    assert nll.interval.estimate == pytest.approx(-0.2)
+    assert error.interval.estimate == pytest.approx(-0.4)
+
+
+def test_a_step_is_answered_when_most_of_its_last_change_is_there():
+    change = np.r_[np.zeros(20), np.full(20, 1.0)]
+    assert chapter._response(change, 20) == 2  # a mean of three windows crosses 63 % in the second
+    late = np.r_[np.zeros(26), np.full(14, 1.0)]
+    assert chapter._response(late, 20) == 8
+    assert np.isnan(chapter._response(-change, 20))
+    assert np.isnan(chapter._response(np.full(40, np.nan), 20))
+
+
+def test_shares_count_own_clips_and_hold_draws_against_them():
+    rows = [("ramp", "own", k, 0.9, k != 0) for k in range(8)]
+    rows += [("ramp", f"random {draw}", k, 0.1, False) for draw in (1, 2) for k in range(3)]
+    clips = pd.DataFrame(rows, columns=["kind", "along", "prompt_id", "found", "hit"])
+    found = chapter.shares(clips)["ramp"]
+    assert found.interval.estimate == pytest.approx(7 / 8)
+    assert (found.control.estimate, found.control.n) == (0, 2)
+
+
+@pytest.fixture
+def trial():
+    """A sweep in which λ = 0.01, 0.02, 0.04 shifts by 1, 2, 4 tenths of an octave, and costs 0.1, 0.3, 0.2."""
+    costs = {0.01: 0.1, 0.02: 0.3, 0.04: 0.2}
+    rows = []
+    for prompt in range(6):
+        for factor in (-0.04, -0.02, -0.01, 0.0, 0.01, 0.02, 0.04):
+            nll = 3 + costs.get(abs(factor), 0) * (1 if factor > 0 else 0.5)
+            rows.append((prompt, factor, 100 * 2 ** (10 * factor + 0.1 * prompt), nll, f"{prompt} {factor}"))
+    table = pd.DataFrame(rows, columns=["prompt_id", "multiplier", "bpm", "nll", "key"])
+    study = SimpleNamespace(attributes={"tempo": load_attribute("tempo").first(2)}, seconds=8.0)
+
+    def effects(name, metric):
+        mean = table.groupby("multiplier")[metric].mean()
+        return pd.DataFrame({"multiplier": mean.index, "effect": mean.to_numpy() - mean[0.0]}).query(
+            "multiplier != 0"
+        )
+
+    return SimpleNamespace(study=study, parts={"tempo": table}, effects=effects)
+
+
+def test_the_budget_is_met_between_sizes_and_before_the_first_that_costs_too_much(trial):
+    assert chapter.within_budget(trial, "tempo", 0.2) == pytest.approx(0.015)
+    assert chapter.within_budget(trial, "tempo", 0.05) == pytest.approx(0.005)
+    assert chapter.within_budget(trial, "tempo", 0.5) == 0.04
+
+
+def test_the_share_of_a_strength_is_that_of_its_shift(trial):
+    strength = control.Strength(0.012, 0.1, pd.DataFrame(), 0.2, 33.6)
+    table, parts = chapter.of_sweep(trial, {"tempo": strength}, 0.2)
+    assert parts["tempo"].interval.estimate == pytest.approx(0.8)
+    assert parts["tempo"].control.estimate == pytest.approx(np.mean([0.01, 0.02, 0.04]) / 0.015)
+    assert table["cost (share of the sweep)"][0] == pytest.approx(0.1)
