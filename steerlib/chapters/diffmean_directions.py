@@ -179,10 +179,12 @@ def attributes(names: Sequence[str], pairs: int) -> dict[str, Attribute]:
     return {name: load_attribute(name).first(pairs) for name in names}
 
 
-def blocks_measured(activations: Activations, *, draws: int, seed: int = 0) -> Measured:
+def blocks_measured(
+    activations: Activations, *, draws: int, resamples: int = 200, seed: int = 0
+) -> Measured:
     """How many blocks of layers there are, how many with the layers in random order, and whether it can be told."""
     cosines = diff_mean(activations).cosine_similarity().numpy()
-    number = blocks_redrawn(activations, similarity_blocks(cosines), seed=seed)
+    number = blocks_redrawn(activations, similarity_blocks(cosines), draws=resamples, seed=seed)
     rng, counts = np.random.default_rng(seed), []
     for _ in range(draws):
         order = rng.permutation(len(cosines))
