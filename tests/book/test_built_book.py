@@ -216,7 +216,6 @@ SMALL = """() => [...document.querySelectorAll('.sl-figure text, .sl-listen svg 
 
 
 @in_browser
-@pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_FIGURES)
 def test_no_text_of_a_figure_is_under_ten_pixels_on_any_screen(visit, page):
     visited = visit(f"{BOOK.as_uri()}/{page}")
@@ -233,6 +232,7 @@ def test_axe_finds_nothing_serious_in_the_light_or_in_the_dark(visit, page):
     visited = visit(f"{BOOK.as_uri()}/{page}")
     for theme in ("light", "dark"):
         visited.page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+        visited.page.wait_for_function("!document.getAnimations().length")  # colours fade from one to the other
         found = axe.run(visited.page, options={"resultTypes": ["violations"]}).response["violations"]
         serious = {
             each["id"]: [node["html"][:200] for node in each["nodes"][:3]]
