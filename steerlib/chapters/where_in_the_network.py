@@ -146,14 +146,12 @@ def carrying(asked: pd.DataFrame) -> tuple[Interval, int]:
     return share(chosen), int(gained.index[np.bincount(best).argmax()])
 
 
-def control(contrast: Contrast, window: int, width: int, draws: int) -> Interval:
-    """The share of the same blocks with states of other prompts that say the same as run B: where chance lies."""
-    changes = {"read": {window: Patch(tuple(range(window, window + width)), "attention", "audio")}}
+def control(contrast: Contrast, width: int, draws: int) -> Interval:
+    """What `carrying` finds in states of other prompts that say the same as run B, its own best window too."""
+    changes = {"read": patches(contrast.model.depth, width, 1)["read"]}
     own = contrast.negative
-    shares = [
-        share(ask(contrast, changes, donors=own[turn:] + own[:turn])).estimate for turn in range(1, draws + 1)
-    ]
-    return stats.control_range(shares, symmetric=False)
+    found = [carrying(ask(contrast, changes, donors=own[turn:] + own[:turn])) for turn in range(1, draws + 1)]
+    return stats.control_range([share.estimate for share, _ in found], symmetric=False)
 
 
 def agreement(asked: pd.DataFrame, one: str, other: str, *, resamples: int = 2000, seed: int = 0) -> Interval:

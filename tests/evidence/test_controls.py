@@ -280,10 +280,10 @@ def patched(rng, carried, spread):
             rows += [(change, pair, gain[pair], 0.0, whole[pair]) for pair in range(pairs)]
         return pd.DataFrame(rows, columns=["change", "pair", "log_odds", "negative", "positive"])
 
-    contrast = SimpleNamespace(log_odds=log_odds, negative=("a song",) * pairs)
+    contrast = SimpleNamespace(log_odds=log_odds, negative=("a song",) * pairs, model=SimpleNamespace(depth=12))
     asked = where_in_the_network.ask(contrast, {"read": where_in_the_network.patches(12, 3, 1)["read"]})
-    found, window = where_in_the_network.carrying(asked)
-    return Measured(found, control=where_in_the_network.control(contrast, window, 3, 4))
+    found, _ = where_in_the_network.carrying(asked)
+    return Measured(found, control=where_in_the_network.control(contrast, 3, 8))
 
 
 # --- scores: what a judge makes of clips ------------------------------------------------------------------------------
@@ -398,8 +398,6 @@ JUDGES = {
     "T1": (decoded, (2.0, 0.3), [always(0, 0), always(2.0, 2.0)]),  # no number; one that everybody hears
     "T2": (among_directions, (MEANT,), [by_chance]),
     "T3": (among_directions, (MEANT,), [by_chance]),
-    # With four controls, as in the quick profile. The claim's window is the best of ten; its control does not choose:
-    # with twenty controls and states of any prompt that carry this much, about three in twenty would pass.
     "T4": (patched, (0.9, 0.1), [always(0, 0.3)]),
 }
 QUICK = (ways, relative_ways, share)  # they make no table, so that more draws can be afforded
