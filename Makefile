@@ -13,20 +13,26 @@ BIN  := .venv/bin
 DONE := .venv/.installed
 TEST := _build/test
 
-.PHONY: book test test-slow test-slurm rehearse serve slides clean pdf
+.PHONY: book test test-units test-book test-slow test-slurm rehearse serve slides clean pdf
 
 book: $(DONE)
 	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=$(PROFILE) $(LONGEST)
 	@echo "The book is here: file://$(CURDIR)/_build/html/index.html"
 
-# Style, types, unit tests; then a small book with tiny parameters, its notebooks run once more, its pages opened.
+# Style and types; then, side by side, the unit tests, and a small book with tiny parameters, of which the notebooks are
+# run once more and the pages opened.
 test: $(DONE)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest --ignore tests/book/test_built_book.py
+	$(MAKE) --jobs 2 test-units test-book
+
+test-units: $(DONE)
+	$(BIN)/pytest --durations 15 --ignore tests/book/test_built_book.py
+
+test-book: $(DONE)
 	mkdir -p $(TEST)
-	$(BIN)/snakemake --directory $(TEST) --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=tiny $(LONGEST)
-	STEERLIB_PROFILE=tiny BOOK=$(TEST)/_build/html $(BIN)/pytest --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/book/test_built_book.py
+	$(BIN)/snakemake --directory $(TEST) --cores 1 --rerun-incomplete --quiet rules host --config profile=tiny $(LONGEST)
+	STEERLIB_PROFILE=tiny BOOK=$(TEST)/_build/html $(BIN)/pytest --durations 15 --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/book/test_built_book.py
 
 # The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sweeps that are killed again and again.
 test-slow: $(DONE)
