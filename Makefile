@@ -13,10 +13,14 @@ BIN  := .venv/bin
 DONE := .venv/.installed
 TEST := _build/test
 
+# By default Snakemake looks once a second, for every job that has ended, whether it may begin another: with a hundred jobs
+# that costs a fifth of a core.
+SNAKEMAKE := $(BIN)/snakemake --max-jobs-per-timespan 1000/5s --rerun-incomplete --quiet rules host
+
 .PHONY: book test test-units test-book test-slow test-slurm rehearse serve slides clean pdf
 
 book: $(DONE)
-	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --quiet rules host --config profile=$(PROFILE) $(LONGEST)
+	$(SNAKEMAKE) --cores $(CORES) --config profile=$(PROFILE) $(LONGEST)
 	@echo "The book is here: file://$(CURDIR)/_build/html/index.html"
 
 # Style and types; then, side by side, the unit tests, and a small book with tiny parameters, of which the notebooks are
@@ -31,7 +35,7 @@ test-units: $(DONE)
 
 test-book: $(DONE)
 	mkdir -p $(TEST)
-	$(BIN)/snakemake --directory $(TEST) --cores 1 --rerun-incomplete --quiet rules host --config profile=tiny $(LONGEST)
+	$(SNAKEMAKE) --directory $(TEST) --cores 1 --config profile=tiny $(LONGEST)
 	STEERLIB_PROFILE=tiny BOOK=$(TEST)/_build/html $(BIN)/pytest --durations 15 --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/book/test_built_book.py
 
 # The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sweeps that are killed again and again.
