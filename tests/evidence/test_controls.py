@@ -16,6 +16,7 @@ from steerlib import yardsticks
 from steerlib.activations import Activations
 from steerlib.chapters import (
     audio_concepts,
+    control,
     diffmean_directions,
     genre_fusion,
     held_out,
@@ -29,6 +30,7 @@ from steerlib.chapters import (
     where_and_when,
     where_in_the_network,
 )
+from steerlib.control import Strength
 from steerlib.directions import diff_mean
 from steerlib.evidence import stats
 from steerlib.evidence.claims import claims, primary
@@ -361,6 +363,42 @@ def tunes(rng, rise):
     return timbre_transfer.verdict(study_of(rng), pd.DataFrame(rows, columns=names), again, chosen)
 
 
+# --- control: what was asked for, and what came -----------------------------------------------------------------------
+
+
+def asked(rng, error):
+    """Errors of both loops beside those of random directions, which miss by what the target asks for."""
+    rows = []
+    for name in ("tempo", "timbre"):
+        for way in ("open loop", "closed loop", *(f"random {k + 1}" for k in range(6))):
+            size = 0.7 + rng.normal(0, 0.1) if way.startswith("random") or error is None else error
+            for prompt in range(PROMPTS):
+                missed = np.abs(rng.normal(size, 0.3 * size, size=2))
+                rows += [(name, way, prompt, target, each) for target, each in enumerate(missed)]
+    return control.hit(pd.DataFrame(rows, columns=["attribute", "way", "prompt_id", "target", "error"]))
+
+
+def followed(rng, chance_to_hit):
+    """Clips that follow a curve or do not; along random directions some do."""
+    rows = []
+    for kind in ("ramp", "step", "tempo"):
+        for along in ("own", *(f"random {k + 1}" for k in range(RANDOMS))):
+            likely = chance_to_hit if along == "own" else rng.uniform(0, 0.3)
+            rows += [(kind, along, hit) for hit in rng.random(50) < likely]
+    return control.shares(pd.DataFrame(rows, columns=["kind", "along", "hit"]))
+
+
+def strengths(rng, size):
+    """A λ found from short clips, in a sweep that meets its budget at 0.03."""
+    sizes = (-0.1, -0.05, -0.02, -0.01, 0, 0.01, 0.02, 0.05, 0.1)
+    table = sweep(rng, 20, multipliers=sizes, noise=0.02, source_layer=0)
+    table["nll"] = 4 + table["multiplier"].abs()
+    study = study_of(rng)
+    study.seconds = 8.0
+    found = Strength(size, 0.1, pd.DataFrame(), 0.03, 1.0)
+    return control.of_sweep(Trial(study, table), {"tempo": found}, 0.03)[1]
+
+
 # --- the checks -------------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +437,9 @@ JUDGES = {
     "T2": (among_directions, (MEANT,), [by_chance]),
     "T3": (among_directions, (MEANT,), [by_chance]),
     "T4": (patched, (0.9, 0.1), [always(0, 0.3)]),
+    "C1": (asked, (0.05,), [always(None)]),
+    "C3": (followed, (0.95,), [lambda rng: (rng.uniform(0, 0.3),)]),
+    "C5": (strengths, (0.03,), [lambda rng: (rng.choice([0.01, 0.02, 0.05, 0.1]),)]),  # of the sweep's own
 }
 QUICK = (ways, relative_ways, share)  # they make no table, so that more draws can be afforded
 
