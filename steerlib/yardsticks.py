@@ -194,10 +194,10 @@ def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame
         sampling=study.sampling, metrics=("centroid",), beats=study.beats, run=Run(progress=True),
     )  # fmt: skip
     table["prompt"] = table["shared"]  # distances are taken between clips of one prompt
-    other = table["seed"] != study.seed
     found = []
     for _, part in table.groupby("attribute", sort=False):
-        pair = part[~other], part[other]
+        again = part["seed"] != study.seed
+        pair = part[~again], part[again]
         distances = {
             name: Distances(
                 *pair, embed_clips(part, study.store, window=window, clap=study.clap, embedding=name)
