@@ -5,15 +5,10 @@
 the user's cache, twice as GTZAN and FMA [1]_ are published. So the readers of `steerlib.music.datasets`, and with them
 every chapter that takes a folder, can be tried on music that nobody here made. Nothing of it is part of this project.
 
-==========================  =============================  ==================  =====================================
-package                     what it is                     labels              licence
-==========================  =============================  ==================  =====================================
-fretsonfire-songs-sectoid   4 rock songs with tempo map    rock, Rock          like MIT's
-fretsonfire-songs-muldjord  4 metal songs with tempo map   metal, Rock         CC BY-SA 3.0
-singularity-music           16 electronic pieces           Electronic (FMA)    CC BY-SA 3.0
-wesnoth-1.x-music           41 orchestral pieces           classical,          GPL-2+, some CC BY-SA 4.0
-                                                           Classical
-==========================  =============================  ==================  =====================================
+- fretsonfire-songs-sectoid: 4 rock songs with a tempo map (rock, Rock), under a licence like MIT's
+- fretsonfire-songs-muldjord: 4 metal songs with a tempo map (metal, Rock), CC BY-SA 3.0
+- singularity-music: 16 electronic pieces (Electronic, of FMA alone), CC BY-SA 3.0
+- wesnoth-1.x-music: 41 orchestral pieces (classical, Classical), GPL-2+, some CC BY-SA 4.0
 
 The labels are those of the packages' descriptions, in the words of each collection. Units: seconds, Hz, BPM.
 

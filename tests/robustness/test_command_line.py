@@ -80,7 +80,7 @@ ARGUMENTS = [
     ([*STEER, "--out", "o", "--guidance", "inf"], 1, "guidance_scale must be a positive number"),
     ([*STEER, "--out", "o", "--multiplier", "nan"], 1, "multiplier must be a finite number"),
     ([*STEER, "--out", "o", "--multiplier", "inf"], 1, "multiplier must be a finite number"),
-    ([*STEER, "--out", "o", "--multiplier", "x"], 2, "invalid float"),
+    ([*STEER, "--out", "o", "--multiplier", "x"], 2, "invalid multiplier value"),
     ([*STEER, "--out", "o", "--prompt", ""], 1, "--prompt: one is empty"),
     ([*STEER, "--out", "o", "--prompt", "a " * 50], 1, "tokens, but prompts are padded to 12"),
     ([*STEER, "--out", "o", "--seed", "1.5"], 2, "invalid int"),
