@@ -470,7 +470,7 @@ def test_exercises_come_with_folded_solutions(page):
         pytest.skip("this chapter has no exercises")
     exercises = text[text.index('id="exercises"') :]
     folded = re.findall(r"<details[^>]*>\s*<summary[^>]*>\s*(?:<[^>]*>\s*)*Solution", exercises)
-    assert len(folded) >= 3
+    assert len(folded) >= 2  # some are left open, for classes
     assert not any("open" in tag.split(">")[0] for tag in folded), "a solution is unfolded from the start"
 
 
@@ -634,14 +634,14 @@ def test_the_blind_test_counts_right_answers_and_sets_them_beside_guessing(visit
 def test_a_point_of_a_curve_plays_its_clip_and_moves_the_slider(visit, page):
     visited = visit(f"{BOOK.as_uri()}/{page}")
     slider = visited.page.locator("[data-slider]:has(.sl-curve)").first
-    last = int(slider.locator("input").get_attribute("max"))
+    last = int(slider.locator("input[type=range]").get_attribute("max"))
     slider.locator(f'.sl-target[data-index="{last}"]').first.click()
     visited.page.wait_for_function(
         f"slider => ({PLAYING})(slider).join() == '{last}'", arg=slider.element_handle()
     )
-    assert slider.locator("input").input_value() == str(last)
+    assert slider.locator("input[type=range]").input_value() == str(last)
     before = slider.locator("output").all_inner_texts()
-    slider.locator("input").focus()
+    slider.locator("input[type=range]").focus()
     visited.page.keyboard.press("ArrowLeft")
     assert slider.locator("output").all_inner_texts() != before
     assert visited.wrong == []
