@@ -110,7 +110,7 @@ def _output(command: list[str], cwd: str | None = None) -> str:
 def arrange(unpacked: Path, target: Path) -> pd.DataFrame:
     """Lay the songs of unpacked packages, a subfolder each, out as GTZAN and as FMA; returns their table.
 
-    GTZAN: 30 s of 22,050 Hz, mono, as ``gtzan/genres_original/rock/rock.00000.wav``. FMA: 30 s of 44,100 Hz as MP3,
+    GTZAN: 30 s of 22,050 Hz, mono, as ``rock/rock.00000.wav``. FMA: 30 s of 44,100 Hz as MP3,
     ``fma/fma_small/000/000001.mp3``, and ``fma/fma_metadata/tracks.csv``. Licences are copied to ``licences``.
     """
     rows, tracks, counts = [], [], dict.fromkeys((name for name, _ in PACKAGES.values()), 0)
