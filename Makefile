@@ -23,19 +23,19 @@ book: $(DONE)
 	$(SNAKEMAKE) --cores $(CORES) --config profile=$(PROFILE) $(LONGEST)
 	@echo "The book is here: file://$(CURDIR)/_build/html/index.html"
 
-# Style and types; then, side by side, the unit tests, and a small book with tiny parameters, of which the notebooks are
-# run once more and the pages opened.
+# Style, types, unit tests; then a small book with tiny parameters, its notebooks run once more, its pages opened.
 test: $(DONE)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(MAKE) --jobs 2 test-units test-book
+	$(MAKE) test-units
+	$(MAKE) test-book
 
 test-units: $(DONE)
 	$(BIN)/pytest --durations 15 --ignore tests/book/test_built_book.py
 
 test-book: $(DONE)
 	mkdir -p $(TEST)
-	$(SNAKEMAKE) --directory $(TEST) --cores 1 --config profile=tiny $(LONGEST)
+	$(SNAKEMAKE) --directory $(TEST) --cores $(CORES) --config profile=tiny $(LONGEST)
 	STEERLIB_PROFILE=tiny BOOK=$(TEST)/_build/html $(BIN)/pytest --durations 15 --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/book/test_built_book.py
 
 # The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sweeps that are killed again and again.

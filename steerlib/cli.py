@@ -177,6 +177,8 @@ def _steer(args: argparse.Namespace) -> None:
     sampling = Sampling(args.guidance)
     if not all(map(str.strip, args.prompt)):
         raise ValueError("--prompt: one is empty: describe some music, such as 'a folk song'")
+    if asked[0] in _TARGETS and not all(0 < value < math.inf for _, value in wanted):
+        raise ValueError(f"--{asked[0]} must be positive numbers, got {[value for _, value in wanted]}")
     if not 0 < args.seconds < math.inf:
         raise ValueError(f"--seconds must be a positive number, got {args.seconds:g}")
     if args.branches == "unconditional" and args.guidance <= 1:

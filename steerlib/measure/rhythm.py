@@ -283,7 +283,7 @@ def checkpoint_path(checkpoint: str | Path | None = None) -> Path:
         if expected and _sha256(path, path.stat().st_mtime_ns) != expected:
             raise ValueError(
                 f"{path} is not the BeatThis checkpoint {checkpoint!r} that this project knows: delete it, so that "
-                "it is downloaded again"
+                "it is downloaded again, or if you trust it, name it by its path"
             )
     if not path.is_file():
         raise FileNotFoundError(

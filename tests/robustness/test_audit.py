@@ -31,6 +31,7 @@ from .test_yaml import BOMB
 # --- said before the model is loaded ------------------------------------------------------------------------------
 
 STEER = ["steer", "v.safetensors", "--out", "o", "--prompt", "a rock song", "--multiplier", "0.5"]
+AIM = STEER[:-2]
 SWEEP = ["sweep", "experiment.yaml", "-p"]
 
 
@@ -67,6 +68,9 @@ EARLY = [
     (["steer", "--from", "empty.safetensors", "--out", "o"], "empty.safetensors is no recipe of a clip"),
     (["sweep", "bomb.yaml"], "bomb.yaml: sweep 'mine' must be a mapping"),
     (["sweep", "deep.json"], "deep.json is not valid YAML: it is nested too deeply"),
+    ([*AIM, "--bpm", "nan"], "--bpm must be positive numbers"),
+    ([*AIM, "--bpm", "120", "0"], "--bpm must be positive numbers"),
+    ([*AIM, "--centroid", "inf"], "--centroid must be positive numbers"),
     ([*SWEEP, "seeds", "[1.0]"], "experiment.yaml: sweep 'tiny': seeds must be a whole number"),
     ([*SWEEP, "seeds", "[a, b]"], "experiment.yaml: sweep 'tiny': seeds must be a whole number"),
     ([*SWEEP, "seeds", "[1180591620717411303424]"], "at most 64 bits"),
