@@ -85,35 +85,46 @@ def score_effects(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
         legend(ax)
 
 
-def cross_effects(table: pd.DataFrame, ax: Axes) -> None:
-    """Which steering moves which measure: a matrix of shifts in standard deviations of unsteered clips.
+def cross_effects(
+    table: pd.DataFrame,
+    ax: Axes,
+    *,
+    quantity: str = "shift (standard deviations)",
+    reach: float | None = None,
+) -> None:
+    """Which steering moves which measure: a matrix of shifts.
 
-    Cells whose 95 % interval lies wholly on one side of 0 have a frame.
+    Cells whose 95 % interval lies wholly on one side of 0 have a frame. A shift of NaN is a dash.
 
     Parameters
     ----------
     table : DataFrame
-        Columns ``attribute``, ``metric``, ``shift``, ``low`` and ``high``, all three divided by the standard
-        deviation of the metric over unsteered clips; one row a cell, in the order to be drawn.
+        Columns ``attribute``, ``metric``, ``shift``, ``low`` and ``high``, all three in one unit for all metrics, such
+        as the standard deviation over unsteered clips; one row a cell, in the order to be drawn.
     ax : Axes
+    quantity : str
+        For the bar of colours.
+    reach : float, optional
+        The shift with the fullest colour; larger ones have it, too. By default the largest, at least 1.
     """
     check_columns(table, ["attribute", "metric", "shift", "low", "high"])
     check_one_row_each(table, ["attribute", "metric"])
     attributes, metrics = list(table["attribute"].unique()), list(table["metric"].unique())
     matrix = table.pivot(index="attribute", columns="metric", values="shift").loc[attributes, metrics]
-    reach = max(1.0, float(np.nanmax(np.abs(matrix.to_numpy()), initial=0)))
+    reach = reach or max(1.0, float(np.nanmax(np.abs(matrix.to_numpy()), initial=0)))
     image = ax.imshow(matrix, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto")
     for row in table.itertuples():
         x, y = metrics.index(row.metric), attributes.index(row.attribute)
         ink = "white" if abs(row.shift) > 0.6 * reach else "black"
-        ax.text(x, y, signed(row.shift, "+.2f"), ha="center", va="center", color=ink)
+        told = signed(row.shift, "+.2f") if np.isfinite(row.shift) else "–"
+        ax.text(x, y, told, ha="center", va="center", color=ink if told != "–" else None)
         if row.low > 0 or row.high < 0:
             frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="black", linewidth=2)
             ax.add_patch(frame)
     ax.set_xticks(range(len(metrics)), [METRIC_LABELS.get(name, name).split(" (")[0] for name in metrics])
     ax.set_yticks(range(len(attributes)), attributes)
     ax.set(xlabel="measure", ylabel="steered attribute")
-    bar = ax.figure.colorbar(image, ax=ax, label="shift (standard deviations)", shrink=0.85)
+    bar = ax.figure.colorbar(image, ax=ax, label=quantity, shrink=0.85)
     bar.outline.set_visible(False)
 
 
