@@ -299,7 +299,7 @@ def table_of_ways(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
         told[column] = [
             measured(each, sign=False) if isinstance(each, Interval) else "" for each in told[column]
         ]
-    return told.round(2).fillna("")
+    return told.round(2).astype(object).fillna("")
 
 
 # --- cross-talk ---------------------------------------------------------------------------------------------
