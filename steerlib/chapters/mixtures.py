@@ -26,7 +26,7 @@ from steerlib.evidence.stats import Interval
 from steerlib.measure import tempo
 from steerlib.page import explorables, figures
 from steerlib.page.bottom_line import listed, measured
-from steerlib.page.style import INK, METRIC_LABELS, PALETTE, number
+from steerlib.page.style import INK, METRIC_LABELS, PALETTE, number, signed
 from steerlib.steering import Steering, SteeringVector
 from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import sweep_cells
@@ -316,8 +316,8 @@ def cross_talk(trials: Sequence[Trial]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``attribute`` (steered), ``metric``, ``shift``, ``low``, ``high`` (1 is the own effect), ``n``; NaN where the
-        own effect is not told from 0.
+        ``attribute`` (steered), ``metric``, ``shift``, ``low``, ``high`` (1 is the own effect), ``n``, ``own``
+        (whether the measure is the attribute's own); NaN where the own effect is not told from 0.
     """
     owners = {each.metric: (trial, name) for trial in trials for name, each in trial.study.attributes.items()}
     moved = {
@@ -328,11 +328,11 @@ def cross_talk(trials: Sequence[Trial]) -> pd.DataFrame:
     }  # fmt: skip
     rows = []
     for (name, metric), shift in moved.items():
-        own = moved[owners[metric][1], metric]
-        found = stats.ratio_interval(*shift.align(own, join="inner"))
-        known = np.isfinite(found.low)
-        rows.append((name, metric, found.estimate if known else np.nan, found.low, found.high, found.n))
-    return pd.DataFrame(rows, columns=["attribute", "metric", "shift", "low", "high", "n"])
+        owner = owners[metric][1]
+        found = stats.ratio_interval(*shift.align(moved[owner, metric], join="inner"))
+        share = found.estimate if np.isfinite(found.low) else np.nan
+        rows.append((name, metric, share, found.low, found.high, found.n, owner == name))
+    return pd.DataFrame(rows, columns=["attribute", "metric", "shift", "low", "high", "n", "own"])
 
 
 def _shifts(trial: Trial, name: str, metric: str) -> "pd.Series[float]":
@@ -364,7 +364,7 @@ def draw_squares(study: Study, table: pd.DataFrame, found: pd.DataFrame) -> None
         draw_square(part, metrics, poles, ax)
         share = {name: shares(found, way)[f"{name} kept"].estimate for name in metrics}
         ax.set_title(
-            f"{way}: " + listed([f"{name} keeps {number(100 * each)} %" for name, each in share.items()])
+            f"{way}: " + ", ".join(f"{name} keeps {100 * each:.0f} %" for name, each in share.items())
         )
     for spare in axes[len(ways) :]:
         spare.remove()
@@ -397,12 +397,12 @@ def draw_square(
             ax.annotate(
                 words,
                 tuple(point),
-                7 * side,
+                6 * side,
                 textcoords="offset points",
-                ha="center",
+                ha="left" if side[0] > 0 else "right",
                 va="bottom" if side[1] > 0 else "top",
             )
-    ax.margins(0.22)
+    ax.margins(0.4, 0.2)
     labels = [f"change of {METRIC_LABELS[metric].split(' (')[0]} (octaves)" for metric in metrics.values()]
     ax.set(xlabel=labels[0], ylabel=labels[1])
 
@@ -418,13 +418,15 @@ def draw_cross_talk(table: pd.DataFrame) -> None:
 
 def largest(table: pd.DataFrame) -> str:
     """The effect beside an own one that is largest for certain, in words."""
-    sure = table[(table["low"] > 0) | (table["high"] < 0)]
-    aside = sure[(sure["shift"] != 1) | (sure["low"] != sure["high"])]
+    aside = table[~table["own"] & ((table["low"] > 0) | (table["high"] < 0))]
     if aside.empty:
         return "No direction is shown to move the measure of another"
     row = aside.loc[aside[["low", "high"]].abs().min(axis=1).idxmax()]
     measure = METRIC_LABELS.get(row["metric"], row["metric"]).split(" (")[0]
-    return f"The direction of {row['attribute']} moves the {measure}, too: {number(row['shift'])} of its own effect"
+    share = signed(round(100 * row["shift"]))
+    return (
+        f"The direction of {row['attribute']} moves the {measure} by {share} % of what its own direction does"
+    )
 
 
 def listen(study: Study, table: pd.DataFrame, *, prompts: int) -> HTML:
