@@ -33,10 +33,11 @@ from steerlib.activations import stream_norms
 from steerlib.engine.clips import Clips, Row
 from steerlib.engine.generation import Run, stream
 from steerlib.engine.sampling import Sampling
-from steerlib.evidence.stats import OCTAVES, check_columns
+from steerlib.evidence import choices
+from steerlib.evidence.stats import OCTAVES, check_columns, paired_interval
 from steerlib.files import digest
 from steerlib.model import MusicModel, check_shape
-from steerlib.prompts import load_prompts
+from steerlib.prompts import Attribute, load_prompts
 from steerlib.steering import Feedback, Steering, SteeringVector, kappa
 
 __all__ = [
@@ -257,24 +258,29 @@ class Strength:
     multiplier, kappa : float
         The size of λ, and its κ.
     tried : DataFrame
-        ``kappa``, ``multiplier``, ``nll`` (excess toward the worse pole, nats per token) and ``within``, in the order
-        in which they were tried.
-    budget : float
+        ``kappa``, ``multiplier``, ``nll_high`` (nats per token: upper limit toward the worse pole, beyond what its
+        words cost) and ``within``, in the order in which they were tried.
+    nll_margin : float
         Nats per token.
     seconds : float
         Of sound that it took.
+    words : bool
+        Whether the attribute's words were measured.
     """
 
     multiplier: float
     kappa: float
     tried: pd.DataFrame
-    budget: float
+    nll_margin: float
     seconds: float
+    words: bool
 
     def __str__(self) -> str:
+        beyond = "beyond what its words cost" if self.words else "beside unsteered clips"
+        ends = "" if (self.tried["kappa"] > self.kappa).any() else ", and the largest that was allowed"
         return (
-            f"λ = {self.multiplier:.3g} (κ = {self.kappa:.3g}): of {len(self.tried)} sizes the strongest at which, and "
-            f"below which, clips toward either pole are less likely by at most {self.budget:g} nats per token; "
+            f"λ = {self.multiplier:.3g} (κ = {self.kappa:.3g}): of {len(self.tried)} sizes the strongest that toward "
+            f"either pole is shown to cost less than {self.nll_margin:g} nats per token {beyond}{ends}; "
             f"{self.seconds:g} s of sound"
         )
 
@@ -283,32 +289,40 @@ def strongest(
     model: MusicModel,
     vector: SteeringVector,
     *,
+    attribute: Attribute | None = None,
     source_layer: int | None = None,
-    budget: float = 0.2,
+    nll_margin: float = choices.NLL_MARGIN,
+    kappa_limit: float = 0.4,
     prompts: Sequence[str] | None = None,
     seconds: float = 2.0,
-    sizes: int = 6,
+    sizes: int = 5,
     seed: int = 0,
     sampling: Sampling = Sampling(),
     **how: Any,
 ) -> Strength:
     """Find the strongest λ that quality affords from a few short clips: ``multiplier="auto"``.
 
-    κ, a strength that means the same on every model, is doubled from 0.05 on until clips cost more than the budget,
-    then bisected. It does not try larger sizes beyond one that costs too much: broken music can be likely again.
+    The rule is that of the chapter *Steering sweep* (`evidence.choices.strongest`, `beyond_words`), for likelihood
+    alone: a few clips tell no distance between distributions. κ, a strength that means the same on every model, is
+    doubled from 0.05 up to its limit, until clips cost too much, and then bisected. No size beyond one that costs too
+    much is tried: broken music can be likely again.
 
     Parameters
     ----------
     model : MusicModel
     vector : SteeringVector
+    attribute : Attribute, optional
+        Whose words are measured as well; left out, they count as costing nothing.
     source_layer : int, optional
         As for `Steering`; further settings of it go into `how`.
-    budget : float, default 0.2
-        Nats per token by which the unsteered model may find clips less likely, mean over prompts, worse pole.
+    nll_margin : float
+        Nats per token. At both poles the upper 95 % limit of the cost beyond the words' must lie below it.
+    kappa_limit : float, default 0.4
+        Largest κ that is tried.
     prompts : sequence of str, optional
-        By default six of the neutral list.
+        At least two; by default eight of the neutral list. As many pairs of the attribute are measured.
     seconds : float, default 2
-    sizes : int, default 6
+    sizes : int, default 5
         How many to try.
     seed : int
     sampling : Sampling
@@ -324,44 +338,79 @@ def strongest(
     ValueError
         If the vector does not fit or is zero, a number makes no sense, or already the smallest size costs too much.
     """
-    if not (math.isfinite(budget) and budget > 0 and sizes >= 1):
-        raise ValueError(f"budget must be positive and sizes at least 1, got {budget} and {sizes}")
+    if not (0 < nll_margin < math.inf and 0 < kappa_limit < math.inf and sizes >= 1):
+        raise ValueError(
+            f"nll_margin and kappa_limit must be positive and sizes at least 1, got {nll_margin}, {kappa_limit} and "
+            f"{sizes}"
+        )
     check_shape(model, vector.directions, "the vector")
-    told = load_prompts("neutral")[:6] if prompts is None else list(prompts)
+    told = load_prompts("neutral")[:8] if prompts is None else list(prompts)
+    if len(told) < 2:
+        raise ValueError(
+            f"{len(told)} prompts tell no interval: give at least two, or none for those of the project"
+        )
+    unit = kappa([Steering(vector, source_layer=source_layer, **how)], stream_norms(model))
+    if not unit > 0:
+        raise ValueError("the vector adds nothing: its directions are zero in the layers that are steered")
+    quiet, heard = Run(progress=False), 0
 
-    def steered(multiplier: float) -> Steering:
-        return Steering(vector, multiplier, source_layer=source_layer, **how)
-
-    def likelihood(multipliers: Sequence[float]) -> npt.NDArray[np.float64]:
-        """Of every prompt at every λ, (multipliers, prompts)."""
-        rows = [
-            Row(prompt, seed, (steered(each),) if each else ()) for each in multipliers for prompt in told
-        ]
-        found, quiet = np.empty(len(rows)), Run(progress=False)
+    def likelihood(rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+        nonlocal heard
+        heard += len(rows)
+        found = np.empty(len(rows))
         for indices, clips, _ in stream(
             model, rows, seconds=seconds, sampling=sampling, likelihood=True, run=quiet
         ):
             found[indices] = clips.nll
-        return found.reshape(len(multipliers), len(told))
+        return found
 
-    unit = kappa([steered(1.0)], stream_norms(model))
-    if not unit > 0:
-        raise ValueError("the vector adds nothing: its directions are zero in the layers that are steered")
-    plain = likelihood([0.0])
-    rows: list[tuple[float, float, float, bool]] = []
-    inside, outside, size = 0.0, math.inf, 0.05
-    while len(rows) < sizes:
-        worse = float((likelihood([-size / unit, size / unit]) - plain).mean(axis=1).max())
-        rows.append((size, size / unit, worse, worse <= budget))
-        inside, outside = (size, outside) if worse <= budget else (inside, size)
-        size = 2 * inside if outside == math.inf else math.sqrt(inside * outside) if inside else outside / 2
+    def cost(
+        found: npt.NDArray[np.float64], base: npt.NDArray[np.float64], factors: Sequence[float]
+    ) -> pd.DataFrame:
+        """The table of `choices.beyond_words`, of (factors, prompts)."""
+        excess = [paired_interval(each, base) for each in found.reshape(len(factors), -1)]
+        return pd.DataFrame([
+            {"attribute": "", "multiplier": factor, "kappa": abs(factor) * unit, "nll": each.estimate,
+             "nll_low": each.low, "nll_high": each.high}
+            for factor, each in zip(factors, excess, strict=True)
+        ])  # fmt: skip
+
+    words = None
+    if attribute is not None:
+        some = [k for k, shared in enumerate(attribute.shared_prompts) if shared][: len(told)]
+        if len(some) < 2:
+            raise ValueError(
+                f"the prompts of {attribute.name} share words in {len(some)} pairs only, so that what its words cost "
+                "cannot be told: leave the attribute out"
+            )
+        sides = attribute.shared_prompts, attribute.positive_prompts, attribute.negative_prompts
+        said = likelihood([Row(side[k], seed) for side in sides for k in some]).reshape(3, -1)
+        words = cost(said[1:], said[0], [1.0, -1.0])
+    plain = likelihood([Row(prompt, seed) for prompt in told])
+
+    tried: list[tuple[float, float, float, bool]] = []
+    inside, outside, size = 0.0, math.inf, min(0.05, kappa_limit)
+    while len(tried) < sizes and inside < kappa_limit:
+        poles = [-size / unit, size / unit]
+        steered = [
+            Row(prompt, seed, (Steering(vector, each, source_layer=source_layer, **how),))
+            for each in poles
+            for prompt in told
+        ]
+        quality = cost(likelihood(steered), plain, poles)
+        quality = quality if words is None else choices.beyond_words(quality, words)
+        within = choices.strongest(quality, {"nll": nll_margin}) is not None
+        tried.append((size, size / unit, float(quality["nll_high"].max()), within))
+        inside, outside = (size, outside) if within else (inside, size)
+        bisected = math.sqrt(inside * outside) if inside else outside / 2
+        size = min(2 * inside, kappa_limit) if outside == math.inf else bisected
     if not inside:
         raise ValueError(
-            f"no strength down to κ = {rows[-1][0]:.2g} is within {budget:g} nats per token: allow more, or take "
-            "another vector or layer"
+            f"no strength down to κ = {tried[-1][0]:.2g} is shown to cost less than {nll_margin:g} nats per token: "
+            "take more prompts, allow more, or take another vector or layer"
         )
-    tried = pd.DataFrame(rows, columns=["kappa", "multiplier", "nll", "within"])
-    return Strength(inside / unit, inside, tried, budget, seconds * len(told) * (1 + 2 * len(rows)))
+    table = pd.DataFrame(tried, columns=["kappa", "multiplier", "nll_high", "within"])
+    return Strength(inside / unit, inside, table, nll_margin, seconds * heard, words is not None)
 
 
 def largest_multiplier(

@@ -149,7 +149,7 @@ def _quality(table: pd.DataFrame, distances: Mapping[str, Distances]) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame:
+def quality_of_words(study: Study, pairs: int, *, window: float | None) -> pd.DataFrame:
     """What the words of an attribute cost when the prompt says them, in the measures of `quality`.
 
     Unsteered clips of the first so many pairs, at each pole compared with what the two prompts of the pair have in
@@ -159,8 +159,8 @@ def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame
     ----------
     study : Study
     pairs : int
-    window : float
-        Seconds of sound in one embedding.
+    window : float or None
+        Seconds of sound in one embedding; None for no distances.
 
     Returns
     -------
@@ -181,7 +181,8 @@ def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame
                 f"the two prompts of a pair of {name} have no word in common in all pairs but {len(some)}: what its "
                 "words cost is measured against the words that both share; write pairs that differ in nothing else"
             )
-        check_windows(len(some), study.seconds, window=window, clap=study.clap, extrapolate=False)
+        if window is not None:
+            check_windows(len(some), study.seconds, window=window, clap=study.clap, extrapolate=False)
         cells += [
             (name, side, index, sides[side][index], seed, sides[0][index], 0, ())
             for side in sides
@@ -203,6 +204,7 @@ def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame
                 *pair, embed_clips(part, study.store, window=window, clap=study.clap, embedding=name)
             )
             for name in EMBEDDINGS
+            if window is not None
         }
         found.append(_quality(pair[0], distances))
     return pd.concat(found, ignore_index=True)

@@ -121,6 +121,9 @@ def test_words_are_held_against_what_both_prompts_of_a_pair_share(study, monkeyp
     found = quality_of_words(study, 3, window=0.06)
     assert found["multiplier"].tolist() == [-1, 1] and found.filter(like="nll").notna().all(axis=None)
     assert {"clap_high", "mel_high"} <= set(found)
+    likely = quality_of_words(study, 3, window=None)
+    pd.testing.assert_frame_equal(likely, found[list(likely)])
+    assert not set(likely) & {"clap_high", "mel_high"}
     study.attributes["tempo"] = study.attributes["tempo"].first(2)
     with pytest.raises(ValueError, match="have no word in common"):
         quality_of_words(study, 3, window=0.06)
