@@ -69,7 +69,10 @@ def scaled(values: npt.ArrayLike, metric: str) -> Any:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What each λ makes of a metric, as a monotone curve that can be read in both directions.
+    """What each λ makes of a metric, as a curve that can be read in both directions.
+
+    A weak push leaves a prompt's own value nearly as it is, a strong one overrides it: at λ a clip is expected at
+    ``mean + change + kept * (unsteered - mean)``, with `changes` and `kept` of that λ and the mean of unsteered clips.
 
     Attributes
     ----------
@@ -78,8 +81,10 @@ class Calibration:
     multipliers : tuple of float
         Those that were tried, ascending, 0 among them.
     changes : tuple of float
-        Change against the unsteered clip at each: octaves where the metric multiplies (BPM, Hz), else its own unit. 0
-        at 0, and monotone.
+        Of a clip whose prompt has the mean value, at each: octaves where the metric multiplies (BPM, Hz), else its own
+        unit. 0 at 0, and monotone.
+    kept : tuple of float
+        Share of a prompt's distance from the mean that is left at each. 1 at 0, from there falling, 0 to 1.
     plain : float
         Of the unsteered clips, in the metric's unit: the geometric mean where it multiplies.
     clips : int
@@ -89,6 +94,7 @@ class Calibration:
     metric: str
     multipliers: tuple[float, ...]
     changes: tuple[float, ...]
+    kept: tuple[float, ...]
     plain: float
     clips: int
 
@@ -101,14 +107,18 @@ class Calibration:
         unsteered : float, optional
             The same prompt's clip without steering; by default the mean of the calibration.
         """
-        return self._unscaled(
-            self._base(unsteered) + float(np.interp(multiplier, self.multipliers, self.changes))
-        )
+        return self._unscaled(float(np.interp(multiplier, self.multipliers, self.curve(unsteered))))
 
     def reach(self, unsteered: float | None = None) -> tuple[float, float]:
-        """The lowest and the highest value that the calibration reaches, in the metric's unit."""
-        base = self._base(unsteered)
-        return self._unscaled(base + min(self.changes)), self._unscaled(base + max(self.changes))
+        """The lowest and the highest value that is expected, in the metric's unit."""
+        curve = self.curve(unsteered)
+        return self._unscaled(min(curve)), self._unscaled(max(curve))
+
+    def curve(self, unsteered: float | None = None) -> list[float]:
+        """The values that are expected at `multipliers`, on the scale of `scaled`."""
+        mean = float(scaled(self.plain, self.metric))
+        own = self._base(unsteered) - mean
+        return [mean + change + kept * own for change, kept in zip(self.changes, self.kept, strict=True)]
 
     def multiplier_for(self, target: float, unsteered: float | None = None, *, strict: bool = False) -> float:
         """The λ that is expected to give a value; of several, the smallest in size.
@@ -118,7 +128,7 @@ class Calibration:
         target : float
             In the metric's unit: BPM, Hz, dB.
         unsteered : float, optional
-            The metric of the same prompt's clip without steering, from which the curve then starts; by default the
+            The metric of the same prompt's clip without steering, at which the curve then starts; by default the
             mean of the calibration.
         strict : bool, default False
             Raise where the target cannot be reached.
@@ -137,26 +147,27 @@ class Calibration:
         UserWarning
             If the target is out of reach; the nearest value that can be reached is taken.
         """
-        change = float(scaled(target, self.metric)) - self._base(unsteered)
-        if not math.isfinite(change):
+        value, curve = float(scaled(target, self.metric)), self.curve(unsteered)
+        if not math.isfinite(value):
             raise ValueError(f"{target} is no target for {self.metric}: expected a {self._kind} number")
-        if not min(self.changes) - 1e-9 <= change <= max(self.changes) + 1e-9:
+        if not min(curve) - 1e-9 <= value <= max(curve) + 1e-9:
             low, high = self.reach(unsteered)
             out = f"{self.metric} {target:g} is out of reach: λ from {self.multipliers[0]:g} to "
             out += f"{self.multipliers[-1]:g} gives {low:.4g} to {high:.4g}"
             if strict:
                 raise ValueError(f"{out}. Ask for a value in between, or calibrate over stronger steering")
             warnings.warn(f"{out}; {low if target < low else high:.4g} is taken", stacklevel=2)
-        return self.nearest(change)
+        return self.nearest(value, unsteered)
 
-    def nearest(self, change: float) -> float:
-        """The λ, smallest in size, of the change (octaves, or the metric's unit) nearest to this one in reach."""
-        change = min(max(change, min(self.changes)), max(self.changes))
-        points = list(zip(self.multipliers, self.changes, strict=True))
-        found = [factor for factor, each in points if each == change]
+    def nearest(self, value: float, unsteered: float | None = None) -> float:
+        """The λ, smallest in size, of the value in reach that is nearest to this one; on the scale of `scaled`."""
+        curve = self.curve(unsteered)
+        value = min(max(value, min(curve)), max(curve))
+        points = list(zip(self.multipliers, curve, strict=True))
+        found = [factor for factor, each in points if each == value]
         for (left, a), (right, b) in zip(points, points[1:], strict=False):
-            if min(a, b) < change < max(a, b):
-                found.append(left + (change - a) / (b - a) * (right - left))
+            if min(a, b) < value < max(a, b):
+                found.append(left + (value - a) / (b - a) * (right - left))
         return min(found, key=abs)
 
     def within(self, size: float) -> "Calibration":
@@ -164,8 +175,11 @@ class Calibration:
         inside = [each for each in self.multipliers if abs(each) <= size]
         ends = [each for each in (-size, size) if self.multipliers[0] < each < self.multipliers[-1]]
         factors = sorted({0.0, *inside, *ends})
-        changes = np.interp(factors, self.multipliers, self.changes)
-        return Calibration(self.metric, tuple(factors), tuple(map(float, changes)), self.plain, self.clips)
+        changes, kept = (
+            tuple(map(float, np.interp(factors, self.multipliers, each)))
+            for each in (self.changes, self.kept)
+        )
+        return Calibration(self.metric, tuple(factors), changes, kept, self.plain, self.clips)
 
     @property
     def _kind(self) -> str:
@@ -185,9 +199,10 @@ class Calibration:
 
 
 def calibrate(table: pd.DataFrame, metric: str) -> Calibration:
-    """Learn from a sweep what each λ makes of a metric, by isotonic regression through (0, 0).
+    """Learn from a sweep what each λ makes of a metric, by isotonic regression.
 
-    Changes are taken against the unsteered clip of the same prompt and seed: a prompt's own tempo is not in them.
+    First what is kept: the slope, at each λ, of a clip's value on that of the unsteered clip of its prompt and seed,
+    made to fall from 1 as λ grows. Then the changes, of what the slopes leave, through (0, 0).
 
     Parameters
     ----------
@@ -233,17 +248,41 @@ def calibrate(table: pd.DataFrame, metric: str) -> Calibration:
             f"no clip has a {metric} beside an unsteered clip of its prompt and seed: sweep with multiplier 0 and "
             "others, and measure what can be measured"
         )
+    mean = plain.mean()
+    steered["own"] = steered["value"] - steered["change"] - mean
+    kept = _kept(steered)
+    lost = (1 - steered["multiplier"].map(kept)) * steered["own"]
     factors = np.append(steered["multiplier"].to_numpy(), 0.0)
-    changes = np.append(steered["change"].to_numpy(), 0.0)
-    heavy = np.append(np.ones(len(steered)), 1e9)  # which holds the curve at (0, 0)
+    changes = np.append((steered["change"] + lost).to_numpy(), 0.0)
+    heavy = np.append(np.ones(len(steered)), _HOLD)
     upward = bool((factors * changes).sum() >= 0)
     curve = IsotonicRegression(increasing=upward).fit(factors, changes, sample_weight=heavy)
-    tried = sorted({*factors.tolist()})
+    tried = tuple(sorted(kept))
     fitted = curve.predict(tried)
-    fitted = fitted - fitted[tried.index(0.0)]
-    middle = plain.dropna().mean()
-    found = Calibration(metric, tuple(tried), tuple(map(float, fitted)), 0.0, len(steered))
-    return Calibration(metric, found.multipliers, found.changes, found._unscaled(middle), found.clips)
+    shown = tuple(map(float, fitted - fitted[tried.index(0.0)]))
+    level = float(2**mean) if metric in _MULTIPLIES else float(mean)
+    return Calibration(metric, tried, shown, tuple(kept[each] for each in tried), level, len(steered))
+
+
+_HOLD = 1e9
+"""Weight that holds a curve at what is known without measuring it: at λ = 0 nothing changes."""
+
+
+def _kept(steered: pd.DataFrame) -> dict[float, float]:
+    """By λ, 0 among them, the share of a prompt's own value that is left: slopes, made to fall on either side of 0."""
+    slopes = {0.0: (1.0, _HOLD)}
+    for factor, part in steered.groupby("multiplier"):
+        spread = ((part["own"] - part["own"].mean()) ** 2).sum()
+        slope = 1 + (part["change"] * (part["own"] - part["own"].mean())).sum() / spread if spread else 1.0
+        slopes[float(factor)] = slope, spread  # type: ignore[arg-type]
+    found: dict[float, float] = {}
+    for sign in (1, -1):
+        side = {abs(factor): each for factor, each in slopes.items() if factor * sign >= 0}
+        fall = IsotonicRegression(increasing=False, y_min=0, y_max=1)
+        values, weights = np.array(list(side.values())).T
+        shown = fall.fit_transform(list(side), values, sample_weight=weights + 1e-9)
+        found |= {sign * size: float(each) for size, each in zip(side, shown, strict=True)}
+    return found | {0.0: 1.0}
 
 
 # --- the strongest push within a budget ---------------------------------------------------------------------
@@ -634,8 +673,8 @@ def closed_loop(
     curve = calibration if largest == math.inf else calibration.within(largest)
     curve.multiplier_for(target, unsteered)  # says what is wrong with the target
     wanted = float(scaled(target, calibration.metric))
-    base = curve._base(unsteered)
-    low, high = min(curve.changes), max(curve.changes)
+    reach = curve.curve(unsteered)
+    low, high = min(reach), max(reach)
 
     def rule(heard: Tensor) -> float:
         total = correction = 0.0
@@ -643,14 +682,14 @@ def closed_loop(
             if end < probe.window - 1:
                 continue
             error = wanted - probe.read(heard[:end])
-            rest = wanted - base + proportional * error
+            rest = wanted + proportional * error
             if integral and error > 0:  # as far as it still changes λ: no windup
                 total = max(total, min(total + error, (high - rest) / integral))
             elif integral:
                 total = min(total, max(total + error, (low - rest) / integral))
             correction = proportional * error + integral * total
-        return curve.nearest(wanted - base + correction)
+        return curve.nearest(wanted + correction, unsteered)
 
-    about = [curve.multipliers, curve.changes, base, wanted, proportional, integral, probe.window]
+    about = [curve.multipliers, reach, wanted, proportional, integral, probe.window]
     content = json.dumps(about).encode() + probe.weights.numpy().tobytes() + repr(probe.bias).encode()
     return Feedback(probe.layer, rule, every, digest(content))

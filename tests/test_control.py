@@ -83,8 +83,33 @@ def test_decibels_add_and_are_not_octaves():
 
 def test_the_smallest_of_several_multipliers_is_taken():
     flat = control.calibrate(sweep_of({-0.2: -1.0, -0.1: -1.0, 0.0: 0.0, 0.1: 0.5, 0.2: 0.5}), "bpm")
-    assert flat.nearest(-1.0) == -0.1
-    assert flat.nearest(0.5) == 0.1
+    assert flat.multiplier_for(50, unsteered=100) == pytest.approx(-0.1)
+    assert flat.nearest(99, unsteered=100) == pytest.approx(0.1)
+
+
+def test_a_strong_push_overrides_what_a_prompt_has_of_its_own(rng):
+    """Each prompt starts at its own tempo; at λ all come to one, but for a share that falls with λ."""
+    own = np.log2(rng.uniform(60, 180, size=40))
+    rows = [
+        (
+            f"song {k}",
+            0,
+            factor,
+            2 ** (own.mean() + 2 * factor + left * (each - own.mean()) + 0.02 * rng.normal()),
+        )
+        for k, each in enumerate(own)
+        for factor, left in ((-0.2, 0.1), (-0.1, 0.5), (0.1, 0.5), (0.2, 0.1))
+    ]
+    rows += [(f"song {k}", 0, 0.0, 2**each) for k, each in enumerate(own)]
+    scale = control.calibrate(pd.DataFrame(rows, columns=["prompt", "seed", "multiplier", "bpm"]), "bpm")
+    assert scale.kept == pytest.approx((0.1, 0.5, 1, 0.5, 0.1), abs=0.05)
+    assert scale.changes == pytest.approx((-0.4, -0.2, 0, 0.2, 0.4), abs=0.02)
+    fast = 2 ** (own.mean() + 0.6)
+    assert scale.value_at(0.2, fast) == pytest.approx(2 ** (own.mean() + 0.4 + 0.1 * 0.6), rel=0.05)
+    assert scale.value_at(0.0, fast) == pytest.approx(fast)
+    slow, _ = scale.reach(fast)  # a push brings it nearer to the mean than any change by itself
+    assert slow < fast * 2**-0.4
+    assert scale.within(0.15).kept == pytest.approx((0.3, 0.5, 1, 0.5, 0.3), abs=0.05)
 
 
 def test_what_is_out_of_reach_gets_the_nearest_value_and_a_warning_that_says_so(scale):
