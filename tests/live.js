@@ -43,18 +43,55 @@ window.checks = (function () {
       [4 * hidden, hidden],
     ];
     const start = memory.top;
-    const blocks = Array.from({ length: layers }, () => sizes.map(([n, m]) => memory.reserve(n * m)));
-    const heads = memory.reserve(codebooks * 1024 * hidden);
+    const room = (n, m) => memory.reserve((n * m) / 2);
+    const blocks = Array.from({ length: layers }, () => sizes.map(([n, m]) => room(n, m)));
+    const heads = room(hidden, codebooks * 1024);
     const x = memory.reserve(8 * hidden);
     const y = memory.reserve(8 * 1024 * 8);
     memory.view(start, (memory.top - start) / 4).fill(0.01); // memory that was never written is not there yet
     const began = performance.now();
     const times = 50;
     for (let again = 0; again < times; again++) {
-      for (const block of blocks) sizes.forEach(([n, m], i) => kernel.multiply(x, block[i], y, n, m, 2, 0, 0));
-      kernel.multiply(x, heads, y, hidden, codebooks * 1024, 1, 0, 0);
+      for (const block of blocks) sizes.forEach(([n, m], i) => kernel.multiplyHalves(x, block[i], y, n, m, 2, 0));
+      kernel.multiplyHalves(x, heads, y, hidden, codebooks * 1024, 1, 0);
     }
     return (performance.now() - began) / times;
+  }
+
+  /** Whether products with weights in half precision are, bit for bit, those with the same weights in float32. */
+  async function halvesAreExact() {
+    const { instance } = await WebAssembly.instantiate(SteerLive.fromBase64(SteerLive.kernel));
+    const memory = new SteerLive.Memory(instance.exports);
+    const [inputs, rows] = [24, 3]; // an odd last row, two tensors one after the other
+    const shapes = { a: [8, inputs], b: [12, inputs] };
+    const halves = Uint16Array.from({ length: 20 * inputs }, (_, i) => {
+      const bits = (i * 40503) & 0xffff;
+      return (bits & 0x7c00) === 0x7c00 ? bits & 0x83ff : bits; // subnormal instead of infinite
+    });
+    const stored = type => ({
+      a: { type, shape: shapes.a, at: 0 },
+      b: { type, shape: shapes.b, at: 2 * 8 * inputs },
+    });
+    const narrow = new SteerLive.Tensors(memory, stored('F16'));
+    const matrix = narrow.matrix('a', 'b');
+    const wide = memory.reserve(20 * inputs);
+    const x = memory.reserve(rows * inputs);
+    const y = [0, 1].map(() => memory.reserve(rows * 20));
+    const cut = 2 * 100; // pieces need not end with a row
+    for (const [from, to] of [
+      [0, cut],
+      [cut, halves.byteLength],
+    ])
+      narrow.receive(new Uint8Array(halves.buffer.slice(from, to)), from);
+    SteerLive.widenHalves(halves, memory.view(wide, 20 * inputs));
+    memory.view(x, rows * inputs).set(Array.from({ length: rows * inputs }, (_, i) => Math.sin(i) * 10 ** ((i % 9) - 4)));
+    return [false, true].map(add => {
+      y.forEach(at => memory.view(at, rows * 20).fill(0.5));
+      matrix.times(x, y[0], rows, add);
+      instance.exports.multiply(x, wide, y[1], inputs, 20, rows, 0, add ? 1 : 0);
+      const [found, expected] = y.map(at => memory.view(at, rows * 20));
+      return found.every((value, i) => value === expected[i]) && new Set(found).size > 50;
+    });
   }
 
   /** A model in the page itself, without a worker. */
@@ -258,6 +295,7 @@ window.checks = (function () {
     make,
     measure,
     tokenise,
+    halvesAreExact,
     products,
     compare,
     refused,

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from sphinx.application import Sphinx
 
 COLUMNS = 7
@@ -26,7 +26,10 @@ HEADS = {
     "fad_infinity": "Fréchet distance, infinite samples",
     "auc": "AUC", "auc_low": "95 % from", "auc_high": "95 % to", "bpm": "tempo (BPM)", "centroid": "centroid (Hz)",
     "onset_rate": "onsets per second", "rms": "level (dB)", "dropped": "not measurable", "baseline": "unsteered",
-    "prompt_id": "prompt", "ari": "ARI", "nmi": "NMI",
+    "prompt_id": "prompt", "ari": "ARI", "ari_low": "95 % from", "ari_high": "95 % to", "nmi": "NMI", "kappa": "κ",
+    "nll": "log-likelihood", "nll_low": "95 % from", "nll_high": "95 % to", "clap": "CLAP", "clap_low": "95 % from",
+    "clap_high": "95 % to", "mel": "mel bands", "mel_low": "95 % from", "mel_high": "95 % to",
+    "shift_low": "95 % from", "shift_high": "95 % to", "excess_low": "95 % from", "excess_high": "95 % to",
 }  # fmt: skip
 """Column names of the library's tables, as a reader knows them; others lose their underscores."""
 COLOURS = {
@@ -134,6 +137,7 @@ def table(text: str) -> str:
         else:  # an empty head is none
             head.name = "td"
             del head["scope"]
+    _dress_cells(whole)
     wide = max((len(row.find_all(["th", "td"], recursive=False)) for row in whole.find_all("tr")), default=0)
     if wide > COLUMNS:
         for row in whole.find_all("tr"):
@@ -143,6 +147,26 @@ def table(text: str) -> str:
                     cell["class"] = [*cell.get("class", []), "sl-more"]
         whole["class"] = [*whole.get("class", []), "sl-wide"]
     return f'<div class="sl-table">{soup}</div>'
+
+
+def _dress_cells(whole: Tag) -> None:
+    """Rows that are only counted lose their number, NaN becomes a dash, and columns of words begin at the left."""
+    body = [row.find_all(["th", "td"], recursive=False) for row in whole.select("tbody tr")]
+    heads = [row.find_all(["th", "td"], recursive=False) for row in whole.select("thead tr")]
+    counted = [str(number) for number in range(len(body))]
+    unnamed = len(heads) == 1 and heads[0] and not heads[0][0].get_text(strip=True)
+    if unnamed and [row[0].get_text(strip=True) for row in body] == counted:
+        for row in [*heads, *body]:
+            row.pop(0).decompose()
+    for cell in (cell for row in body for cell in row if cell.get_text(strip=True) in ("NaN", "nan", "None")):
+        cell.string = "\N{EN DASH}"
+    wide = max(map(len, body), default=0)
+    for place in range(1, wide + 1):  # from the right: a head of several rows stands in the first of them only
+        column = [row[-place] for row in body if len(row) >= place]
+        texts = [cell.get_text(strip=True) for cell in column]
+        if any(re.match(r"[^\W\d_]", text) for text in texts):
+            for cell in [*column, *(row[-place] for row in heads if len(row) >= place)]:
+                cell["class"] = [*cell.get("class", []), "sl-words", *["sl-long"] * (max(map(len, texts)) > 45)]
 
 
 def once(body: str) -> str:

@@ -9,11 +9,12 @@
   return f32x4.extract_lane(a, 0) + f32x4.extract_lane(a, 1) + f32x4.extract_lane(a, 2) + f32x4.extract_lane(a, 3);
 }
 
+/** The sums of four, each in the order of `sum`. */
 @inline function sums(a: v128, b: v128, c: v128, d: v128): v128 {
-  let s = f32x4.splat(sum(a));
-  s = f32x4.replace_lane(s, 1, sum(b));
-  s = f32x4.replace_lane(s, 2, sum(c));
-  return f32x4.replace_lane(s, 3, sum(d));
+  const ab = v128.shuffle<f32>(a, b, 0, 4, 1, 5), cd = v128.shuffle<f32>(c, d, 0, 4, 1, 5);
+  const ba = v128.shuffle<f32>(a, b, 2, 6, 3, 7), dc = v128.shuffle<f32>(c, d, 2, 6, 3, 7);
+  const firsts = f32x4.add(v128.shuffle<f32>(ab, cd, 0, 1, 4, 5), v128.shuffle<f32>(ab, cd, 2, 3, 6, 7));
+  return f32x4.add(f32x4.add(firsts, v128.shuffle<f32>(ba, dc, 0, 1, 4, 5)), v128.shuffle<f32>(ba, dc, 2, 3, 6, 7));
 }
 
 /**
@@ -59,6 +60,66 @@ export function multiply(x: usize, w: usize, y: usize, n: i32, m: i32, rows: i32
       const c: f32 = bias ? load<f32>(bias + at) : 0;
       store<f32>(y0 + at, sum(a) + c + (add ? load<f32>(y0 + at) : 0));
       if (two) store<f32>(y1 + at, sum(b) + c + (add ? load<f32>(y1 + at) : 0));
+    }
+  }
+}
+
+// A half-precision number whose bits are put where float32 has its own is that number times 2⁻¹¹². Its exponent has room for
+// that, so products with numbers that are 2¹¹² times as large are those of the numbers themselves, to the last bit.
+const APART: f32 = 5192296858534827628530496329220096.0;  // 2¹¹²
+const WIDEST = 4096;
+const scaled = memory.data(2 * WIDEST * 4);
+
+@inline function lower(halves: v128): v128 {
+  return v128.and(i32x4.shl(i32x4.extend_low_i16x8_s(halves), 13), i32x4.splat(0x8fffe000));
+}
+
+@inline function upper(halves: v128): v128 {
+  return v128.and(i32x4.shl(i32x4.extend_high_i16x8_s(halves), 13), i32x4.splat(0x8fffe000));
+}
+
+/**
+ * y = x wᵀ, or y += that, as `multiply` does it, bit for bit, of weights in half precision. |x| < 65536.
+ *
+ * What takes time is to fetch weights. So they lie in the order of their use (m / 4, n / 8, 4, 8), which a processor
+ * fetches ahead: eight of each of four outputs, then the next eight. n is a multiple of 8 and at most 4096.
+ */
+export function multiplyHalves(x: usize, w: usize, y: usize, n: i32, m: i32, rows: i32, add: i32): void {
+  const nb = <usize>n << 2, mb = <usize>m << 2, half = <usize>n << 1, apart = f32x4.splat(APART);
+  for (let r = 0; r < rows; r += 2) {
+    const two = r + 1 < rows;
+    const x0 = scaled, x1 = two ? x0 + nb : x0;
+    const from = x + <usize>r * nb;
+    for (let i: usize = 0; i < nb << <usize>two; i += 16) v128.store(x0 + i, f32x4.mul(v128.load(from + i), apart));
+    const y0 = y + <usize>r * mb, y1 = y0 + mb;
+    for (let o = 0; o < m; o += 4) {
+      let at = w + <usize>o * half;
+      let a0 = f32x4.splat(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+      for (let i: usize = 0; i < nb; i += 32, at += 64) {
+        const u = v128.load(x0 + i), v = v128.load(x1 + i), s = v128.load(x0 + i, 16), t = v128.load(x1 + i, 16);
+        let h = v128.load(at), q = lower(h);
+        a0 = f32x4.add(a0, f32x4.mul(q, u)); b0 = f32x4.add(b0, f32x4.mul(q, v));
+        q = upper(h);
+        a0 = f32x4.add(a0, f32x4.mul(q, s)); b0 = f32x4.add(b0, f32x4.mul(q, t));
+        h = v128.load(at, 16); q = lower(h);
+        a1 = f32x4.add(a1, f32x4.mul(q, u)); b1 = f32x4.add(b1, f32x4.mul(q, v));
+        q = upper(h);
+        a1 = f32x4.add(a1, f32x4.mul(q, s)); b1 = f32x4.add(b1, f32x4.mul(q, t));
+        h = v128.load(at, 32); q = lower(h);
+        a2 = f32x4.add(a2, f32x4.mul(q, u)); b2 = f32x4.add(b2, f32x4.mul(q, v));
+        q = upper(h);
+        a2 = f32x4.add(a2, f32x4.mul(q, s)); b2 = f32x4.add(b2, f32x4.mul(q, t));
+        h = v128.load(at, 48); q = lower(h);
+        a3 = f32x4.add(a3, f32x4.mul(q, u)); b3 = f32x4.add(b3, f32x4.mul(q, v));
+        q = upper(h);
+        a3 = f32x4.add(a3, f32x4.mul(q, s)); b3 = f32x4.add(b3, f32x4.mul(q, t));
+      }
+      const out = <usize>o << 2;
+      const s = sums(a0, a1, a2, a3);
+      v128.store(y0 + out, add ? f32x4.add(v128.load(y0 + out), s) : s);
+      if (!two) continue;
+      const t = sums(b0, b1, b2, b3);
+      v128.store(y1 + out, add ? f32x4.add(v128.load(y1 + out), t) : t);
     }
   }
 }
@@ -130,27 +191,44 @@ export function geluTanh(x: usize, n: i32): void {
 }
 
 /**
- * Attention of one query (heads, size) to keys and values (positions, heads, size), into `out` (heads, size).
+ * Attention of one query (heads, size) to keys and values (heads, room, size), into `out` (heads, size).
  *
- * Keys and values of a position lie `stride` bytes after those of the one before; `scores` has room for the positions.
+ * There is room for more positions than those that are attended to; `scores` has room for these.
  */
 export function attend(
   query: usize, keys: usize, values: usize, out: usize, scores: usize,
-  heads: i32, size: i32, positions: i32, stride: i32,
+  heads: i32, size: i32, positions: i32, room: i32,
 ): void {
-  const bytes = <usize>size << 2, step = <usize>stride, scale: f32 = 1 / <f32>Math.sqrt(<f32>size);
+  const bytes = <usize>size << 2, scale: f32 = 1 / <f32>Math.sqrt(<f32>size);
   for (let h = 0; h < heads; h++) {
     const head = <usize>h * bytes, q = query + head;
+    const ownKeys = keys + head * <usize>room, ownValues = values + head * <usize>room;
     let largest: f32 = -1e30;
-    for (let p = 0; p < positions; p++) {
-      const key = keys + <usize>p * step + head;
+    const full = positions & ~3;
+    for (let p = 0; p < full; p += 4) {  // four at a time: their sums do not wait for each other
+      const k0 = ownKeys + <usize>p * bytes, k1 = k0 + bytes, k2 = k1 + bytes, k3 = k2 + bytes;
+      let a = f32x4.splat(0), b = a, c = a, d = a;
+      for (let i: usize = 0; i < bytes; i += 16) {
+        const u = v128.load(q + i);
+        a = f32x4.add(a, f32x4.mul(u, v128.load(k0 + i))); b = f32x4.add(b, f32x4.mul(u, v128.load(k1 + i)));
+        c = f32x4.add(c, f32x4.mul(u, v128.load(k2 + i))); d = f32x4.add(d, f32x4.mul(u, v128.load(k3 + i)));
+      }
+      const four = f32x4.mul(sums(a, b, c, d), f32x4.splat(scale));
+      v128.store(scores + (<usize>p << 2), four);
+      largest = max(largest, max(
+        max(f32x4.extract_lane(four, 0), f32x4.extract_lane(four, 1)),
+        max(f32x4.extract_lane(four, 2), f32x4.extract_lane(four, 3)),
+      ));
+    }
+    for (let p = full; p < positions; p++) {
+      const key = ownKeys + <usize>p * bytes;
       let a = f32x4.splat(0);
       for (let i: usize = 0; i < bytes; i += 16) a = f32x4.add(a, f32x4.mul(v128.load(q + i), v128.load(key + i)));
       const score = sum(a) * scale;
       store<f32>(scores + (<usize>p << 2), score);
       largest = max(largest, score);
     }
-    const most = f32x4.splat(largest), full = positions & ~3;
+    const most = f32x4.splat(largest);
     let total = f32x4.splat(0);
     for (let p = 0; p < full; p += 4) {
       const at = scores + (<usize>p << 2), e = exp(f32x4.sub(v128.load(at), most));
@@ -169,7 +247,7 @@ export function attend(
     for (; i + 64 <= bytes; i += 64) {
       let a = f32x4.splat(0), b = a, c = a, d = a;
       for (let p = 0; p < positions; p++) {
-        const value = values + <usize>p * step + head + i, w = v128.load32_splat(scores + (<usize>p << 2));
+        const value = ownValues + <usize>p * bytes + i, w = v128.load32_splat(scores + (<usize>p << 2));
         a = f32x4.add(a, f32x4.mul(w, v128.load(value))); b = f32x4.add(b, f32x4.mul(w, v128.load(value, 16)));
         c = f32x4.add(c, f32x4.mul(w, v128.load(value, 32))); d = f32x4.add(d, f32x4.mul(w, v128.load(value, 48)));
       }
@@ -180,7 +258,7 @@ export function attend(
     for (; i < bytes; i += 16) {
       let a = f32x4.splat(0);
       for (let p = 0; p < positions; p++) {
-        const value = values + <usize>p * step + head + i;
+        const value = ownValues + <usize>p * bytes + i;
         a = f32x4.add(a, f32x4.mul(v128.load32_splat(scores + (<usize>p << 2)), v128.load(value)));
       }
       v128.store(out + head + i, f32x4.mul(a, share));

@@ -182,7 +182,8 @@ def players(
     )
     return HTML(
         f'<div class="sl-listen {kind}" data-players role="group" aria-label="{html.escape(label or "Clips")}">'
-        f'<style>{STYLE}</style>{head}<div class="sl-row">{"".join(boxes)}</div>'
+        f'<style>{STYLE}</style>{head}<div class="sl-row" style="--sl-columns:{_columns(len(boxes))}">'
+        f"{''.join(boxes)}</div>"
         f'{guess if len(boxes) > 1 else ""}<p class="sl-error" role="alert" hidden></p>'
         f"<script>{script(_ROW)}</script></div>"
     )
@@ -483,6 +484,11 @@ def _widget(template: str, own: str, label: str, items: Sequence[str], parts: Ma
     }
     whole = template.replace("{SCRIPT}", script(own))
     return HTML(re.sub(r"\{([A-Z_]+)\}", lambda found: parts[found[1]], whole))
+
+
+def _columns(count: int) -> int:
+    """In how many columns so many players stand, at most, so that the last row is as full as can be."""
+    return 2 if count == 4 else max((3, 4), key=lambda columns: (count % columns or columns) / columns)
 
 
 def _image(source: str, label: str, seconds: float) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from sphinx.config import Config
@@ -373,6 +374,15 @@ def test_a_table_has_one_row_of_readable_heads_and_folds_what_comes_after_seven_
     heads = re.findall(r"<th[^>]*scope[^>]*>([^<]*)</th>", shown)
     assert heads == ["attribute", "λ", "clips", *map("c {}".format, range(6))]
     assert shown.count("sl-more") == 2 * 2  # two columns of a head and of a row
+
+
+def test_a_table_loses_numbers_of_rows_shows_a_dash_for_nan_and_begins_words_at_the_left():
+    shown = extension("looks").table(pd.DataFrame({"kind": ["own", "random"], "shift": [0.25, np.nan]}).to_html())
+    words = re.findall(r'<t[hd][^>]*sl-words[^>]*>([^<]*)<', shown)
+    assert words == ["kind", "own", "random"]
+    assert re.findall(r"<td>([^<]*)</td>", shown) == ["0.25", "–"]
+    named = pd.DataFrame({"shift": [0.25, 0.5]}, index=pd.Index([0, 1], name="layer"))
+    assert re.findall(r"<th>(\d)</th>", extension("looks").table(named.to_html())) == ["0", "1"]
 
 
 def test_copies_of_a_style_or_a_script_are_kept_once_where_they_do_their_work():

@@ -260,3 +260,9 @@ def test_the_cells_of_the_grid_have_the_colours_of_the_figures():
     page = ab_grid(clips, RATE, label="x", poles={"timbre": ("bright", "dark")})
     colours = re.findall(r'--sl-pole:([^"]+)"', page.data)
     assert colours == [css(PALETTE[name]) for name in ("dark", "baseline", "bright")]
+
+
+@pytest.mark.parametrize(("clips", "columns"), [(2, 3), (3, 3), (4, 2), (5, 3), (7, 4), (9, 3), (10, 4)])
+def test_no_player_stands_alone_in_its_row_if_that_can_be(clips, columns):
+    shown = players({f"clip {number}": tone(200 + number, seconds=0.1) for number in range(clips)}, RATE)
+    assert f"--sl-columns:{columns}" in shown.data

@@ -26,17 +26,17 @@ SteerLive.part(function (live) {
         const name = `${stack}layers.${n}.`;
         return {
           norm: tensors.norm(name + 'self_attn_layer_norm'),
-          qkv: tensors.place(...['q', 'k', 'v'].map(each => `${name}self_attn.${each}_proj.weight`)),
-          out: tensors.place(name + 'self_attn.out_proj.weight'),
+          qkv: tensors.matrix(...['q', 'k', 'v'].map(each => `${name}self_attn.${each}_proj.weight`)),
+          out: tensors.matrix(name + 'self_attn.out_proj.weight'),
           innerNorm: tensors.norm(name + 'final_layer_norm'),
-          up: tensors.place(name + 'fc1.weight'),
-          down: tensors.place(name + 'fc2.weight'),
+          up: tensors.matrix(name + 'fc1.weight'),
+          down: tensors.matrix(name + 'fc2.weight'),
         };
       });
       const books = Array.from({ length: this.codebooks }, (_, k) => k);
       this.norm = tensors.norm(stack + 'layer_norm');
       this.embeddings = books.map(k => tensors.place(`${stack}embed_tokens.${k}.weight`));
-      this.headWeights = tensors.place(...books.map(k => `decoder.lm_heads.${k}.weight`));
+      this.toLogits = tensors.matrix(...books.map(k => `decoder.lm_heads.${k}.weight`));
       this.positionTable = memory.put(sinusoids(this.positions, this.hidden));
       this.hears = tensors.has('audio_enc_to_dec_proj.weight') ? tensors.linear('audio_enc_to_dec_proj') : null;
     }
@@ -119,7 +119,7 @@ SteerLive.part(function (live) {
         for (let row = 0; row < chroma; row++) states.set(this.pitch(notes[row % notes.length]), row * hidden);
         this.run([lane], chroma, 0);
       }
-      if (isShared) this.copyCache(chroma);
+      if (isShared) this.copyCache();
       texts.forEach((text, lane) => {
         const states = memory.view(this.states + 4 * lane * (length + 1) * hidden, (length + 1) * hidden);
         states.set(text);
@@ -136,8 +136,8 @@ SteerLive.part(function (live) {
       this.at = chroma + length + 1;
     }
 
-    /** Keys and values of the first lane's first positions, for the other lanes. */
-    copyCache(positions) {
+    /** The first lane's keys and values, for the other lanes. */
+    copyCache() {
       const { hidden, capacity, lanes, depth } = this;
       const each = capacity * hidden;
       for (const address of [this.keys, this.values]) {
@@ -145,7 +145,7 @@ SteerLive.part(function (live) {
         for (let block = 0; block < depth; block++) {
           for (let lane = 1; lane < lanes; lane++) {
             const from = block * lanes * each;
-            all.copyWithin(from + lane * each, from, from + positions * hidden);
+            all.copyWithin(from + lane * each, from, from + each);
           }
         }
       }
@@ -181,16 +181,7 @@ SteerLive.part(function (live) {
         const other = last[hidden + i];
         guided[i] = lanes === 1 ? conditional : other + Math.fround(Math.fround(conditional - other) * scale);
       }
-      memory.kernel.multiply(
-        this.guided,
-        this.headWeights,
-        this.logits,
-        hidden,
-        this.codebooks * this.vocabulary,
-        1,
-        0,
-        0,
-      );
+      this.toLogits.times(this.guided, this.logits, 1);
       return memory.view(this.logits, this.codebooks * this.vocabulary);
     }
 
@@ -207,17 +198,17 @@ SteerLive.part(function (live) {
         kernel.add(this.positionTable + (at + (i % count)) * row, states + i * row, hidden);
       this.blocks.forEach((block, k) => {
         kernel.normalise(states, normed, block.norm.weight, block.norm.bias, hidden, rows, EPSILON);
-        kernel.multiply(normed, block.qkv, qkv, hidden, 3 * hidden, rows, 0, 0);
+        block.qkv.times(normed, qkv, rows);
         lanes.forEach((lane, i) => this.attend(k, lane, i * count, count, at));
         if (lanes.some(lane => this.edits[lane].attention.length)) {
-          kernel.multiply(attended, block.out, normed, hidden, hidden, rows, 0, 0);
+          block.out.times(attended, normed, rows);
           this.steer('attention', k, lanes, count, normed);
           kernel.add(normed, states, rows * hidden);
-        } else kernel.multiply(attended, block.out, states, hidden, hidden, rows, 0, 1);
+        } else block.out.times(attended, states, rows, true);
         kernel.normalise(states, normed, block.innerNorm.weight, block.innerNorm.bias, hidden, rows, EPSILON);
-        kernel.multiply(normed, block.up, wide, hidden, inner, rows, 0, 0);
+        block.up.times(normed, wide, rows);
         kernel.gelu(wide, rows * inner);
-        kernel.multiply(wide, block.down, states, inner, hidden, rows, 0, 1);
+        block.down.times(wide, states, rows, true);
         this.steer('residual', k, lanes, count, states);
         if (this.observed && lanes[0] === 0) this.readings[k] = this.read(k, states + (count - 1) * row);
       });
@@ -228,20 +219,24 @@ SteerLive.part(function (live) {
     attend(block, lane, first, count, at) {
       const { memory, hidden, heads } = this;
       const row = 4 * hidden;
+      const size = hidden / heads;
       const cache = 4 * (block * this.lanes + lane) * this.capacity * hidden;
       const keys = this.keys + cache;
       const values = this.values + cache;
       const floats = memory.view(0, memory.top >> 2);
       for (let i = 0; i < count; i++) {
-        const from = (this.qkv >> 2) + (first + i) * 3 * hidden;
-        const to = (at + i) * hidden;
-        floats.copyWithin((keys >> 2) + to, from + hidden, from + 2 * hidden);
-        floats.copyWithin((values >> 2) + to, from + 2 * hidden, from + 3 * hidden);
+        const key = (this.qkv >> 2) + (first + i) * 3 * hidden + hidden;
+        for (let head = 0; head < heads; head++) {
+          const to = (head * this.capacity + at + i) * size;
+          const from = key + head * size;
+          floats.copyWithin((keys >> 2) + to, from, from + size);
+          floats.copyWithin((values >> 2) + to, from + hidden, from + hidden + size);
+        }
       }
       for (let i = 0; i < count; i++) {
         const query = this.qkv + 3 * (first + i) * row;
         const out = this.attended + (first + i) * row;
-        memory.kernel.attend(query, keys, values, out, this.scores, heads, hidden / heads, at + i + 1, row);
+        memory.kernel.attend(query, keys, values, out, this.scores, heads, size, at + i + 1, this.capacity);
       }
     }
 

@@ -3,6 +3,7 @@ SteerLive.part(function (live) {
   'use strict';
 
   const PAGE = 65536; // bytes; WebAssembly's unit
+  const WIDEST = 4096; // inputs for which the kernel multiplies by halves
 
   /** Room for arrays of float32 in the kernel's memory. Addresses are bytes; room is given back from the end only. */
   live.Memory = class {
@@ -71,21 +72,50 @@ SteerLive.part(function (live) {
       return this.table[name].shape;
     }
 
-    /** The address that one tensor will have, or several of one width, one after the other. */
+    /** The address that one tensor will have, or several of one width, one after the other, as float32. */
     place(...names) {
+      return this.reserve(names, false);
+    }
+
+    /** As `place`; halves may stay halves, in the order that `multiplyHalves` reads them in. */
+    reserve(names, areHalves) {
       const sizes = names.map(name => this.shape(name).reduce((a, b) => a * b, 1));
-      const start = this.memory.reserve(sizes.reduce((a, b) => a + b));
+      const bytes = areHalves ? 2 : 4;
+      const start = this.memory.reserve((sizes.reduce((a, b) => a + b) * bytes) / 4);
       names.reduce((to, name, i) => {
-        this.placed.push({ to, size: sizes[i], ...this.table[name] });
-        return to + 4 * sizes[i];
+        this.placed.push({ to, size: sizes[i], areHalves, ...this.table[name] });
+        return to + bytes * sizes[i];
       }, start);
       return start;
+    }
+
+    /**
+     * Weights (out, in) without a bias, or several one after the other: `times(x, y, rows, add)` does y = x wᵀ, or y += that.
+     * Those in half precision stay so, where their shape allows it.
+     */
+    matrix(...names) {
+      const shapes = names.map(name => this.shape(name));
+      const inputs = shapes[0][1];
+      const outputs = shapes.reduce((sum, [out]) => sum + out, 0);
+      const areHalves = names.every(name => this.table[name].type === 'F16');
+      const { kernel } = this.memory;
+      if (areHalves && inputs % 8 === 0 && inputs <= WIDEST && shapes.every(([out]) => out % 4 === 0)) {
+        const at = this.reserve(names, true);
+        return { times: (x, y, rows, add) => kernel.multiplyHalves(x, at, y, inputs, outputs, rows, add ? 1 : 0) };
+      }
+      const at = this.place(...names);
+      return { times: (x, y, rows, add) => kernel.multiply(x, at, y, inputs, outputs, rows, 0, add ? 1 : 0) };
     }
 
     /** Take the stored bytes that begin at `from`. Pieces come in order, and none cuts a number in two. */
     receive(bytes, from) {
       const piece = { from, end: from + bytes.length, buffer: bytes.buffer };
-      for (const { to, size, type, at, scales, shape } of this.placed) {
+      for (const { to, size, type, at, scales, shape, areHalves } of this.placed) {
+        if (areHalves) {
+          const halves = overlap(piece, at, size, Uint16Array);
+          if (halves) interleave(halves, shape[1], new Uint16Array(this.memory.kernel.memory.buffer, to, size));
+          continue;
+        }
         const out = this.memory.view(to, size);
         if (type === 'F16') {
           const halves = overlap(piece, at, size, Uint16Array);
@@ -113,6 +143,15 @@ SteerLive.part(function (live) {
       return { weight: this.place(name + '.weight'), bias: this.place(name + '.bias') };
     }
   };
+
+  /** Values of a matrix with so many inputs, the `first` of them and on, into `out` (outputs / 4, inputs / 8, 4, 8). */
+  function interleave({ values, first }, inputs, out) {
+    values.forEach((value, i) => {
+      const row = Math.floor((first + i) / inputs);
+      const column = (first + i) % inputs;
+      out[((row >> 2) * inputs + (column & ~7)) * 4 + (row & 3) * 8 + (column & 7)] = value;
+    });
+  }
 
   /** What a piece holds of `size` numbers that are stored at `at`: {values, first: the index of the first}; null for none. */
   function overlap({ from, end, buffer }, at, size, Numbers) {

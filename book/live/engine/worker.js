@@ -3,6 +3,7 @@ SteerLive.part(function (live) {
   'use strict';
 
   const PATIENCE = 30; // ms of work before messages are looked at
+  const NEWS = 100; // ms between two words on how far it is: showing them takes time, too
   const POLL = 15; // ms between looks at how far the ear is
 
   /** Answer the messages of a page; `scope` is the worker's global object. */
@@ -58,6 +59,7 @@ SteerLive.part(function (live) {
       const readings = [];
       const began = performance.now();
       let last = began;
+      let told = began;
       let codes;
       for (const step of model.write(asked)) {
         codes = step.codes;
@@ -70,7 +72,10 @@ SteerLive.part(function (live) {
           tell('sound', { from, samples }, [samples.buffer]);
         }
         if (performance.now() - last > PATIENCE) {
-          tell('progress', { position: step.position, positions: step.positions, entropy: step.entropy });
+          if (last - told > NEWS) {
+            tell('progress', { position: step.position, positions: step.positions, entropy: step.entropy });
+            told = last;
+          }
           await breathe();
           last = performance.now();
         }

@@ -3,6 +3,7 @@
   'use strict';
 
   const FADE = 0.01; // s
+  const LOOK = 50; // ms between looks at the place: drawing takes time from the model, which may be writing
 
   play.Pair = class {
     /** @param {(state: {playing: boolean, heard: number, share: number}) => void} show  called as it plays */
@@ -78,13 +79,16 @@
         source.start(0, position);
         return { volume, gain: gains[i], source };
       });
-      const tick = () => {
-        if (this.playing) {
+      let told = -LOOK;
+      const tick = now => {
+        if (!this.playing) return;
+        if (now - told >= LOOK) {
+          told = now;
           this.tell();
-          requestAnimationFrame(tick);
         }
+        requestAnimationFrame(tick);
       };
-      tick();
+      tick(0);
     }
 
     stop() {

@@ -79,11 +79,14 @@
     }
 
     showPlace({ playing, heard, share }) {
-      one('lp-play').textContent = playing ? 'Pause' : 'Play';
-      one('lp-play').setAttribute('aria-pressed', playing);
-      this.switches.forEach((button, i) => button.setAttribute('aria-pressed', i === heard));
-      this.figures.forEach(({ figure, line }, i) => {
-        figure.classList.toggle('lp-heard', i === heard);
+      if (this.shown !== `${playing} ${heard}`) {
+        this.shown = `${playing} ${heard}`;
+        one('lp-play').textContent = playing ? 'Pause' : 'Play';
+        one('lp-play').setAttribute('aria-pressed', playing);
+        this.switches.forEach((button, i) => button.setAttribute('aria-pressed', i === heard));
+        this.figures.forEach(({ figure }, i) => figure.classList.toggle('lp-heard', i === heard));
+      }
+      this.figures.forEach(({ line }) => {
         line.style.left = `${100 * share}%`;
       });
       one('lp-inside').querySelector('i').style.left = `${100 * share}%`;
