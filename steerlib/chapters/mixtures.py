@@ -6,7 +6,7 @@ half the difference between the poles, in octaves where the measure has any; sha
 """
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import product
@@ -191,34 +191,31 @@ def effects(table: pd.DataFrame, metrics: Mapping[str, str]) -> pd.DataFrame:
     """
     rows = []
     for (way, instead), part in table.groupby(["way", "instead"], sort=False):
-        values = {}
-        for name, metric in metrics.items():
-            value = (
-                part[metric].where(part[metric] > 0).map(np.log2) if metric in stats.OCTAVES else part[metric]
-            )
-            values[name] = part.assign(value=value).pivot(
-                index="prompt_id", columns=list(metrics), values="value"
-            )
+        wide = {name: _wide(part, metric, metrics) for name, metric in metrics.items()}
         for axis, name in enumerate(metrics):
             [other] = [each for each in metrics if each != name]
-
-            def effect(
-                of: str, at: int, axis: int = axis, values: Mapping[str, pd.DataFrame] = values
-            ) -> Any:
-                ends = [(sign, at)[:: 1 if axis == 0 else -1] for sign in (1, -1)]
-                wide = values[of]
-                known = all(end in wide.columns for end in ends)
-                return (wide[ends[0]] - wide[ends[1]]) / 2 if known else pd.Series(np.nan, wide.index)
-
             found = {
-                "alone": effect(name, 0),
-                "mixed": (effect(name, 1) + effect(name, -1)) / 2,
-                "across": (effect(other, 1) + effect(other, -1)) / 2,
+                "alone": _effect(wide[name], axis, 0),
+                "mixed": (_effect(wide[name], axis, 1) + _effect(wide[name], axis, -1)) / 2,
+                "across": (_effect(wide[other], axis, 1) + _effect(wide[other], axis, -1)) / 2,
             }
             about = {"way": way, "instead": instead, "attribute": name}
             rows.append(pd.DataFrame(found).reset_index().assign(**about))
     names = ["way", "instead", "attribute", "prompt_id", "alone", "mixed", "across"]
     return pd.concat(rows, ignore_index=True)[names]
+
+
+def _wide(part: pd.DataFrame, metric: str, names: Iterable[str]) -> pd.DataFrame:
+    """A measure, in octaves where it has any, by prompt and place in the square."""
+    value = part[metric].where(part[metric] > 0).map(np.log2) if metric in stats.OCTAVES else part[metric]
+    return part.assign(value=value).pivot(index="prompt_id", columns=list(names), values="value")
+
+
+def _effect(wide: pd.DataFrame, axis: int, at: int) -> "pd.Series[float]":
+    """Half the difference between the poles along an axis, by prompt, with the other attribute held at -1, 0 or 1."""
+    up, down = ((sign, at) if axis == 0 else (at, sign) for sign in (1, -1))
+    known = up in wide.columns and down in wide.columns
+    return (wide[up] - wide[down]) / 2 if known else pd.Series(np.nan, wide.index)
 
 
 def shares(found: pd.DataFrame, way: str = "sum") -> dict[str, Interval]:
@@ -271,25 +268,22 @@ def against(found: pd.DataFrame) -> dict[str, Measured]:
 
 def table_of_ways(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """Each way to mix: what each direction does alone (octaves), what is kept, what goes off-axis, what it costs."""
-    rows = []
-    plain = table[table["way"] == "sum"].query(
-        " and ".join(f"{name} == 0" for name in found["attribute"].unique())
-    )
-    base = plain.set_index("prompt_id")["nll"]
+    rows, names = [], list(found["attribute"].unique())
+    steps = table[names].abs().sum(axis=1)
+    base = table[(table["way"] == "sum") & (steps == 0)].set_index("prompt_id")["nll"]
+    excess = table["nll"] - table["prompt_id"].map(base)
     for way in found["way"].drop_duplicates():
-        part = table[(table["way"] == way) & (table["instead"] == "")]
-        if part.empty:
+        part = (table["way"] == way) & (table["instead"] == "")
+        if not part.any():
             continue
-        steps = part[list(found["attribute"].unique())].abs().sum(axis=1)
-        excess = part["nll"] - part["prompt_id"].map(base)
         share = shares(found, way)
         for name, each in _of(found, way).groupby("attribute", sort=False):
             rows.append({
                 "way": way, "attribute": name, "alone": stats.mean_interval(each["alone"]),
                 "kept": share[f"{name} kept"], "off-axis": share[f"{name} off-axis"],
-                "nll of one": excess[steps == 1].mean(), "nll of both": excess[steps == 2].mean(),
+                "nll of one": excess[part & (steps == 1)].mean(), "nll of both": excess[part & (steps == 2)].mean(),
             })  # fmt: skip
-    for name in found["attribute"].unique():
+    for name in names:
         drawn = found[(found["instead"] != "") & (found["instead"] != name) & (found["attribute"] == name)]
         alone = _of(found, "sum").query("attribute == @name").set_index("prompt_id")["alone"]
         kept = _share(drawn["mixed"], drawn["prompt_id"].map(alone), clusters=drawn["prompt_id"])
@@ -319,7 +313,7 @@ def cross_talk(trials: Sequence[Trial]) -> pd.DataFrame:
         ``attribute`` (steered), ``metric``, ``shift``, ``low``, ``high`` (1 is the own effect), ``n``, ``own``
         (whether the measure is the attribute's own); NaN where the own effect is not told from 0.
     """
-    owners = {each.metric: (trial, name) for trial in trials for name, each in trial.study.attributes.items()}
+    owners = {each.metric: name for trial in trials for name, each in trial.study.attributes.items()}
     moved = {
         (name, metric): _shifts(trial, name, metric)
         for trial in map(_with_tempo, trials)
@@ -328,7 +322,7 @@ def cross_talk(trials: Sequence[Trial]) -> pd.DataFrame:
     }  # fmt: skip
     rows = []
     for (name, metric), shift in moved.items():
-        owner = owners[metric][1]
+        owner = owners[metric]
         found = stats.ratio_interval(*shift.align(moved[owner, metric], join="inner"))
         share = found.estimate if np.isfinite(found.low) else np.nan
         rows.append((name, metric, share, found.low, found.high, found.n, owner == name))
@@ -375,11 +369,8 @@ def draw_square(
     part: pd.DataFrame, metrics: Mapping[str, str], poles: Mapping[str, Mapping[int, str]], ax: Axes
 ) -> None:
     """One square: mean changes from the middle; arrows lead from the sum of two edges to the corner."""
-    points = []
-    for metric in metrics.values():
-        value = part[metric].where(part[metric] > 0).map(np.log2) if metric in stats.OCTAVES else part[metric]
-        wide = part.assign(value=value).pivot(index="prompt_id", columns=list(metrics), values="value")
-        points.append(wide.sub(wide[0, 0], axis=0).mean())
+    wide = [_wide(part, metric, metrics) for metric in metrics.values()]
+    points = [each.sub(each[0, 0], axis=0).mean() for each in wide]
     at = {place: np.array([each[place] for each in points]) for place in product(_SIGNS, _SIGNS)}
     expected = {place: at[place[0], 0] + at[0, place[1]] for place in at}
     ring = [(-1, -1), (-1, 1), (1, 1), (1, -1), (-1, -1)]
