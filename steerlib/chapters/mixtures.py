@@ -414,9 +414,10 @@ def largest(table: pd.DataFrame) -> str:
         return "No direction is shown to move the measure of another"
     row = aside.loc[aside[["low", "high"]].abs().min(axis=1).idxmax()]
     measure = METRIC_LABELS.get(row["metric"], row["metric"]).split(" (")[0]
+    owner = table.loc[table["own"] & (table["metric"] == row["metric"]), "attribute"].iloc[0]
     share = signed(round(100 * row["shift"]))
     return (
-        f"The direction of {row['attribute']} moves the {measure} by {share} % of what its own direction does"
+        f"The direction of {row['attribute']} moves the {measure} by {share} % of what that of {owner} does"
     )
 
 
@@ -457,10 +458,13 @@ def findings(verdict: Verdict, found: pd.DataFrame, cross: pd.DataFrame) -> tupl
         f"If the prompt asks for both in words, these keep {told('kept', 'words')}.",
         f"{largest(cross)}.",
     ]
-    reach = [f"{measured(each.control, share=True, sign=False)} for {part.removesuffix(' kept')}"
-             for part, each in verdict.parts.items() if part.endswith("kept") and each.control]  # fmt: skip
+    reach = [
+        f"{number(100 * each.control.high)} % for {part.removesuffix(' kept')}"
+        for part, each in verdict.parts.items()
+        if part.endswith("kept") and each.control
+    ]
     count = max(each.interval.n for each in verdict.parts.values())
     return said, (
-        f"A random direction in the place of its own would reach {listed(reach)}. All of this comes from one model and "
+        f"Random directions in the place of its own reach up to {listed(reach)}. All of this comes from one model and "
         f"{count} prompts, and each λ was chosen for its direction alone."
     )

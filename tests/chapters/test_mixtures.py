@@ -121,6 +121,7 @@ def test_cross_talk_is_in_units_of_the_measures_own_direction():
     assert shift["tempo", "rms"] == pytest.approx(0.25, abs=0.02)
     assert shift["loudness", "bpm"] == pytest.approx(-0.5, abs=0.1)
     assert chapter.largest(found).startswith("The direction of loudness moves the tempo by −4")
+    assert chapter.largest(found).endswith("% of what that of tempo does")
 
 
 def test_a_measure_that_its_own_direction_does_not_move_has_no_unit():
