@@ -14,7 +14,7 @@ from steerlib.evidence import choices, stats
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.measure.distance import Distances
 from steerlib.page import figures
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page.bottom_line import listed, measured, moved
 from steerlib.page.players import Curve
 from steerlib.page.style import PALETTE, signed
 from steerlib.prompts import Attribute
@@ -297,7 +297,7 @@ def of_random(table: pd.DataFrame, name: str, column: str) -> Interval:
 
 
 def findings(
-    trial: Trial, best: Mapping[str, float | None], margins: Mapping[str, float], table: pd.DataFrame
+    trial: Trial, best: Mapping[str, float | None], table: pd.DataFrame
 ) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
     allowed, found = [], []
@@ -317,26 +317,25 @@ def findings(
         )
         allowed.append(f"±{size:g} for {name}")
         if np.isfinite(shift.low):
-            found.append(f"{measured(shift, units[name])} for {name}")
+            found.append(f"{name} by {moved(shift, units[name])}")
     sentences = [
-        f"Within the budget of quality (what the words cost, plus {margins['nll']:g} nats per token and "
-        f"{margins['clap']:g} of the variance), the largest λ is {listed(allowed)}."
+        f"The largest λ within the budget of quality is {listed(allowed)}."
     ]
     sentences += (
-        [f"There the shift, half the difference between the poles, is {listed(found)}."] if found else []
+        [f"There, steering changes {listed(found)}, on average of both poles."] if found else []
     )
     random = table[table["kind"] == "random"]
     if random.empty:
         return sentences, "No control could be run, because it needs an allowed λ and a smaller one."
     reach = listed(
         [
-            f"{name} by {part['shift'].abs().max():.2g} {units[str(name)]}"
+            f"{name} by {moved(part['shift'].abs().max(), units[str(name)])}"
             for name, part in random.groupby("attribute")
         ]
     )
     return (
         sentences,
-        f"The strongest of {random['direction'].nunique()} random directions of the same length shifts {reach}.",
+        f"The strongest of {random['direction'].nunique()} random directions of the same length changes {reach}.",
     )
 
 

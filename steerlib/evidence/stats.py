@@ -619,7 +619,7 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str], octaves: bool 
     -----
     The interval of a setting is ``mean_interval(shift, clusters=prompt_id)``, that of the difference of two
     settings ``paired_interval(shift_1, shift_2, clusters=prompt_id)``. Used in the chapters *Where and
-    when to inject*, *How many prompts* and *What only we can ask*.
+    when to inject*, *How many prompts* and *Known truth and controls*.
     """
     key = [*by, "prompt_id", "seed"]
     check_columns(table, [*key, "multiplier", value])
