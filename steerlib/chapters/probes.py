@@ -16,7 +16,7 @@ from steerlib.evidence.scorecard import Measured, Verdict
 from steerlib.evidence.stats import check_columns
 from steerlib.page import figures
 from steerlib.page.bottom_line import listed, measured
-from steerlib.page.style import PALETTE
+from steerlib.page.style import PALETTE, signed
 from steerlib.readout.probes import Loss, Nested, nested_accuracy
 from steerlib.steering import Site
 from steerlib.study import Study
@@ -202,15 +202,17 @@ def findings(found: Mapping[tuple[str, Loss], Nested], effects: pd.DataFrame) ->
         f"A probe of the residual stream names the genre of {measured(best.accuracy, share=True, sign=False)} of the "
         f"clips that it has not seen; guessing would reach {100 * best.chance:.0f} %."
     ]
-    mean = effects.groupby("kind", sort=False)["effect"].mean()
-    steered = [f"{mean[kind]:+.2f} ({kind})" for kind in ("MSE", "BCE") if kind in mean]
+    mean = effects.groupby("kind", sort=False)["effect"].mean().round(2) + 0.0
+    steered = [f"{signed(mean[kind], '+.2f')} ({kind})" for kind in ("MSE", "BCE") if kind in mean]
     if steered and effects["effect"].notna().all():
         told.append(
             f"Steering along a probe changes CLAP's score of the genre by {listed(steered)} on average."
         )
     random = [value for kind, value in mean.items() if "random" in str(kind)]
     against = (
-        f"A random direction changes it by {random[0]:+.2f}. " if random and np.isfinite(random[0]) else ""
+        f"A random direction changes it by {signed(random[0], '+.2f')}. "
+        if random and np.isfinite(random[0])
+        else ""
     )
     return (
         told,

@@ -62,10 +62,11 @@ def curves(trial: Trial) -> None:
     columns = max(map(len, measures.values()))
     axes = iter(figures.panels(len(measures), columns, size=(3.0, 3.5)))
     for name, metrics in measures.items():
-        for metric in metrics:
-            draw_multiplier_curve(
-                trial.effects(name, metric), next(axes), attribute=trial.study.attributes[name]
-            )
+        for place, metric in enumerate(metrics):
+            ax = next(axes)
+            draw_multiplier_curve(trial.effects(name, metric), ax, attribute=trial.study.attributes[name])
+            if place:  # one legend a row
+                ax.get_legend().remove()
     plt.show()
 
 
@@ -199,9 +200,10 @@ def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) ->
                     linewidth=0,
                 )
                 ax.plot(size, part[measure], color=colour, marker="o", markersize=4, label=f"toward {pole}")
-            ax.set(xlabel="size of the multiplier |λ|", ylabel=labels[measure])
+            ax.set(xlabel="size of λ", ylabel=labels[measure])
             figures.kappa_axis(ax, rows)
-            figures.legend(ax)
+            if measure == next(iter(margins)):  # one legend a row
+                figures.legend(ax)
     plt.show()
 
 
@@ -373,7 +375,7 @@ def draw_multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribu
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(x, mean, color=colour, marker="o", markersize=4, label=f"toward {name}")
         figures.mark_knee(ax, x, mean, colour)
-    ax.set(xlabel="size of the multiplier |λ|", ylabel=quantity)
+    ax.set(xlabel="size of λ", ylabel=quantity)
     if "kappa" in summary:
         figures.kappa_axis(ax, summary)
     figures.legend(ax)
@@ -413,7 +415,7 @@ def draw_fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> No
                 label=f"toward {name}, infinite samples",
             )
         figures.mark_knee(ax, part["size"], part["fad"], colour)
-    ax.set(xlabel="size of the multiplier |λ|", ylabel="Fréchet audio distance (embedding units²)")
+    ax.set(xlabel="size of λ", ylabel="Fréchet audio distance (embedding units²)")
     if "kappa" in table:
         figures.kappa_axis(ax, table)
     figures.legend(ax)
