@@ -229,7 +229,7 @@ class Study:
         """What this run found, for the box below the chapter's question; see `page.bottom_line.bottom_line`.
 
         Without words of the chapter's own, those of its verdicts (`page.bottom_line.of_verdicts`). `hear` has the rows
-        of the clips that show it, as `Trial.example` has them.
+        of the clips that show it, as `evidence.stats.typical` has them.
         """
         player = None
         if hear is not None:
@@ -311,19 +311,6 @@ class Trial:
         for name, rows in self.parts.items():
             for sign in (1, -1):
                 yield Pole(name, self.study.attributes[name], sign, rows[rows["multiplier"] * sign >= 0])
-
-    def example(self, name: str, size: float | None = None) -> pd.DataFrame:
-        """One prompt to hear, at minus `size` (by default the largest), 0 and plus `size`.
-
-        It is the prompt with the median difference between the poles: neither the best nor the worst.
-        """
-        rows = self.parts[name]
-        size = float(rows["multiplier"].max()) if size is None else size
-        rows = rows[rows["multiplier"].isin([-size, 0.0, size])].drop_duplicates(["prompt_id", "multiplier"])
-        wide = rows.pivot(index="prompt_id", columns="multiplier", values=self.study.attributes[name].metric)
-        spread = (wide[size] - wide[-size]).dropna().sort_values()
-        prompt = spread.index[len(spread) // 2] if len(spread) else wide.index[0]
-        return rows[rows["prompt_id"] == prompt].sort_values("multiplier")
 
     def effects(self, name: str, metric: str | None = None) -> pd.DataFrame:
         """Paired effects on an attribute's metric (or another), by setting; see `evidence.stats.summarise`."""

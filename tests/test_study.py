@@ -88,15 +88,6 @@ def test_an_effect_stands_beside_its_controls_and_words(study):
     assert reach.n == 2 and reach.high == pytest.approx(-reach.low) and reach.high > 0.075
 
 
-def test_the_example_is_the_prompt_with_the_median_difference_from_low_to_high(study):
-    trial = Trial(
-        study,
-        clips(0.4, "", "tempo").assign(bpm=lambda table: 100 + table["prompt_id"] * table["multiplier"]),
-    )
-    shown = trial.example("tempo")
-    assert shown["multiplier"].tolist() == [-0.1, 0.0, 0.1] and set(shown["prompt_id"]) == {4}
-
-
 def test_a_column_of_the_sweep_that_is_no_metric_of_sound_has_effects_too(study):
     trial = Trial(study, clips(0.4, "", "tempo").assign(nll=lambda table: 4 + table["multiplier"]))
     assert trial.effects("tempo", "nll")["effect"].tolist() == pytest.approx([-0.1, 0.1])

@@ -23,7 +23,7 @@ from steerlib.music.datasets import AudioSet, SynTheory
 from steerlib.page import figures
 from steerlib.page.bottom_line import measured
 from steerlib.page.players import players
-from steerlib.page.style import PALETTE, number
+from steerlib.page.style import PALETTE, signed
 from steerlib.readout import analysis
 from steerlib.readout.baselines import codec_latents, mel_features, untrained
 from steerlib.study import Study
@@ -294,7 +294,7 @@ def findings(found: Mapping[str, Excess]) -> tuple[list[str], str]:
         f"The index minus that of the best listener that has learnt nothing about music is {measured(mean)}, {means}.",
     ], (
         f"This is a mean over {len(found)} concepts, with few clips of each label; with shuffled labels it reaches "
-        f"{number(float(np.max(shuffled)))}. k-means finds only round clusters."
+        f"{signed(float(np.max(shuffled)), '.2g')}. k-means finds only round clusters."
     )
 
 

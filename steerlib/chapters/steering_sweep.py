@@ -31,6 +31,7 @@ __all__ = [
     "draw_multiplier_curve",
     "effects",
     "findings",
+    "heard",
     "knees",
     "of_random",
     "linked",
@@ -65,8 +66,8 @@ def curves(trial: Trial) -> None:
         for place, metric in enumerate(metrics):
             ax = next(axes)
             draw_multiplier_curve(trial.effects(name, metric), ax, attribute=trial.study.attributes[name])
-            if place:  # one legend a row
-                ax.get_legend().remove()
+            if place and (legend := ax.get_legend()):  # one legend a row
+                legend.remove()
     plt.show()
 
 
@@ -339,6 +340,11 @@ def findings(
         sentences,
         f"The strongest of {random['direction'].nunique()} random directions of the same length changes {reach}.",
     )
+
+
+def heard(trial: Trial, name: str, size: float) -> pd.DataFrame:
+    """The rows of the typical prompt of one attribute at a size of λ: negative pole, unsteered, positive pole."""
+    return stats.typical(trial.parts[name], value=trial.study.attributes[name].metric, size=size)
 
 
 def draw_multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
