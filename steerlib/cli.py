@@ -42,7 +42,7 @@ from steerlib.measure import (
 from steerlib.measure.rhythm import tracker
 from steerlib.model import MusicModel, load_model, versions
 from steerlib.music.recordings import printable, read_mono
-from steerlib.prompts import load_attribute, load_prompts
+from steerlib.prompts import Attribute, load_attribute, load_prompts
 from steerlib.steering import Steering, SteeringVector
 from steerlib.sweeps.export import read_table, save_table, save_vector
 from steerlib.sweeps.grid import Grid, Strategy, check, cost, shard_of, sweep
@@ -217,10 +217,21 @@ def _sizes(
     if not any(value == "auto" for _, value in wanted):
         return [value for _, value in wanted]
     strength = control.strongest(
-        model, vector, source_layer=args.layer, seed=args.seed, sampling=how["sampling"], **options
-    )
+        model, vector, attribute=_attribute_of(vector), source_layer=args.layer, seed=args.seed,
+        sampling=how["sampling"], **options,
+    )  # fmt: skip
     print(f"auto: {strength}")
     return [strength.multiplier if value == "auto" else value for _, value in wanted]
+
+
+def _attribute_of(vector: SteeringVector) -> Attribute | None:
+    """The attribute that a vector says it is of, if it comes with the project and its poles are the same."""
+    told = [vector.metadata.get(key) for key in ("attribute", "positive", "negative")]
+    try:
+        found = load_attribute(str(told[0]))
+    except ValueError:
+        return None
+    return found if [found.name, found.positive, found.negative] == told else None
 
 
 def _aim(

@@ -33,10 +33,11 @@ from steerlib.activations import stream_norms
 from steerlib.engine.clips import Clips, Row
 from steerlib.engine.generation import Run, stream
 from steerlib.engine.sampling import Sampling
-from steerlib.evidence.stats import OCTAVES, check_columns
+from steerlib.evidence import choices
+from steerlib.evidence.stats import OCTAVES, check_columns, paired_interval
 from steerlib.files import digest
 from steerlib.model import MusicModel, check_shape
-from steerlib.prompts import load_prompts
+from steerlib.prompts import Attribute, load_prompts
 from steerlib.steering import Feedback, Steering, SteeringVector, kappa
 
 __all__ = [
@@ -68,7 +69,10 @@ def scaled(values: npt.ArrayLike, metric: str) -> Any:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What each λ makes of a metric, as a monotone curve that can be read in both directions.
+    """What each λ makes of a metric, as a curve that can be read in both directions.
+
+    A weak push leaves a prompt's own value nearly as it is, a strong one overrides it: at λ a clip is expected at
+    ``mean + change + kept * (unsteered - mean)``, with `changes` and `kept` of that λ and the mean of unsteered clips.
 
     Attributes
     ----------
@@ -77,8 +81,10 @@ class Calibration:
     multipliers : tuple of float
         Those that were tried, ascending, 0 among them.
     changes : tuple of float
-        Change against the unsteered clip at each: octaves where the metric multiplies (BPM, Hz), else its own unit. 0
-        at 0, and monotone.
+        Of a clip whose prompt has the mean value, at each: octaves where the metric multiplies (BPM, Hz), else its own
+        unit. 0 at 0, and monotone.
+    kept : tuple of float
+        Share of a prompt's distance from the mean that is left at each. 1 at 0, from there falling, 0 to 1.
     plain : float
         Of the unsteered clips, in the metric's unit: the geometric mean where it multiplies.
     clips : int
@@ -88,6 +94,7 @@ class Calibration:
     metric: str
     multipliers: tuple[float, ...]
     changes: tuple[float, ...]
+    kept: tuple[float, ...]
     plain: float
     clips: int
 
@@ -100,14 +107,18 @@ class Calibration:
         unsteered : float, optional
             The same prompt's clip without steering; by default the mean of the calibration.
         """
-        return self._unscaled(
-            self._base(unsteered) + float(np.interp(multiplier, self.multipliers, self.changes))
-        )
+        return self._unscaled(float(np.interp(multiplier, self.multipliers, self.curve(unsteered))))
 
     def reach(self, unsteered: float | None = None) -> tuple[float, float]:
-        """The lowest and the highest value that the calibration reaches, in the metric's unit."""
-        base = self._base(unsteered)
-        return self._unscaled(base + min(self.changes)), self._unscaled(base + max(self.changes))
+        """The lowest and the highest value that is expected, in the metric's unit."""
+        curve = self.curve(unsteered)
+        return self._unscaled(min(curve)), self._unscaled(max(curve))
+
+    def curve(self, unsteered: float | None = None) -> list[float]:
+        """The values that are expected at `multipliers`, on the scale of `scaled`."""
+        mean = float(scaled(self.plain, self.metric))
+        own = self._base(unsteered) - mean
+        return [mean + change + kept * own for change, kept in zip(self.changes, self.kept, strict=True)]
 
     def multiplier_for(self, target: float, unsteered: float | None = None, *, strict: bool = False) -> float:
         """The λ that is expected to give a value; of several, the smallest in size.
@@ -117,7 +128,7 @@ class Calibration:
         target : float
             In the metric's unit: BPM, Hz, dB.
         unsteered : float, optional
-            The metric of the same prompt's clip without steering, from which the curve then starts; by default the
+            The metric of the same prompt's clip without steering, at which the curve then starts; by default the
             mean of the calibration.
         strict : bool, default False
             Raise where the target cannot be reached.
@@ -136,26 +147,27 @@ class Calibration:
         UserWarning
             If the target is out of reach; the nearest value that can be reached is taken.
         """
-        change = float(scaled(target, self.metric)) - self._base(unsteered)
-        if not math.isfinite(change):
+        value, curve = float(scaled(target, self.metric)), self.curve(unsteered)
+        if not math.isfinite(value):
             raise ValueError(f"{target} is no target for {self.metric}: expected a {self._kind} number")
-        if not min(self.changes) - 1e-9 <= change <= max(self.changes) + 1e-9:
+        if not min(curve) - 1e-9 <= value <= max(curve) + 1e-9:
             low, high = self.reach(unsteered)
             out = f"{self.metric} {target:g} is out of reach: λ from {self.multipliers[0]:g} to "
             out += f"{self.multipliers[-1]:g} gives {low:.4g} to {high:.4g}"
             if strict:
                 raise ValueError(f"{out}. Ask for a value in between, or calibrate over stronger steering")
             warnings.warn(f"{out}; {low if target < low else high:.4g} is taken", stacklevel=2)
-        return self.nearest(change)
+        return self.nearest(value, unsteered)
 
-    def nearest(self, change: float) -> float:
-        """The λ, smallest in size, of the change (octaves, or the metric's unit) nearest to this one in reach."""
-        change = min(max(change, min(self.changes)), max(self.changes))
-        points = list(zip(self.multipliers, self.changes, strict=True))
-        found = [factor for factor, each in points if each == change]
+    def nearest(self, value: float, unsteered: float | None = None) -> float:
+        """The λ, smallest in size, of the value in reach that is nearest to this one; on the scale of `scaled`."""
+        curve = self.curve(unsteered)
+        value = min(max(value, min(curve)), max(curve))
+        points = list(zip(self.multipliers, curve, strict=True))
+        found = [factor for factor, each in points if each == value]
         for (left, a), (right, b) in zip(points, points[1:], strict=False):
-            if min(a, b) < change < max(a, b):
-                found.append(left + (change - a) / (b - a) * (right - left))
+            if min(a, b) < value < max(a, b):
+                found.append(left + (value - a) / (b - a) * (right - left))
         return min(found, key=abs)
 
     def within(self, size: float) -> "Calibration":
@@ -163,8 +175,11 @@ class Calibration:
         inside = [each for each in self.multipliers if abs(each) <= size]
         ends = [each for each in (-size, size) if self.multipliers[0] < each < self.multipliers[-1]]
         factors = sorted({0.0, *inside, *ends})
-        changes = np.interp(factors, self.multipliers, self.changes)
-        return Calibration(self.metric, tuple(factors), tuple(map(float, changes)), self.plain, self.clips)
+        changes, kept = (
+            tuple(map(float, np.interp(factors, self.multipliers, each)))
+            for each in (self.changes, self.kept)
+        )
+        return Calibration(self.metric, tuple(factors), changes, kept, self.plain, self.clips)
 
     @property
     def _kind(self) -> str:
@@ -184,9 +199,10 @@ class Calibration:
 
 
 def calibrate(table: pd.DataFrame, metric: str) -> Calibration:
-    """Learn from a sweep what each λ makes of a metric, by isotonic regression through (0, 0).
+    """Learn from a sweep what each λ makes of a metric, by isotonic regression.
 
-    Changes are taken against the unsteered clip of the same prompt and seed: a prompt's own tempo is not in them.
+    First what is kept: the slope, at each λ, of a clip's value on that of the unsteered clip of its prompt and seed,
+    made to fall from 1 as λ grows. Then the changes, of what the slopes leave, through (0, 0).
 
     Parameters
     ----------
@@ -232,17 +248,41 @@ def calibrate(table: pd.DataFrame, metric: str) -> Calibration:
             f"no clip has a {metric} beside an unsteered clip of its prompt and seed: sweep with multiplier 0 and "
             "others, and measure what can be measured"
         )
+    mean = plain.mean()
+    steered["own"] = steered["value"] - steered["change"] - mean
+    kept = _kept(steered)
+    lost = (1 - steered["multiplier"].map(kept)) * steered["own"]
     factors = np.append(steered["multiplier"].to_numpy(), 0.0)
-    changes = np.append(steered["change"].to_numpy(), 0.0)
-    heavy = np.append(np.ones(len(steered)), 1e9)  # which holds the curve at (0, 0)
+    changes = np.append((steered["change"] + lost).to_numpy(), 0.0)
+    heavy = np.append(np.ones(len(steered)), _HOLD)
     upward = bool((factors * changes).sum() >= 0)
     curve = IsotonicRegression(increasing=upward).fit(factors, changes, sample_weight=heavy)
-    tried = sorted({*factors.tolist()})
+    tried = tuple(sorted(kept))
     fitted = curve.predict(tried)
-    fitted = fitted - fitted[tried.index(0.0)]
-    middle = plain.dropna().mean()
-    found = Calibration(metric, tuple(tried), tuple(map(float, fitted)), 0.0, len(steered))
-    return Calibration(metric, found.multipliers, found.changes, found._unscaled(middle), found.clips)
+    shown = tuple(map(float, fitted - fitted[tried.index(0.0)]))
+    level = float(2**mean) if metric in _MULTIPLIES else float(mean)
+    return Calibration(metric, tried, shown, tuple(kept[each] for each in tried), level, len(steered))
+
+
+_HOLD = 1e9
+"""Weight that holds a curve at what is known without measuring it: at λ = 0 nothing changes."""
+
+
+def _kept(steered: pd.DataFrame) -> dict[float, float]:
+    """By λ, 0 among them, the share of a prompt's own value that is left: slopes, made to fall on either side of 0."""
+    slopes = {0.0: (1.0, _HOLD)}
+    for factor, part in steered.groupby("multiplier"):
+        spread = ((part["own"] - part["own"].mean()) ** 2).sum()
+        slope = 1 + (part["change"] * (part["own"] - part["own"].mean())).sum() / spread if spread else 1.0
+        slopes[float(factor)] = slope, spread  # type: ignore[arg-type]
+    found: dict[float, float] = {}
+    for sign in (1, -1):
+        side = {abs(factor): each for factor, each in slopes.items() if factor * sign >= 0}
+        fall = IsotonicRegression(increasing=False, y_min=0, y_max=1)
+        values, weights = np.array(list(side.values())).T
+        shown = fall.fit_transform(list(side), values, sample_weight=weights + 1e-9)
+        found |= {sign * size: float(each) for size, each in zip(side, shown, strict=True)}
+    return found | {0.0: 1.0}
 
 
 # --- the strongest push within a budget ---------------------------------------------------------------------
@@ -257,24 +297,29 @@ class Strength:
     multiplier, kappa : float
         The size of λ, and its κ.
     tried : DataFrame
-        ``kappa``, ``multiplier``, ``nll`` (excess toward the worse pole, nats per token) and ``within``, in the order
-        in which they were tried.
-    budget : float
+        ``kappa``, ``multiplier``, ``nll_high`` (nats per token: upper limit toward the worse pole, beyond what its
+        words cost) and ``within``, in the order in which they were tried.
+    nll_margin : float
         Nats per token.
     seconds : float
         Of sound that it took.
+    words : bool
+        Whether the attribute's words were measured.
     """
 
     multiplier: float
     kappa: float
     tried: pd.DataFrame
-    budget: float
+    nll_margin: float
     seconds: float
+    words: bool
 
     def __str__(self) -> str:
+        beyond = "beyond what its words cost" if self.words else "beside unsteered clips"
+        ends = "" if (self.tried["kappa"] > self.kappa).any() else ", and the largest that was allowed"
         return (
-            f"λ = {self.multiplier:.3g} (κ = {self.kappa:.3g}): of {len(self.tried)} sizes the strongest at which, and "
-            f"below which, clips toward either pole are less likely by at most {self.budget:g} nats per token; "
+            f"λ = {self.multiplier:.3g} (κ = {self.kappa:.3g}): of {len(self.tried)} sizes the strongest that toward "
+            f"either pole is shown to cost less than {self.nll_margin:g} nats per token {beyond}{ends}; "
             f"{self.seconds:g} s of sound"
         )
 
@@ -283,32 +328,40 @@ def strongest(
     model: MusicModel,
     vector: SteeringVector,
     *,
+    attribute: Attribute | None = None,
     source_layer: int | None = None,
-    budget: float = 0.2,
+    nll_margin: float = choices.NLL_MARGIN,
+    kappa_limit: float = 0.4,
     prompts: Sequence[str] | None = None,
     seconds: float = 2.0,
-    sizes: int = 6,
+    sizes: int = 5,
     seed: int = 0,
     sampling: Sampling = Sampling(),
     **how: Any,
 ) -> Strength:
     """Find the strongest λ that quality affords from a few short clips: ``multiplier="auto"``.
 
-    κ, a strength that means the same on every model, is doubled from 0.05 on until clips cost more than the budget,
-    then bisected. It does not try larger sizes beyond one that costs too much: broken music can be likely again.
+    The rule is that of the chapter *Steering sweep* (`evidence.choices.strongest`, `beyond_words`), for likelihood
+    alone: a few clips tell no distance between distributions. κ, a strength that means the same on every model, is
+    doubled from 0.05 up to its limit, until clips cost too much, and then bisected. No size beyond one that costs too
+    much is tried: broken music can be likely again.
 
     Parameters
     ----------
     model : MusicModel
     vector : SteeringVector
+    attribute : Attribute, optional
+        Whose words are measured as well; left out, they count as costing nothing.
     source_layer : int, optional
         As for `Steering`; further settings of it go into `how`.
-    budget : float, default 0.2
-        Nats per token by which the unsteered model may find clips less likely, mean over prompts, worse pole.
+    nll_margin : float
+        Nats per token. At both poles the upper 95 % limit of the cost beyond the words' must lie below it.
+    kappa_limit : float, default 0.4
+        Largest κ that is tried.
     prompts : sequence of str, optional
-        By default six of the neutral list.
+        At least two; by default eight of the neutral list. As many pairs of the attribute are measured.
     seconds : float, default 2
-    sizes : int, default 6
+    sizes : int, default 5
         How many to try.
     seed : int
     sampling : Sampling
@@ -324,44 +377,79 @@ def strongest(
     ValueError
         If the vector does not fit or is zero, a number makes no sense, or already the smallest size costs too much.
     """
-    if not (math.isfinite(budget) and budget > 0 and sizes >= 1):
-        raise ValueError(f"budget must be positive and sizes at least 1, got {budget} and {sizes}")
+    if not (0 < nll_margin < math.inf and 0 < kappa_limit < math.inf and sizes >= 1):
+        raise ValueError(
+            f"nll_margin and kappa_limit must be positive and sizes at least 1, got {nll_margin}, {kappa_limit} and "
+            f"{sizes}"
+        )
     check_shape(model, vector.directions, "the vector")
-    told = load_prompts("neutral")[:6] if prompts is None else list(prompts)
+    told = load_prompts("neutral")[:8] if prompts is None else list(prompts)
+    if len(told) < 2:
+        raise ValueError(
+            f"{len(told)} prompts tell no interval: give at least two, or none for those of the project"
+        )
+    unit = kappa([Steering(vector, source_layer=source_layer, **how)], stream_norms(model))
+    if not unit > 0:
+        raise ValueError("the vector adds nothing: its directions are zero in the layers that are steered")
+    quiet, heard = Run(progress=False), 0
 
-    def steered(multiplier: float) -> Steering:
-        return Steering(vector, multiplier, source_layer=source_layer, **how)
-
-    def likelihood(multipliers: Sequence[float]) -> npt.NDArray[np.float64]:
-        """Of every prompt at every λ, (multipliers, prompts)."""
-        rows = [
-            Row(prompt, seed, (steered(each),) if each else ()) for each in multipliers for prompt in told
-        ]
-        found, quiet = np.empty(len(rows)), Run(progress=False)
+    def likelihood(rows: Sequence[Row]) -> npt.NDArray[np.float64]:
+        nonlocal heard
+        heard += len(rows)
+        found = np.empty(len(rows))
         for indices, clips, _ in stream(
             model, rows, seconds=seconds, sampling=sampling, likelihood=True, run=quiet
         ):
             found[indices] = clips.nll
-        return found.reshape(len(multipliers), len(told))
+        return found
 
-    unit = kappa([steered(1.0)], stream_norms(model))
-    if not unit > 0:
-        raise ValueError("the vector adds nothing: its directions are zero in the layers that are steered")
-    plain = likelihood([0.0])
-    rows: list[tuple[float, float, float, bool]] = []
-    inside, outside, size = 0.0, math.inf, 0.05
-    while len(rows) < sizes:
-        worse = float((likelihood([-size / unit, size / unit]) - plain).mean(axis=1).max())
-        rows.append((size, size / unit, worse, worse <= budget))
-        inside, outside = (size, outside) if worse <= budget else (inside, size)
-        size = 2 * inside if outside == math.inf else math.sqrt(inside * outside) if inside else outside / 2
+    def cost(
+        found: npt.NDArray[np.float64], base: npt.NDArray[np.float64], factors: Sequence[float]
+    ) -> pd.DataFrame:
+        """The table of `choices.beyond_words`, of (factors, prompts)."""
+        excess = [paired_interval(each, base) for each in found.reshape(len(factors), -1)]
+        return pd.DataFrame([
+            {"attribute": "", "multiplier": factor, "kappa": abs(factor) * unit, "nll": each.estimate,
+             "nll_low": each.low, "nll_high": each.high}
+            for factor, each in zip(factors, excess, strict=True)
+        ])  # fmt: skip
+
+    words = None
+    if attribute is not None:
+        some = [k for k, shared in enumerate(attribute.shared_prompts) if shared][: len(told)]
+        if len(some) < 2:
+            raise ValueError(
+                f"the prompts of {attribute.name} share words in {len(some)} pairs only, so that what its words cost "
+                "cannot be told: leave the attribute out"
+            )
+        sides = attribute.shared_prompts, attribute.positive_prompts, attribute.negative_prompts
+        said = likelihood([Row(side[k], seed) for side in sides for k in some]).reshape(3, -1)
+        words = cost(said[1:], said[0], [1.0, -1.0])
+    plain = likelihood([Row(prompt, seed) for prompt in told])
+
+    tried: list[tuple[float, float, float, bool]] = []
+    inside, outside, size = 0.0, math.inf, min(0.05, kappa_limit)
+    while len(tried) < sizes and inside < kappa_limit:
+        poles = [-size / unit, size / unit]
+        steered = [
+            Row(prompt, seed, (Steering(vector, each, source_layer=source_layer, **how),))
+            for each in poles
+            for prompt in told
+        ]
+        quality = cost(likelihood(steered), plain, poles)
+        quality = quality if words is None else choices.beyond_words(quality, words)
+        within = choices.strongest(quality, {"nll": nll_margin}) is not None
+        tried.append((size, size / unit, float(quality["nll_high"].max()), within))
+        inside, outside = (size, outside) if within else (inside, size)
+        bisected = math.sqrt(inside * outside) if inside else outside / 2
+        size = min(2 * inside, kappa_limit) if outside == math.inf else bisected
     if not inside:
         raise ValueError(
-            f"no strength down to κ = {rows[-1][0]:.2g} is within {budget:g} nats per token: allow more, or take "
-            "another vector or layer"
+            f"no strength down to κ = {tried[-1][0]:.2g} is shown to cost less than {nll_margin:g} nats per token: "
+            "take more prompts, allow more, or take another vector or layer"
         )
-    tried = pd.DataFrame(rows, columns=["kappa", "multiplier", "nll", "within"])
-    return Strength(inside / unit, inside, tried, budget, seconds * len(told) * (1 + 2 * len(rows)))
+    table = pd.DataFrame(tried, columns=["kappa", "multiplier", "nll_high", "within"])
+    return Strength(inside / unit, inside, table, nll_margin, seconds * heard, words is not None)
 
 
 def largest_multiplier(
@@ -585,8 +673,8 @@ def closed_loop(
     curve = calibration if largest == math.inf else calibration.within(largest)
     curve.multiplier_for(target, unsteered)  # says what is wrong with the target
     wanted = float(scaled(target, calibration.metric))
-    base = curve._base(unsteered)
-    low, high = min(curve.changes), max(curve.changes)
+    reach = curve.curve(unsteered)
+    low, high = min(reach), max(reach)
 
     def rule(heard: Tensor) -> float:
         total = correction = 0.0
@@ -594,14 +682,14 @@ def closed_loop(
             if end < probe.window - 1:
                 continue
             error = wanted - probe.read(heard[:end])
-            rest = wanted - base + proportional * error
+            rest = wanted + proportional * error
             if integral and error > 0:  # as far as it still changes λ: no windup
                 total = max(total, min(total + error, (high - rest) / integral))
             elif integral:
                 total = min(total, max(total + error, (low - rest) / integral))
             correction = proportional * error + integral * total
-        return curve.nearest(wanted - base + correction)
+        return curve.nearest(wanted + correction, unsteered)
 
-    about = [curve.multipliers, curve.changes, base, wanted, proportional, integral, probe.window]
+    about = [curve.multipliers, reach, wanted, proportional, integral, probe.window]
     content = json.dumps(about).encode() + probe.weights.numpy().tobytes() + repr(probe.bias).encode()
     return Feedback(probe.layer, rule, every, digest(content))

@@ -1,8 +1,8 @@
 """What an effect is held against: pushes that mean nothing, the attribute's own words, and what it costs.
 
 A random push changes music too, and words change it without any push. So a chapter on steering measures both beside
-its effect (`controls`, `words`, `beside`), and what the effect costs beyond what its words cost (`quality`,
-`quality_of_words`, `beyond_words`), from which λ is chosen.
+its effect (`controls`, `words`, `beside`), and what the effect and its words cost (`quality`, `quality_of_words`), from
+which `evidence.choices` chooses λ.
 Chapters: *Steering sweep*, *Held out*.
 """
 
@@ -19,7 +19,7 @@ from steerlib.measure.distance import EMBEDDINGS, Distances, check_windows, embe
 from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import BASELINE, Grid, sweep, sweep_cells
 
-__all__ = ["beside", "beyond_words", "controls", "of_random", "quality", "quality_of_words", "words"]
+__all__ = ["beside", "controls", "of_random", "quality", "quality_of_words", "words"]
 
 
 def controls(
@@ -149,7 +149,7 @@ def _quality(table: pd.DataFrame, distances: Mapping[str, Distances]) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame:
+def quality_of_words(study: Study, pairs: int, *, window: float | None) -> pd.DataFrame:
     """What the words of an attribute cost when the prompt says them, in the measures of `quality`.
 
     Unsteered clips of the first so many pairs, at each pole compared with what the two prompts of the pair have in
@@ -159,8 +159,8 @@ def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame
     ----------
     study : Study
     pairs : int
-    window : float
-        Seconds of sound in one embedding.
+    window : float or None
+        Seconds of sound in one embedding; None for no distances.
 
     Returns
     -------
@@ -181,7 +181,8 @@ def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame
                 f"the two prompts of a pair of {name} have no word in common in all pairs but {len(some)}: what its "
                 "words cost is measured against the words that both share; write pairs that differ in nothing else"
             )
-        check_windows(len(some), study.seconds, window=window, clap=study.clap, extrapolate=False)
+        if window is not None:
+            check_windows(len(some), study.seconds, window=window, clap=study.clap, extrapolate=False)
         cells += [
             (name, side, index, sides[side][index], seed, sides[0][index], 0, ())
             for side in sides
@@ -203,39 +204,7 @@ def quality_of_words(study: Study, pairs: int, *, window: float) -> pd.DataFrame
                 *pair, embed_clips(part, study.store, window=window, clap=study.clap, embedding=name)
             )
             for name in EMBEDDINGS
+            if window is not None
         }
         found.append(_quality(pair[0], distances))
     return pd.concat(found, ignore_index=True)
-
-
-def beyond_words(quality: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
-    """By how much steering toward a pole costs more than the words of that pole, where those cost anything.
-
-    Bright music is far from music that is not, and less likely, however it was asked for: steering is not charged
-    for what words cost, too. Of the two comparisons, with unsteered clips and with words, each measure takes the one
-    with the lower upper limit, so that words that make music *more* likely take nothing away.
-
-    Parameters
-    ----------
-    quality, words : DataFrame
-        From `quality` and `quality_of_words`.
-
-    Returns
-    -------
-    DataFrame
-        As `quality`. The limits of a difference of two independent estimates are recovered from the limits of each
-        (MOVER: Zou and Donner, 2008).
-    """
-    both = quality.assign(side=np.sign(quality["multiplier"])).merge(
-        words.drop(columns="kappa").rename(columns={"multiplier": "side"}),
-        on=["attribute", "side"], how="left", suffixes=("", "_words"), validate="many_to_one",
-    )  # fmt: skip
-    found = quality.copy()
-    for measure in [name.removesuffix("_high") for name in quality if name.endswith("_high")]:
-        names = [measure, f"{measure}_low", f"{measure}_high"]
-        own, low, high = (both[name].to_numpy() for name in names)
-        asked, asked_low, asked_high = (both[f"{name}_words"].to_numpy() for name in names)
-        beyond = own - asked
-        limits = beyond - np.hypot(own - low, asked_high - asked), beyond + np.hypot(high - own, asked - asked_low)
-        found.loc[limits[1] < high, names] = np.stack([beyond, *limits], axis=1)[limits[1] < high]
-    return found

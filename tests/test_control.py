@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,13 @@ import torch
 
 from steerlib import control
 from steerlib.engine.generation import Run, generate
+from steerlib.evidence import choices
+from steerlib.prompts import Attribute
 from steerlib.steering import Feedback, Steering, SteeringVector
 
 PROMPTS = ["a fast rock song", "slow jazz", "the dark piano piece"]
 QUIET = Run(progress=False)
+ROOT = Path(__file__).parents[1]
 
 
 def sweep_of(changes, *, metric="bpm", prompts=4, noise=0.0, rng=None):
@@ -78,8 +83,33 @@ def test_decibels_add_and_are_not_octaves():
 
 def test_the_smallest_of_several_multipliers_is_taken():
     flat = control.calibrate(sweep_of({-0.2: -1.0, -0.1: -1.0, 0.0: 0.0, 0.1: 0.5, 0.2: 0.5}), "bpm")
-    assert flat.nearest(-1.0) == -0.1
-    assert flat.nearest(0.5) == 0.1
+    assert flat.multiplier_for(50, unsteered=100) == pytest.approx(-0.1)
+    assert flat.nearest(99, unsteered=100) == pytest.approx(0.1)
+
+
+def test_a_strong_push_overrides_what_a_prompt_has_of_its_own(rng):
+    """Each prompt starts at its own tempo; at λ all come to one, but for a share that falls with λ."""
+    own = np.log2(rng.uniform(60, 180, size=40))
+    rows = [
+        (
+            f"song {k}",
+            0,
+            factor,
+            2 ** (own.mean() + 2 * factor + left * (each - own.mean()) + 0.02 * rng.normal()),
+        )
+        for k, each in enumerate(own)
+        for factor, left in ((-0.2, 0.1), (-0.1, 0.5), (0.1, 0.5), (0.2, 0.1))
+    ]
+    rows += [(f"song {k}", 0, 0.0, 2**each) for k, each in enumerate(own)]
+    scale = control.calibrate(pd.DataFrame(rows, columns=["prompt", "seed", "multiplier", "bpm"]), "bpm")
+    assert scale.kept == pytest.approx((0.1, 0.5, 1, 0.5, 0.1), abs=0.05)
+    assert scale.changes == pytest.approx((-0.4, -0.2, 0, 0.2, 0.4), abs=0.02)
+    fast = 2 ** (own.mean() + 0.6)
+    assert scale.value_at(0.2, fast) == pytest.approx(2 ** (own.mean() + 0.4 + 0.1 * 0.6), rel=0.05)
+    assert scale.value_at(0.0, fast) == pytest.approx(fast)
+    slow, _ = scale.reach(fast)  # a push brings it nearer to the mean than any change by itself
+    assert slow < fast * 2**-0.4
+    assert scale.within(0.15).kept == pytest.approx((0.3, 0.5, 1, 0.5, 0.3), abs=0.05)
 
 
 def test_what_is_out_of_reach_gets_the_nearest_value_and_a_warning_that_says_so(scale):
@@ -297,24 +327,72 @@ def test_a_probe_reads_what_it_was_trained_on(tiny, vector):
 # --- strength by itself -------------------------------------------------------------------------------------
 
 
-def test_the_strongest_is_the_largest_within_the_budget_and_says_how_it_was_found(tiny, vector):
-    found = control.strongest(tiny, vector, prompts=PROMPTS, seconds=0.4, budget=0.3, sizes=6)
-    inside = found.tried[found.tried["within"]]
-    assert len(found.tried) == 6
+@pytest.fixture
+def short():
+    return {"prompts": PROMPTS, "seconds": 0.4, "kappa_limit": 5.0}
+
+
+def test_the_strongest_is_the_largest_within_the_budget_and_says_how_it_was_found(tiny, vector, short):
+    found = control.strongest(tiny, vector, nll_margin=0.45, sizes=6, **short)
+    inside, over = found.tried[found.tried["within"]], found.tried[~found.tried["within"]]
+    assert len(found.tried) == 6 and len(inside) and len(over)
     assert found.multiplier == inside["multiplier"].max()
-    assert (found.tried.loc[~found.tried["within"], "kappa"] > found.kappa).all()
-    assert (inside["nll"] <= 0.3).all()
+    assert (over["kappa"] > found.kappa).all()
+    assert (inside["nll_high"] < 0.45).all() and (over["nll_high"] >= 0.45).all()
     assert f"κ = {found.kappa:.3g}" in str(found) and "of 6 sizes" in str(found)
+    assert "beside unsteered clips" in str(found)
     assert found.seconds == pytest.approx(0.4 * 3 * 13)
-    again = control.strongest(tiny, vector * 2, prompts=PROMPTS, seconds=0.4, budget=0.3, sizes=6)
+    again = control.strongest(tiny, vector * 2, nll_margin=0.45, sizes=6, **short)
     assert again.multiplier == pytest.approx(found.multiplier / 2)
 
 
-def test_a_budget_that_nothing_keeps_is_said(tiny, vector):
-    with pytest.raises(ValueError, match="budget must be positive"):
-        control.strongest(tiny, vector, budget=0)
+def test_a_strength_ends_at_the_limit_of_kappa_and_says_so(tiny, vector, short):
+    found = control.strongest(tiny, vector, nll_margin=1000.0, **short | {"kappa_limit": 0.3})
+    assert found.tried["kappa"].tolist() == pytest.approx([0.05, 0.1, 0.2, 0.3])
+    assert found.kappa == pytest.approx(0.3)
+    assert "the largest that was allowed" in str(found)
+
+
+def test_a_strength_is_not_charged_for_what_its_words_cost(tiny, vector, short, monkeypatch):
+    words = Attribute(
+        "tempo", "fast", "slow", "bpm", "BPM", ("fast folk", "fast jazz"), ("slow folk", "slow jazz")
+    )
+    said = []
+
+    def stream(model, rows, **options):
+        """Steered clips cost 2 nats, and 1 of the words; two rows differ by a hundredth, so that limits are narrow."""
+        said.extend(row.prompt for row in rows)
+        nll = [
+            2.0 * bool(row.steering) + 1.9 * ("fast" in row.prompt or "slow" in row.prompt) for row in rows
+        ]
+        yield range(len(rows)), SimpleNamespace(nll=np.array(nll) + 0.01 * (np.arange(len(rows)) % 2)), None
+
+    monkeypatch.setattr(control, "stream", stream)
+    prompts = short | {"prompts": ["folk music", "jazz music"]}
+    with pytest.raises(ValueError, match="no strength down to"):
+        control.strongest(tiny, vector, **prompts)
+    found = control.strongest(tiny, vector, attribute=words, **prompts)
+    assert found.words and found.kappa == pytest.approx(0.8)
+    assert found.tried["nll_high"].max() == pytest.approx(0.1, abs=0.05)
+    assert {"folk", "jazz", "fast folk", "slow jazz"} <= set(said)
+    assert "beyond what its words cost" in str(found)
+    with pytest.raises(ValueError, match="share words in 1 pairs only"):
+        control.strongest(tiny, vector, attribute=words.first(1), **prompts)
+
+
+def test_one_margin_holds_for_sweep_and_strength():
+    for name in ("control", "steering_sweep"):
+        text = (ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+        assert f"nll_margin = {choices.NLL_MARGIN:g} " in text
+
+
+def test_a_budget_that_nothing_keeps_is_said(tiny, vector, short):
+    with pytest.raises(ValueError, match="must be positive"):
+        control.strongest(tiny, vector, nll_margin=0)
+    with pytest.raises(ValueError, match="1 prompts tell no interval"):
+        control.strongest(tiny, vector, prompts=PROMPTS[:1])
     with pytest.raises(ValueError, match="adds nothing"):
-        control.strongest(tiny, SteeringVector(torch.zeros(3, 32)), prompts=PROMPTS, seconds=0.4)
+        control.strongest(tiny, SteeringVector(torch.zeros(3, 32)), **short)
 
 
 def test_the_largest_multiplier_has_the_kappa_asked_for(tiny, vector):

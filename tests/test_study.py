@@ -8,7 +8,7 @@ from steerlib.evidence import choices, scorecard
 from steerlib.files import DATA
 from steerlib.prompts import Attribute
 from steerlib.study import Study, Trial
-from steerlib.yardsticks import beside, beyond_words, of_random, quality_of_words
+from steerlib.yardsticks import beside, of_random, quality_of_words
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_steering_pays_only_for_what_the_words_of_its_pole_do_not_cost():
     quality = costs(multiplier=0.02, nll=0.5, nll_low=0.2, nll_high=0.8)
     fast = costs(multiplier=1, nll=0.3, nll_low=0.1, nll_high=0.6)
     slow = costs(multiplier=-1, nll=-9.0, nll_low=-9.0, nll_high=-9.0)
-    [row] = beyond_words(quality, pd.concat([fast, slow])).to_dict("records")
+    [row] = choices.beyond_words(quality, pd.concat([fast, slow])).to_dict("records")
     assert row["multiplier"] == 0.02 and row["kappa"] == 0.1 and row["nll"] == pytest.approx(0.2)
     assert row["nll_high"] == pytest.approx(0.2 + np.hypot(0.3, 0.2))
     assert row["nll_low"] == pytest.approx(0.2 - np.hypot(0.3, 0.3))
@@ -111,7 +111,7 @@ def test_steering_pays_only_for_what_the_words_of_its_pole_do_not_cost():
 def test_words_that_cost_nothing_or_were_not_measured_take_nothing_away(cost):
     quality = costs(multiplier=-0.02, nll=0.5, nll_low=0.2, nll_high=0.8)
     words = costs(multiplier=-1, nll=cost, nll_low=cost - 0.1, nll_high=cost + 0.1)
-    pd.testing.assert_frame_equal(beyond_words(quality, words), quality)
+    pd.testing.assert_frame_equal(choices.beyond_words(quality, words), quality)
 
 
 def test_words_are_held_against_what_both_prompts_of_a_pair_share(study, monkeypatch):
@@ -121,6 +121,9 @@ def test_words_are_held_against_what_both_prompts_of_a_pair_share(study, monkeyp
     found = quality_of_words(study, 3, window=0.06)
     assert found["multiplier"].tolist() == [-1, 1] and found.filter(like="nll").notna().all(axis=None)
     assert {"clap_high", "mel_high"} <= set(found)
+    likely = quality_of_words(study, 3, window=None)
+    pd.testing.assert_frame_equal(likely, found[list(likely)])
+    assert not set(likely) & {"clap_high", "mel_high"}
     study.attributes["tempo"] = study.attributes["tempo"].first(2)
     with pytest.raises(ValueError, match="have no word in common"):
         quality_of_words(study, 3, window=0.06)

@@ -17,11 +17,11 @@ import torch
 from IPython.display import HTML
 from scipy.stats import spearmanr
 
-from steerlib import control
+from steerlib import control, yardsticks
 from steerlib.control import Calibration, Probe, Strength
 from steerlib.directions import random_direction
 from steerlib.engine.generation import Run, generate
-from steerlib.evidence import stats
+from steerlib.evidence import choices, stats
 from steerlib.evidence.scorecard import Check, Measured
 from steerlib.evidence.stats import Interval
 from steerlib.measure import METRICS, spectral_centroid, tempo
@@ -37,6 +37,7 @@ __all__ = [
     "automatic",
     "calibrations",
     "clips_over_time",
+    "costs",
     "curves",
     "draw_loop",
     "draw_over_time",
@@ -503,14 +504,15 @@ def hear_over_time(study: Study, table: pd.DataFrame) -> HTML:
 
 
 def automatic(
-    trial: Trial, *, budget: float, prompts: int, seconds: float, sizes: int
+    trial: Trial, *, nll_margin: float, kappa_limit: float, prompts: int, seconds: float, sizes: int
 ) -> dict[str, Strength]:
     """The strongest λ within the budget for each attribute, from a few short clips; says how it was found."""
     study, found = trial.study, {}
     for name, vector in study.vectors.items():
         try:
             found[name] = control.strongest(
-                study.model, vector, source_layer=study.layers[name], budget=budget, seconds=seconds, sizes=sizes,
+                study.model, vector, attribute=study.attributes[name], source_layer=study.layers[name],
+                nll_margin=nll_margin, kappa_limit=kappa_limit, seconds=seconds, sizes=sizes,
                 prompts=load_prompts("neutral")[:prompts], seed=study.seed, sampling=study.sampling,
             )  # fmt: skip
             print(f"{name}: {found[name]}")
@@ -519,18 +521,31 @@ def automatic(
     return found
 
 
-def within_budget(trial: Trial, name: str, budget: float) -> float:
-    """The size of λ at which a full sweep reaches the budget, worse pole, interpolated between its sizes."""
-    effect = trial.effects(name, "nll").set_index("multiplier")["effect"]
-    worse = effect.groupby(effect.index.map(abs)).max().drop(0.0, errors="ignore").sort_index()
-    sizes, costs = np.r_[0.0, worse.index.to_numpy()], np.r_[0.0, worse.to_numpy()]
-    over = np.flatnonzero(costs > budget)
+def costs(trial: Trial, *, word_pairs: int) -> pd.DataFrame:
+    """What each λ of the sweep costs beyond the words, in nats per token: see `choices.beyond_words`."""
+    words = yardsticks.quality_of_words(trial.study, word_pairs, window=None)
+    return choices.beyond_words(yardsticks.quality(trial, {}), words)
+
+
+def within_budget(quality: pd.DataFrame, nll_margin: float) -> float:
+    """The size of λ at which a sweep meets the budget: where its upper limit does, worse pole, between its sizes.
+
+    The rule of `choices.strongest`, but that the sizes of the sweep are joined by lines. The largest size that was
+    tried if all are within the budget; 0 if none is.
+
+    Parameters
+    ----------
+    quality : DataFrame
+        From `costs`, of one attribute.
+    nll_margin : float
+    """
+    worse = quality.groupby(quality["multiplier"].abs())["nll_high"].max().sort_index()
+    sizes, limits = worse.index.to_numpy(), worse.to_numpy()
+    over = np.flatnonzero(~(limits < nll_margin))
     if not len(over):
         return float(sizes[-1])
     k = int(over[0])
-    return float(
-        sizes[k - 1] + (budget - costs[k - 1]) / (costs[k] - costs[k - 1]) * (sizes[k] - sizes[k - 1])
-    )
+    return float(np.interp(nll_margin, limits[k - 1 : k + 1], sizes[k - 1 : k + 1])) if k else 0.0
 
 
 def _shifts(trial: Trial, name: str, size: float) -> "pd.Series[float]":
@@ -545,15 +560,19 @@ def _shifts(trial: Trial, name: str, size: float) -> "pd.Series[float]":
 
 
 def of_sweep(
-    trial: Trial, strengths: Mapping[str, Strength], budget: float
+    trial: Trial, strengths: Mapping[str, Strength], quality: pd.DataFrame
 ) -> tuple[pd.DataFrame, dict[str, Measured]]:
-    """What the λ found by itself does, as a share of what the best fixed λ of the full sweep does: C5.
+    """What the λ found by itself does, as a share of what the λ does at which the full sweep meets its budget: C5.
 
-    Both effects are read off the sweep, prompt by prompt. The control is any other size of the sweep.
+    Both effects are read off the sweep, prompt by prompt, and beyond its largest λ at that. The control is any other
+    size of the sweep.
     """
     rows, parts = [], {}
     for name, strength in strengths.items():
-        best = within_budget(trial, name, budget)
+        best = within_budget(quality[quality["attribute"] == name], strength.nll_margin)
+        if not best:
+            print(f"{name}: the sweep shows no λ to be within the budget")
+            continue
         shift, reference = _shifts(trial, name, strength.multiplier), _shifts(trial, name, best)
         share = stats.ratio_interval(shift, reference)
         sizes = sorted({abs(each) for each in trial.parts[name]["multiplier"]} - {0.0})
@@ -561,9 +580,9 @@ def of_sweep(
         parts[name] = Measured(share, control=stats.control_range(others, symmetric=False))
         clips = trial.parts[name]["key"].nunique()
         rows.append({
-            "attribute": name, "λ": strength.multiplier, "κ": strength.kappa, "best λ of the sweep": best,
-            "shift": shift.mean(), "shift of the best": reference.mean(), "share": share.estimate,
-            "cost (share of the sweep)": strength.seconds / (clips * trial.study.seconds),
+            "attribute": name, "λ": strength.multiplier, "κ": strength.kappa, "λ of the sweep": best,
+            "largest that the sweep tried": sizes[-1], "shift": shift.mean(), "shift of the sweep": reference.mean(),
+            "share": share.estimate, "cost (share of the sweep)": strength.seconds / (clips * trial.study.seconds),
         })  # fmt: skip
     return pd.DataFrame(rows), parts
 

@@ -6,11 +6,12 @@ so that it is made the same way on every model.
 
 The layer: the relative change of the mean metric is turned to the *intended* direction (a fall toward the negative
 pole counts as positive); a layer is as good as the lower 95 % limit of the worse of its two poles. So neither a
-single strong pole nor a wide interval wins. The size of λ: the largest within a budget of quality (`strongest`),
-whatever its effect. Where a rule allows nothing, that is the result, and nothing is taken in its place.
+single strong pole nor a wide interval wins. The size of λ: the largest that costs no more than the attribute's words
+(`beyond_words`) plus a margin (`strongest`), whatever its effect. Where a rule allows nothing, that is the result, and
+nothing is taken in its place.
 
 Choices are small JSON files in the stores of the chapters that make them. They never come from the held-out
-prompts. Used in the chapters *Layer scan*, *Steering sweep* and *Held out*.
+prompts. Used in the chapters *Layer scan*, *Steering sweep*, *Held out* and *Control*.
 """
 
 import json
@@ -26,9 +27,11 @@ from steerlib.evidence.stats import Interval, check_columns
 from steerlib.files import write_whole
 
 __all__ = [
+    "NLL_MARGIN",
     "RULE",
     "Choice",
     "best",
+    "beyond_words",
     "intended",
     "load",
     "same_depth",
@@ -40,6 +43,9 @@ __all__ = [
 
 RULE = "the setting whose worse pole has the highest low end of its 95 % interval (change in the intended direction)"
 """The rule in words, for the page."""
+
+NLL_MARGIN = 0.5
+"""Nats per token by which steering toward a pole may make music less likely, beyond what the pole's words do."""
 
 _FORMAT = "steerlib.choices/1"
 
@@ -151,6 +157,42 @@ def best(summary: pd.DataFrame, *, by: str) -> Any:
     """
     limits = worst_pole(summary, by=by).dropna()
     return None if limits.empty else getattr(limits.idxmax(), "item", limits.idxmax)()
+
+
+def beyond_words(quality: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
+    """By how much steering toward a pole costs more than the words of that pole, where those cost anything.
+
+    Bright music is far from music that is not, and less likely, however it was asked for: steering is not charged
+    for what words cost, too. Of the two comparisons, with unsteered clips and with words, each measure takes the one
+    with the lower upper limit, so that words that make music *more* likely take nothing away.
+
+    Parameters
+    ----------
+    quality, words : DataFrame
+        From `steerlib.yardsticks.quality` and `quality_of_words`.
+
+    Returns
+    -------
+    DataFrame
+        As `quality`. The limits of a difference of two independent estimates are recovered from the limits of each
+        (MOVER: Zou and Donner, 2008).
+    """
+    both = quality.assign(side=np.sign(quality["multiplier"])).merge(
+        words.drop(columns="kappa").rename(columns={"multiplier": "side"}),
+        on=["attribute", "side"], how="left", suffixes=("", "_words"), validate="many_to_one",
+    )  # fmt: skip
+    found = quality.copy()
+    for measure in [name.removesuffix("_high") for name in quality if name.endswith("_high")]:
+        names = [measure, f"{measure}_low", f"{measure}_high"]
+        own, low, high = (both[name].to_numpy() for name in names)
+        asked, asked_low, asked_high = (both[f"{name}_words"].to_numpy() for name in names)
+        beyond = own - asked
+        limits = (
+            beyond - np.hypot(own - low, asked_high - asked),
+            beyond + np.hypot(high - own, asked - asked_low),
+        )
+        found.loc[limits[1] < high, names] = np.stack([beyond, *limits], axis=1)[limits[1] < high]
+    return found
 
 
 def strongest(quality: pd.DataFrame, margins: Mapping[str, float]) -> float | None:

@@ -8,6 +8,7 @@ import pytest
 
 from steerlib import control
 from steerlib.chapters import control as chapter
+from steerlib.evidence import choices
 from steerlib.prompts import load_attribute
 
 
@@ -62,34 +63,48 @@ def test_shares_count_own_clips_and_hold_draws_against_them():
 
 @pytest.fixture
 def trial():
-    """A sweep in which λ = 0.01, 0.02, 0.04 shifts by 1, 2, 4 tenths of an octave, and costs 0.1, 0.3, 0.2."""
-    costs = {0.01: 0.1, 0.02: 0.3, 0.04: 0.2}
-    rows = []
-    for prompt in range(6):
-        for factor in (-0.04, -0.02, -0.01, 0.0, 0.01, 0.02, 0.04):
-            nll = 3 + costs.get(abs(factor), 0) * (1 if factor > 0 else 0.5)
-            rows.append((prompt, factor, 100 * 2 ** (10 * factor + 0.1 * prompt), nll, f"{prompt} {factor}"))
-    table = pd.DataFrame(rows, columns=["prompt_id", "multiplier", "bpm", "nll", "key"])
+    """A sweep in which λ = 0.01, 0.02, 0.04 shifts by 1, 2, 4 tenths of an octave."""
+    rows = [
+        (prompt, factor, 100 * 2 ** (10 * factor + 0.1 * prompt), f"{prompt} {factor}")
+        for prompt in range(6)
+        for factor in (-0.04, -0.02, -0.01, 0.0, 0.01, 0.02, 0.04)
+    ]
+    table = pd.DataFrame(rows, columns=["prompt_id", "multiplier", "bpm", "key"])
     study = SimpleNamespace(attributes={"tempo": load_attribute("tempo").first(2)}, seconds=8.0)
-
-    def effects(name, metric):
-        mean = table.groupby("multiplier")[metric].mean()
-        return pd.DataFrame({"multiplier": mean.index, "effect": mean.to_numpy() - mean[0.0]}).query(
-            "multiplier != 0"
-        )
-
-    return SimpleNamespace(study=study, parts={"tempo": table}, effects=effects)
+    return SimpleNamespace(study=study, parts={"tempo": table})
 
 
-def test_the_budget_is_met_between_sizes_and_before_the_first_that_costs_too_much(trial):
-    assert chapter.within_budget(trial, "tempo", 0.2) == pytest.approx(0.015)
-    assert chapter.within_budget(trial, "tempo", 0.05) == pytest.approx(0.005)
-    assert chapter.within_budget(trial, "tempo", 0.5) == 0.04
+@pytest.fixture
+def quality():
+    """Upper limits of 0.1, 0.3, 0.2 at the worse pole."""
+    limits = {0.01: 0.1, 0.02: 0.3, 0.04: 0.2}
+    rows = [
+        ("tempo", sign * size, high * (1 if sign > 0 else 0.5))
+        for size, high in limits.items()
+        for sign in (1, -1)
+    ]
+    return pd.DataFrame(rows, columns=["attribute", "multiplier", "nll_high"])
 
 
-def test_the_share_of_a_strength_is_that_of_its_shift(trial):
-    strength = control.Strength(0.012, 0.1, pd.DataFrame(), 0.2, 33.6)
-    table, parts = chapter.of_sweep(trial, {"tempo": strength}, 0.2)
+def test_the_budget_is_met_between_sizes_and_before_the_first_that_costs_too_much(quality):
+    assert chapter.within_budget(quality, 0.2) == pytest.approx(0.015)
+    assert chapter.within_budget(quality, 0.5) == 0.04
+    assert chapter.within_budget(quality, 0.05) == 0
+    exact = {size: choices.strongest(quality, {"nll": size}) for size in (0.2, 0.5, 0.05)}
+    assert exact == {0.2: 0.01, 0.5: 0.04, 0.05: None}  # the same rule, on the sizes of the sweep
+
+
+def strength(multiplier):
+    return control.Strength(multiplier, 0.1, pd.DataFrame(), 0.2, 33.6, True)
+
+
+def test_the_share_of_a_strength_is_that_of_its_shift(trial, quality):
+    table, parts = chapter.of_sweep(trial, {"tempo": strength(0.012)}, quality)
     assert parts["tempo"].interval.estimate == pytest.approx(0.8)
     assert parts["tempo"].control.estimate == pytest.approx(np.mean([0.01, 0.02, 0.04]) / 0.015)
     assert table["cost (share of the sweep)"][0] == pytest.approx(0.1)
+
+
+def test_where_the_sweep_allows_nothing_there_is_nothing_to_compare(trial, quality, capsys):
+    _, parts = chapter.of_sweep(trial, {"tempo": strength(0.012)}, quality.assign(nll_high=1.0))
+    assert not parts and "no λ to be within the budget" in capsys.readouterr().out
