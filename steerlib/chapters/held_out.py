@@ -150,11 +150,11 @@ def settings(study: Study) -> str:
 
 
 def sounds_by_pole(trial: Trial, name: str) -> Sounds:
-    """The clips of one attribute: the unsteered one, the negative and the positive pole."""
+    """The clips of one attribute: the negative pole, the unsteered one and the positive pole."""
     rows = trial.parts[name].sort_values(["multiplier", "prompt_id"])
     audio = trial.study.sounds(rows)
     attribute, size = trial.study.attributes[name], trial.study.sizes[name]
-    multipliers = {"not steered": 0.0, attribute.negative: -size, attribute.positive: size}
+    multipliers = {attribute.negative: -size, "not steered": 0.0, attribute.positive: size}
     return {pole: audio[rows["multiplier"] == value] for pole, value in multipliers.items()}
 
 
