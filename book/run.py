@@ -66,6 +66,7 @@ _AFTER = {
     "where_and_when": ["layer_scan", "steering_sweep"],
     "known_truth": ["layer_scan", "steering_sweep"],
     "control": ["layer_scan", "steering_sweep"],
+    "mixtures": ["layer_scan", "steering_sweep", "other_attributes"],
 }
 """Chapters that read what others leave in results/, and which."""
 _LAST = "scorecard"

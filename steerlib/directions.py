@@ -1,19 +1,34 @@
 """Directions that separate two poles of an attribute, one per layer.
 
-DiffMean: paper A section 3.1, equation 1, and paper B section IV-C1.
+DiffMean: paper A section 3.1, equation 1, and paper B section IV-C1. Several attributes at once, "fast but dark":
+vectors add up as they are; `orthogonal` and `joint` first take out of each what belongs to the others.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.covariance import ledoit_wolf
 
 from steerlib.activations import Activations
 from steerlib.prompts import prompts_hash
 from steerlib.steering import SteeringVector
 
-__all__ = ["controls", "diff_mean", "random_direction", "shuffled_direction", "subset_directions"]
+__all__ = [
+    "controls",
+    "diff_mean",
+    "joint",
+    "orthogonal",
+    "random_direction",
+    "shuffled_direction",
+    "subset_directions",
+]
+
+_APART = 1e-3
+"""Smallest share of a direction that must be left outside the span of others."""
 
 
 def diff_mean(activations: Activations) -> SteeringVector:
@@ -228,6 +243,102 @@ def controls(
                 vector, diff_mean(theirs).directions, method="DiffMean", attribute=other
             )
     return found
+
+
+def orthogonal(vectors: Mapping[str, SteeringVector]) -> dict[str, SteeringVector]:
+    """Directions at right angles to each other at each layer, by Gram and Schmidt in the order given.
+
+    The first stays as it is. Each of the others loses what it has in common with those before it, and is made as long
+    as it was, so that λ means a push of the same length. Chapter: *Mixtures*.
+
+    Parameters
+    ----------
+    vectors : mapping of str to SteeringVector
+        By attribute. If they will act from different source layers, give ``vector.everywhere(layer)`` of each: what
+        must be orthogonal is what is added to the same block.
+
+    Returns
+    -------
+    dict of str to SteeringVector
+
+    Raises
+    ------
+    ValueError
+        If there is no vector, they come from different models, or at some layer one is zero or a mixture of those
+        before it.
+    """
+    factors, lengths = _factors(vectors)
+    found = {}
+    for k, (name, vector) in enumerate(vectors.items()):
+        about = {**vector.metadata, "method": "orthogonal", "to": list(vectors)[:k]}
+        rest = factors[..., k] * lengths[:, k, None].sign()
+        found[name] = _as_long_as(vector, rest, **about) if k else vector
+    return found
+
+
+def joint(activations: Mapping[str, Activations]) -> dict[str, SteeringVector]:
+    """The effect of each attribute on the activations with the others held fixed, as a linear decoder reads them.
+
+    At each layer one least-squares regression decodes all attributes at once from the activations H of all prompts,
+    y = Hᵀ Σ⁻¹ D with D the DiffMean directions and Σ the covariance of H within the prompts of an attribute (shrunk
+    after Ledoit and Wolf, 2004). Regressing H on what was decoded gives B = D (Dᵀ Σ⁻¹ D)⁻¹: along the direction of an
+    attribute the decoder reads a change of that attribute and none of the others. (Regressing H on the words instead
+    gives DiffMean again, for each prompt names one attribute.) The order does not matter. Each direction is as long as
+    its DiffMean, so that λ means a push of the same length. Chapter: *Mixtures*.
+
+    Parameters
+    ----------
+    activations : mapping of str to Activations
+        By attribute, as for `diff_mean`, all from one model.
+
+    Returns
+    -------
+    dict of str to SteeringVector
+
+    Raises
+    ------
+    ValueError
+        As `orthogonal` does of the DiffMean directions.
+    """
+    vectors = {name: diff_mean(each) for name, each in activations.items()}
+    _factors(vectors)
+    centred = torch.cat([each.values - each.values.mean(dim=0) for each in activations.values()]).double()
+    found = torch.stack([vector.directions for vector in vectors.values()], dim=2).double()
+    for layer, directions in enumerate(found):  # (hidden, attributes)
+        covariance = torch.from_numpy(ledoit_wolf(centred[:, layer].numpy(), assume_centered=True)[0])
+        decoder = torch.linalg.solve(covariance, directions)
+        found[layer] = directions @ torch.linalg.inv(directions.T @ decoder)
+    return {
+        name: _as_long_as(
+            vector, found[..., k], **{**vector.metadata, "method": "joint", "with": list(vectors)}
+        )
+        for k, (name, vector) in enumerate(vectors.items())
+    }
+
+
+def _factors(vectors: Mapping[str, SteeringVector]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Q (layers, hidden, attributes) of the directions, and the diagonal of R; raises if they are dependent."""
+    if not vectors:
+        raise ValueError("there are no vectors: give at least one, such as {'tempo': diff_mean(activations)}")
+    reduce(operator.add, vectors.values())  # refuses those of different models
+    stacked = torch.stack([vector.directions for vector in vectors.values()], dim=2).double()
+    factors, upper = torch.linalg.qr(stacked)
+    left = upper.diagonal(dim1=1, dim2=2)
+    for k, (name, vector) in enumerate(vectors.items()):
+        for what, flat in (
+            ("is zero", vector.norms == 0),
+            (
+                f"points along {' and '.join(list(vectors)[:k])}, or a mixture of them,",
+                left[:, k].abs() <= _APART * vector.norms,
+            ),
+        ):
+            if flat.any():
+                layers = flat.nonzero().flatten().tolist()
+                raise ValueError(
+                    f"the direction of {name!r} {what} at the layers {layers}: nothing of it is left to steer by; "
+                    "leave it out, or take it from other prompts or another layer"
+                )
+    return factors, left
 
 
 def _as_long_as(vector: SteeringVector, directions: torch.Tensor, **about: Any) -> SteeringVector:

@@ -154,6 +154,28 @@ class SteeringVector:
         norms = self.norms[:, None]
         return SteeringVector(self.directions / norms.where(norms > 0, 1.0), {**self.metadata, "unit": True})
 
+    def everywhere(self, layer: int) -> "SteeringVector":
+        """The direction of one layer at every layer: One-to-All (paper A section 3.3) as a vector.
+
+        Vectors of different source layers can then be added up, each with its λ, and act together as one.
+        Chapter: *Mixtures*.
+
+        Raises
+        ------
+        ValueError
+            If `layer` is outside the vector.
+
+        Examples
+        --------
+        >>> fast_but_dark = 0.03 * tempo.everywhere(3) - 0.005 * timbre.everywhere(10)  # doctest: +SKIP
+        >>> with fast_but_dark.apply(model):                                            # doctest: +SKIP
+        ...     clips = generate(model, ["a folk song"])
+        """
+        _check_layer(layer, len(self.directions), "layer")
+        return SteeringVector(
+            self.directions[layer].expand_as(self.directions), {**self.metadata, "source_layer": int(layer)}
+        )
+
     def cosine_similarity(self, other: "SteeringVector | None" = None) -> Tensor:
         """Cosines between the directions of this vector and of another, or its own (paper A Fig. 6).
 

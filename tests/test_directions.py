@@ -1,18 +1,24 @@
 """DiffMean: the difference of the poles' means, and where it comes from."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from sklearn.covariance import ledoit_wolf
 
 from steerlib.activations import Activations, extract_activations
 from steerlib.directions import (
     controls,
     diff_mean,
+    joint,
+    orthogonal,
     random_direction,
     shuffled_direction,
     subset_directions,
 )
 from steerlib.prompts import Attribute
+from steerlib.steering import SteeringVector
 
 ATTRIBUTE = Attribute(
     "tempo", "fast", "slow", "bpm", "BPM", ("fast rock", "a fast song"), ("slow rock", "a slow song")
@@ -163,3 +169,81 @@ def test_controls_are_random_shuffled_and_of_other_attributes_all_of_one_length(
     assert all(torch.allclose(each.norms, length) for each in found.values())
     along = found["timbre"].cosine_similarity(diff_mean(several["timbre"])).diagonal()
     assert torch.allclose(along, torch.ones(3), atol=1e-5)
+
+
+# --- several attributes at once ---
+
+
+@pytest.fixture
+def three(rng):
+    """Activations of three attributes whose directions have much in common; 12 pairs, 4 layers, 8 dimensions."""
+    found, common = {}, rng.normal(size=(4, 8))
+    for name in ("tempo", "timbre", "energy"):
+        values = rng.normal(size=(24, 4, 8)).astype("float32")
+        values[:12] += (2 * common + rng.normal(size=(4, 8))).astype("float32")
+        found[name] = activations(values, [True] * 12 + [False] * 12)
+    return found
+
+
+def cosines(one, other):
+    return (one.unit().directions * other.unit().directions).sum(dim=1)
+
+
+def test_orthogonal_directions_are_orthogonal_at_each_layer_and_as_long_as_before(three):
+    plain = {name: diff_mean(each) for name, each in three.items()}
+    found = orthogonal(plain)
+    assert torch.equal(found["tempo"].directions, plain["tempo"].directions)
+    for one, other in itertools.combinations(found, 2):
+        assert cosines(plain[one], plain[other]).abs().max() > 0.3
+        torch.testing.assert_close(cosines(found[one], found[other]), torch.zeros(4), atol=1e-5, rtol=0)
+    for name, vector in plain.items():
+        torch.testing.assert_close(found[name].norms, vector.norms)
+        assert (cosines(found[name], vector) > 0).all()
+
+
+def test_joint_directions_move_the_common_decoder_along_their_own_attribute_alone(three):
+    found = joint(three)
+    centred = torch.cat([each.values - each.values.mean(dim=0) for each in three.values()]).double()
+    plain = [diff_mean(each).directions.double() for each in three.values()]
+    for layer in range(4):
+        covariance, _ = ledoit_wolf(centred[:, layer].numpy(), assume_centered=True)
+        decoder = np.linalg.solve(covariance, np.stack([each[layer] for each in plain], axis=1))
+        read = np.stack([each.directions[layer] for each in found.values()]) @ decoder
+        assert (np.diag(read) > 0).all()
+        assert np.abs(read - np.diag(np.diag(read))).max() < 1e-4 * np.diag(read).min()
+    for name, each in three.items():
+        torch.testing.assert_close(found[name].norms, diff_mean(each).norms)
+
+
+def test_joint_directions_do_not_depend_on_the_order(three):
+    there, back = joint(three), joint(dict(reversed(three.items())))
+    for name in three:
+        torch.testing.assert_close(there[name].directions, back[name].directions)
+
+
+def test_one_vector_alone_stays_as_it_is(three):
+    alone = diff_mean(three["tempo"])
+    assert orthogonal({"tempo": alone})["tempo"] is alone
+    torch.testing.assert_close(joint({"tempo": three["tempo"]})["tempo"].directions, alone.directions)
+
+
+def test_vectors_of_two_models_are_not_mixed():
+    one, other = (SteeringVector(torch.eye(2, 4), {"model": name}) for name in ("pocket", "melody"))
+    with pytest.raises(ValueError, match="different models cannot be added: pocket .* and melody"):
+        orthogonal({"tempo": one, "timbre": other})
+    with pytest.raises(ValueError, match="there are no vectors"):
+        orthogonal({})
+
+
+def test_a_direction_that_is_zero_or_a_mixture_of_the_others_is_refused_by_name_and_layer(three):
+    plain = {name: diff_mean(each) for name, each in three.items()}
+    mixed = plain["tempo"].directions + 2 * plain["timbre"].directions
+    mixed[[0, 2]] = plain["energy"].directions[[0, 2]]
+    with pytest.raises(ValueError, match=r"'energy' points along tempo and timbre.* at the layers \[1, 3\]"):
+        orthogonal({**plain, "energy": SteeringVector(mixed)})
+    zero = plain["timbre"].directions.clone()
+    zero[1] = 0
+    with pytest.raises(ValueError, match=r"'timbre' is zero at the layers \[1\]: .* leave it out"):
+        orthogonal({**plain, "timbre": SteeringVector(zero)})
+    with pytest.raises(ValueError, match=r"'again' points along tempo.* leave it out"):
+        joint({"tempo": three["tempo"], "again": three["tempo"]})

@@ -259,6 +259,15 @@ def test_the_text_encoder_learns_words_from_their_neighbours(tmp_path):
     assert not hasattr(again, "head") and again.config.num_layers == 2
 
 
+@pytest.mark.parametrize(("pays", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_matrices_are_made_orthogonal_in_bfloat16_only_where_that_pays(monkeypatch, pays, dtype):
+    monkeypatch.setattr(training, "bfloat16_pays", lambda: pays)
+    gradient = torch.ones(3)
+    with training._Wide():
+        narrow = gradient.bfloat16()
+    assert narrow.dtype == dtype and narrow is not gradient
+
+
 def test_a_training_resumed_after_a_kill_equals_one_run_through(tmp_path):
     def run(folder, until):
         torch.manual_seed(0)

@@ -281,6 +281,17 @@ def test_every_block_gets_its_own_direction_all_to_all(tiny_model, encoded, vect
         )
 
 
+def test_the_direction_of_one_layer_everywhere_is_one_to_all_as_a_vector(vector):
+    spread = vector.everywhere(1)
+    assert torch.equal(Steering(spread, 0.7).deltas(3), Steering(vector, 0.7, source_layer=1).deltas(3))
+    assert spread.metadata == {**vector.metadata, "source_layer": 1}
+    both = 0.7 * spread - 0.2 * vector.everywhere(2)
+    pushes = Steering(vector, 0.7, source_layer=1), Steering(vector, -0.2, source_layer=2)
+    torch.testing.assert_close(Steering(both).deltas(3), sum(each.deltas(3) for each in pushes))
+    with pytest.raises(ValueError, match="layer 3 is outside the vector, whose layers are 0 to 2"):
+        vector.everywhere(3)
+
+
 def test_preserve_norm_keeps_the_norm_of_every_position(tiny_model, encoded, vector):
     plain = one_pass(tiny_model, encoded)
     with vector.unit().apply(tiny_model, 4.0, layers=[1], preserve_norm=True):

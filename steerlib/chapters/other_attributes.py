@@ -9,23 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from IPython.display import HTML
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from steerlib.directions import random_direction
 from steerlib.evidence import stats
 from steerlib.evidence.scorecard import Measured
-from steerlib.evidence.stats import Interval, check_columns
+from steerlib.evidence.stats import Interval
 from steerlib.music.corpus import SAMPLE_RATE, Truth
 from steerlib.page import figures
 from steerlib.page.bottom_line import listed, measured
-from steerlib.page.style import METRIC_LABELS, signed
 from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import BASELINE, METRICS, Grid, sweep
 
 __all__ = [
     "cross_effects",
-    "draw_cross_effects",
     "effects",
     "findings",
     "follow_words",
@@ -155,7 +151,7 @@ def cross_effects(table: pd.DataFrame) -> None:
     limits = [(each.estimate, each.low, each.high) for each in table["shift"]]
     scaled = pd.DataFrame(limits, table.index, ["shift", "low", "high"]).div(table["spread"], axis=0)
     count = scaled.index.get_level_values("attribute").nunique()
-    draw_cross_effects(scaled.reset_index(), plt.subplots(figsize=(6.5, 0.7 * count + 1.6))[1])
+    figures.cross_effects(scaled.reset_index(), plt.subplots(figsize=(6.5, 0.7 * count + 1.6))[1])
     plt.show()
 
 
@@ -185,35 +181,3 @@ def listen(trial: Trial, name: str, label: str, **options: Any) -> HTML:
     rows = rows[rows["prompt_id"] == 0].sort_values("multiplier")
     labels = [attribute.negative, "not steered", attribute.positive]
     return trial.study.players(rows, labels, label=f"{trial.study.prompts[0]}: {label}", **options)
-
-
-def draw_cross_effects(table: pd.DataFrame, ax: Axes) -> None:
-    """Which steering moves which measure: a matrix of shifts in standard deviations of unsteered clips.
-
-    Cells whose 95 % interval lies wholly on one side of 0 have a frame.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Columns ``attribute``, ``metric``, ``shift``, ``low`` and ``high``, all three divided by the standard
-        deviation of the metric over unsteered clips; one row a cell, in the order to be drawn.
-    ax : Axes
-    """
-    check_columns(table, ["attribute", "metric", "shift", "low", "high"])
-    figures.check_one_row_each(table, ["attribute", "metric"])
-    attributes, metrics = list(table["attribute"].unique()), list(table["metric"].unique())
-    matrix = table.pivot(index="attribute", columns="metric", values="shift").loc[attributes, metrics]
-    reach = max(1.0, float(np.nanmax(np.abs(matrix.to_numpy()), initial=0)))
-    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto")
-    for row in table.itertuples():
-        x, y = metrics.index(row.metric), attributes.index(row.attribute)
-        ink = "white" if abs(row.shift) > 0.6 * reach else "black"
-        ax.text(x, y, signed(row.shift, "+.2f"), ha="center", va="center", color=ink)
-        if row.low > 0 or row.high < 0:
-            frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="black", linewidth=2)
-            ax.add_patch(frame)
-    ax.set_xticks(range(len(metrics)), [METRIC_LABELS.get(name, name).split(" (")[0] for name in metrics])
-    ax.set_yticks(range(len(attributes)), attributes)
-    ax.set(xlabel="measure", ylabel="steered attribute")
-    bar = ax.figure.colorbar(image, ax=ax, label="shift (standard deviations)", shrink=0.85)
-    bar.outline.set_visible(False)

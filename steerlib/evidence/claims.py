@@ -10,7 +10,7 @@ else a chapter measures for a claim is descriptive. An example::
         what: each attribute on held-out prompts, half the distance between its two poles
         quantity: shift                  # short, for axes and tables
         unit: octaves
-        above: 0.26                      # or below: 0.26, or within: [-0.1, 0.1]; one number, or one a part
+        above: 0.26                      # or below: 0.26, or within: [-0.1, 0.1]; the same for all parts, or by part
         control: random directions of the same length
         parts: [tempo, timbre]           # optional: the check must hold of each
         testable:                        # optional: what must hold for the claim to be testable at all
@@ -260,11 +260,13 @@ def declared(claim: str, text: str, place: str, check: Any) -> Primary:
 
 
 def _limit(given: Mapping[str, Any], part: str) -> Limit:
-    """The limit for a part, of a mapping that has one for all parts or one for each."""
+    """The limit for a part, of a mapping that has one for all parts, or some for some of them."""
     one: dict[str, Any] = {"unit": str(given.get("unit") or "")}
     for name in _LIMITS:
         value = given.get(name)
-        value = value[part] if isinstance(value, Mapping) else value
+        value = value.get(part) if isinstance(value, Mapping) else value
         if value is not None:
             one[name] = tuple(map(float, value)) if name == "within" else float(value)
+    if part and len(one) == 1:
+        raise ValueError(f"the part {part!r} has none")
     return Limit(**one)

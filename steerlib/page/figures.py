@@ -12,15 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from steerlib.evidence.stats import check_columns
-from steerlib.page.style import METRIC_LABELS, PALETTE, pole_colour
+from steerlib.page.style import METRIC_LABELS, PALETTE, pole_colour, signed
 from steerlib.prompts import Attribute
 from steerlib.readout.analysis import knee
 
 __all__ = [
     "check_one_attribute",
     "check_one_row_each",
+    "cross_effects",
     "kappa_axis",
     "legend",
     "mark_knee",
@@ -81,6 +83,49 @@ def score_effects(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
     ax.set(xlabel=quantity)
     if "kind" in table:
         legend(ax)
+
+
+def cross_effects(
+    table: pd.DataFrame,
+    ax: Axes,
+    *,
+    quantity: str = "shift (standard deviations)",
+    reach: float | None = None,
+) -> None:
+    """Which steering moves which measure: a matrix of shifts.
+
+    Cells whose 95 % interval lies wholly on one side of 0 have a frame. A shift of NaN is a dash.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``attribute``, ``metric``, ``shift``, ``low`` and ``high``, all three in one unit for all metrics, such
+        as the standard deviation over unsteered clips; one row a cell, in the order to be drawn.
+    ax : Axes
+    quantity : str
+        For the bar of colours.
+    reach : float, optional
+        The shift with the fullest colour; larger ones have it, too. By default the largest, at least 1.
+    """
+    check_columns(table, ["attribute", "metric", "shift", "low", "high"])
+    check_one_row_each(table, ["attribute", "metric"])
+    attributes, metrics = list(table["attribute"].unique()), list(table["metric"].unique())
+    matrix = table.pivot(index="attribute", columns="metric", values="shift").loc[attributes, metrics]
+    reach = reach or max(1.0, float(np.nanmax(np.abs(matrix.to_numpy()), initial=0)))
+    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto")
+    for row in table.itertuples():
+        x, y = metrics.index(row.metric), attributes.index(row.attribute)
+        ink = "white" if abs(row.shift) > 0.6 * reach else "black"
+        told = signed(row.shift, "+.2f") if np.isfinite(row.shift) else "–"
+        ax.text(x, y, told, ha="center", va="center", color=ink if told != "–" else None)
+        if row.low > 0 or row.high < 0:
+            frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="black", linewidth=2)
+            ax.add_patch(frame)
+    ax.set_xticks(range(len(metrics)), [METRIC_LABELS.get(name, name).split(" (")[0] for name in metrics])
+    ax.set_yticks(range(len(attributes)), attributes)
+    ax.set(xlabel="measure", ylabel="steered attribute")
+    bar = ax.figure.colorbar(image, ax=ax, label=quantity, shrink=0.85)
+    bar.outline.set_visible(False)
 
 
 def legend(ax: Axes) -> None:

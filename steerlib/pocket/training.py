@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
 
@@ -38,6 +39,15 @@ def bfloat16_pays() -> bool:
 def autocast() -> torch.autocast:
     """The context of a training's products: bfloat16 where `bfloat16_pays`, float32 elsewhere."""
     return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays())
+
+
+class _Wide(TorchFunctionMode):
+    """What is made bfloat16 within it stays float32, where bfloat16 does not pay: torch's Muon knows nothing else."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if function is torch.Tensor.bfloat16 and not bfloat16_pays():
+            return args[0].clone()
+        return function(*args, **(kwargs or {}))
 
 
 def fit(
@@ -140,8 +150,9 @@ def fit(
             parameter.grad = None
         loss.backward()
         norm = nn.utils.clip_grad_norm_(trained, 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
+        with _Wide():
+            for optimiser in optimisers:
+                optimiser.step()
         with torch.no_grad():
             torch._foreach_lerp_(averaged, trained, 1 - min(average, (1 + number) / (10 + number)))
         now = time.monotonic()

@@ -22,6 +22,7 @@ from steerlib.chapters import (
     held_out,
     known_truth,
     layer_scan,
+    mixtures,
     other_attributes,
     probes,
     prompt_count,
@@ -282,7 +283,9 @@ def patched(rng, carried, spread):
             rows += [(change, pair, gain[pair], 0.0, whole[pair]) for pair in range(pairs)]
         return pd.DataFrame(rows, columns=["change", "pair", "log_odds", "negative", "positive"])
 
-    contrast = SimpleNamespace(log_odds=log_odds, negative=("a song",) * pairs, model=SimpleNamespace(depth=12))
+    contrast = SimpleNamespace(
+        log_odds=log_odds, negative=("a song",) * pairs, model=SimpleNamespace(depth=12)
+    )
     asked = where_in_the_network.ask(contrast, {"read": where_in_the_network.patches(12, 3, 1)["read"]})
     found, _ = where_in_the_network.carrying(asked)
     return Measured(found, control=where_in_the_network.control(contrast, 3, 8))
@@ -388,6 +391,31 @@ def followed(rng, chance_to_hit):
     return control.shares(pd.DataFrame(rows, columns=["kind", "along", "hit"]))
 
 
+def mixed(rng, own, across, judged=("tempo", "timbre")):
+    """Squares of prompts: what each direction does to its own measure and, by chance or not, to the other's.
+
+    `own` and `across` are of both directions. Random directions take the place of each in turn.
+    """
+    names, metrics = ("tempo", "timbre"), ("bpm", "centroid")
+    kinds = [("sum", "", dict(zip(names, zip(own, across, strict=True), strict=True)), (-1, 0, 1))]
+    for name in names:
+        pushed = [(chance(rng), chance(rng)) for _ in range(RANDOMS)]
+        kinds += [
+            (f"random {k}", name, {**kinds[0][2], name: each}, (-1, 1)) for k, each in enumerate(pushed)
+        ]
+    levels, answers = rng.normal(7, 0.3, size=(2, PROMPTS)), rng.normal(1, 0.3, size=(2, PROMPTS))
+    rows = []
+    for way, instead, does, signs in kinds:
+        for one, two in ((one, two) for one in signs for two in signs):
+            pushes = np.array([one * does["tempo"][0] + two * does["timbre"][1],
+                               two * does["timbre"][0] + one * does["tempo"][1]])  # fmt: skip
+            octaves = levels + pushes[:, None] * answers + rng.normal(0, 0.1, size=levels.shape)
+            rows += [(way, instead, one, two, prompt, *2 ** octaves[:, prompt]) for prompt in range(PROMPTS)]
+    table = pd.DataFrame(rows, columns=["way", "instead", *names, "prompt_id", *metrics])
+    found = mixtures.against(mixtures.effects(table, dict(zip(names, metrics, strict=True))))
+    return {part: each for part, each in found.items() if part.startswith(judged)}
+
+
 def strengths(rng, size):
     """A λ found from short clips, in a sweep that meets its budget at 0.03."""
     sizes = (-0.1, -0.05, -0.02, -0.01, 0, 0.01, 0.02, 0.05, 0.1)
@@ -438,6 +466,15 @@ JUDGES = {
     "T3": (among_directions, (MEANT,), [by_chance]),
     "T4": (patched, (0.9, 0.1), [always(0, 0.3)]),
     "C1": (asked, (0.05,), [always(None)]),
+    "C2": (
+        mixed,
+        ((MEANT, MEANT), (0.02, 0.02)),
+        [  # nothing; nothing in the second's place; brightness that is as much tempo
+            lambda rng: (both_by_chance(rng), both_by_chance(rng)),
+            lambda rng: ((MEANT, chance(rng)), (0.02, chance(rng)), "timbre"),
+            always((MEANT, MEANT), (MEANT, MEANT), ("tempo off-axis", "timbre off-axis")),
+        ],
+    ),
     "C3": (followed, (0.95,), [lambda rng: (rng.uniform(0, 0.3),)]),
     "C5": (strengths, (0.03,), [lambda rng: (rng.choice([0.01, 0.02, 0.05, 0.1]),)]),  # of the sweep's own
 }

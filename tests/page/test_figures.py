@@ -16,7 +16,6 @@ from steerlib.chapters import (
     held_out,
     known_truth,
     layer_scan,
-    other_attributes,
     probes,
     prompt_count,
     steering_sweep,
@@ -243,7 +242,7 @@ def test_only_effects_that_exclude_zero_have_a_frame(ax):
         {"attribute": ["loudness"] * 2 + ["mode"] * 2, "metric": ["rms", "mode"] * 2}
         | {"shift": [2.0, 0.1, -0.2, -1.0], "low": [1.5, -0.3, -0.5, -1.5], "high": [2.5, 0.5, 0.1, -0.5]}
     )
-    other_attributes.draw_cross_effects(table, ax)
+    figures.cross_effects(table, ax)
     assert [patch.get_xy() for patch in ax.patches] == [(-0.46, -0.46), (1 - 0.46, 1 - 0.46)]
     assert [text.get_text() for text in ax.texts][0] == "+2.00"
 
