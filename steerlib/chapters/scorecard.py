@@ -130,7 +130,7 @@ def findings(table: pd.DataFrame, model: str) -> tuple[list[str], str]:
     if len(shown):
         closest = shown.loc[(shown["estimate"] - 1).abs().idxmin()]
         found.append(
-            f"The closest call is {closest['label']}, at {closest['estimate']:.2g} times what it must exceed."
+            f"The closest call is {closest['label']}, at {closest['estimate']:.3g} times what it must exceed."
         )
     return found, f"{settings(table, model)} All of this comes from one model, trained once."
 
