@@ -179,8 +179,9 @@ def findings(study: Study, both: pd.DataFrame) -> tuple[list[str], str]:
         }
         fair = [setting for setting in far if setting == "One-to-All" or setting.endswith("equal push")]
         if len(fair) > 1:
+            own = f", “One-to-All” by {far['One-to-All']}" if "One-to-All" in fair[1:-1] else ""
             found.append(
-                f"At an equal push, “{fair[0]}” shifts {name} furthest ({far[fair[0]]}) and “{fair[-1]}” least "
+                f"At an equal push, “{fair[0]}” shifts {name} furthest ({far[fair[0]]}){own} and “{fair[-1]}” least "
                 f"({far[fair[-1]]})."
             )
         if _FIRST in far:

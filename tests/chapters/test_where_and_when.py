@@ -84,3 +84,7 @@ def test_the_bottom_line_compares_equal_pushes_and_the_first_step():
         "A push at the first step alone shifts timbre by +20 Hz [+10, +30].",
     ]
     assert "10 prompts" in against
+    found, _ = chapter.findings(study, both.assign(shift=[180.0, 150.0, 900.0, 20.0]).replace(
+        "All-to-All, same λ", "One-to-one, equal push"
+    ))  # fmt: skip
+    assert ", “One-to-All” by +180 Hz [+190, +210] and “All-to-All, equal push” least" in found[0]
