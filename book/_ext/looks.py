@@ -27,7 +27,7 @@ HEADS = {
     "auc": "AUC", "auc_low": "95 % from", "auc_high": "95 % to", "bpm": "tempo (BPM)", "centroid": "centroid (Hz)",
     "onset_rate": "onsets per second", "rms": "level (dB)", "dropped": "not measurable", "baseline": "unsteered",
     "prompt_id": "prompt", "ari": "ARI", "ari_low": "95 % from", "ari_high": "95 % to", "nmi": "NMI", "kappa": "κ",
-    "nll": "log-likelihood", "nll_low": "95 % from", "nll_high": "95 % to", "clap": "CLAP", "clap_low": "95 % from",
+    "nll": "NLL (nats)", "nll_low": "95 % from", "nll_high": "95 % to", "clap": "CLAP", "clap_low": "95 % from",
     "clap_high": "95 % to", "mel": "mel bands", "mel_low": "95 % from", "mel_high": "95 % to",
     "shift_low": "95 % from", "shift_high": "95 % to", "excess_low": "95 % from", "excess_high": "95 % to",
     "within": "within the budget", "excess": "excess (nats per token)",

@@ -165,7 +165,7 @@ def matrices(
     heard: Mapping[str, Heard], sounds: Mapping[str, AudioSet], layers: Mapping[str, int], *, seed: int
 ) -> None:
     """Which label is which cluster of the decoder, a Jaccard matrix for each concept at its layer."""
-    axes = _panels(len(layers), (3.0, 3))
+    axes = _panels(len(layers), (3.0, 3.9))
     for ax, (concept, layer) in zip(axes, layers.items(), strict=False):
         labels = sounds[concept].table["label"]
         found = analysis.partition(heard[concept][DECODER], labels, layer, seed=seed)
