@@ -365,39 +365,37 @@ def draw_loop(
     """The first prompt on its way to each attribute's last target: what the probe reads, and λ; and its sound."""
     if not probes:
         return None
-    sounds, axes = {}, iter(figures.panels(2, len(probes), size=(4.4, 2.4)))
-    told, pairs = study.prompts[0], []
+    told, pairs, ways = study.prompts[0], [], []
     for name, probe in probes.items():
-        scale = scales[name]
         row = table.query("attribute == @name and way == 'closed loop' and prompt_id == 0").iloc[-1]
         base = None if np.isnan(row["plain"]) else row["plain"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            loop = _loop(scale, probe, row["target"], base, gains)
-        clips = generate(
-            study.model, [told], seconds=study.seconds, seed=study.seed, sampling=study.sampling,
-            steering=_steer(study, name, schedule=loop), run=Run(progress=False),
-        )  # fmt: skip
-        assert clips.heard is not None
-        heard = torch.from_numpy(clips.heard[0])
-        pairs.append((name, row["target"], loop, heard, probe))
-        sounds[f"{name} {row['target']:g} {study.attributes[name].unit}"] = clips.audio[0]
-    for name, target, _, heard, probe in pairs:
-        ax, rate = next(axes), study.model.frame_rate
+            loop = _loop(scales[name], probe, row["target"], base, gains)
+        pairs.append((name, row["target"], loop, probe))
+        ways.append(_steer(study, name, schedule=loop))
+    clips = generate(
+        study.model, [told] * len(ways), seconds=study.seconds, seed=study.seed, sampling=study.sampling,
+        steering=ways, run=Run(progress=False),
+    )  # fmt: skip
+    assert clips.heard is not None
+    axes, rate = figures.panels(2, len(probes), size=(4.4, 2.4)), study.model.frame_rate
+    for k, (name, target, loop, probe) in enumerate(pairs):
+        heard, upper, lower = torch.from_numpy(clips.heard[k]), axes[k], axes[len(pairs) + k]
         ends = range(probe.window, len(heard) + 1, 5)
-        ax.plot([end / rate for end in ends], [2 ** probe.read(heard[:end]) for end in ends], color=HIGH)
-        ax.axhline(target, color=PALETTE["baseline"], linestyle=":", linewidth=1)
-        ax.set(title=name, ylabel=f"read ({study.attributes[name].unit})", yscale="log")
-        ax.yaxis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(plt.NullFormatter())
-    for _, _, loop, heard, _ in pairs:
-        ax = next(axes)
+        read = [2 ** probe.read(heard[:end]) for end in ends]
+        upper.plot([end / rate for end in ends], read, color=HIGH)
+        upper.axhline(target, color=PALETTE["baseline"], linestyle=":", linewidth=1)
+        upper.set(title=name, ylabel=f"read ({study.attributes[name].unit})")
         frames = range(len(heard) + 1)
-        ax.step(
-            [frame / rate for frame in frames], [loop.factor(frame, heard) for frame in frames], color=LOW
-        )
-        ax.set(xlabel="time (s)", ylabel="λ")
+        factors = [loop.factor(frame, heard) for frame in frames]
+        lower.step([frame / rate for frame in frames], factors, color=LOW)
+        lower.set(xlabel="time (s)", ylabel="λ")
     plt.show()
+    sounds = {
+        f"{name} {target:g} {study.attributes[name].unit}": audio
+        for (name, target, *_), audio in zip(pairs, clips.audio, strict=True)
+    }
     return listen(sounds, study.model.sample_rate, label=told)
 
 
