@@ -343,8 +343,8 @@ def strongest(
 
     The rule is that of the chapter *Steering sweep* (`evidence.choices.strongest`, `beyond_words`), for likelihood
     alone: a few clips tell no distance between distributions. κ, a strength that means the same on every model, is
-    doubled from 0.05 up to its limit, until clips cost too much, and then bisected. No size beyond one that costs too
-    much is tried: broken music can be likely again.
+    doubled from a quarter of its limit up to that, until clips cost too much, and then bisected. No size beyond one
+    that costs too much is tried: broken music can be likely again.
 
     Parameters
     ----------
@@ -428,7 +428,7 @@ def strongest(
     plain = likelihood([Row(prompt, seed) for prompt in told])
 
     tried: list[tuple[float, float, float, bool]] = []
-    inside, outside, size = 0.0, math.inf, min(0.05, kappa_limit)
+    inside, outside, size = 0.0, math.inf, kappa_limit / 4
     while len(tried) < sizes and inside < kappa_limit:
         poles = [-size / unit, size / unit]
         steered = [
@@ -530,7 +530,10 @@ class Probe:
     window : int
         Frames that it looks back.
     r2 : float
-        Share of the variance of clips left out that it reads, before anybody steers by it.
+        Share of the variance of prompts left out that it reads, before anybody steers by it.
+    within : float
+        The same among clips of one push. A probe that reads the push, and not the music, has none; NaN if it was not
+        told which push each clip had.
     """
 
     metric: str
@@ -539,6 +542,7 @@ class Probe:
     bias: float
     window: int
     r2: float
+    within: float = math.nan
 
     def read(self, heard: Tensor) -> float:
         """The metric (octaves where it multiplies) of the last frames of `heard`, (frames, hidden)."""
@@ -559,7 +563,14 @@ def cut(clips: Clips, frames: int) -> npt.NDArray[np.float32]:
 
 
 def train_probe(
-    clips: Clips, truth: npt.ArrayLike, *, metric: str, layer: int, window: int, folds: int = 5
+    clips: Clips,
+    truth: npt.ArrayLike,
+    *,
+    metric: str,
+    layer: int,
+    window: int,
+    folds: int = 5,
+    push: Sequence[Any] | None = None,
 ) -> Probe:
     """Train a probe on clips that were listened to while they were made.
 
@@ -575,6 +586,8 @@ def train_probe(
         Frames in a window.
     folds : int, default 5
         Of the cross-validation, by prompt.
+    push : sequence, optional
+        A name for how each clip was pushed, such as its λ.
 
     Returns
     -------
@@ -611,8 +624,13 @@ def train_probe(
     scale, fitted = ridge["standardscaler"], ridge["ridgecv"]
     weights = fitted.coef_ / scale.scale_
     bias = float(fitted.intercept_ - weights @ scale.mean_)
-    r2 = float(1 - ((y - left_out) ** 2).mean() / y.var())
-    return Probe(metric, layer, torch.from_numpy(weights), bias, window, r2)
+    table = pd.DataFrame({"truth": y, "error": y - left_out})
+    r2 = 1 - (table["error"] ** 2).mean() / y.var()
+    within = math.nan
+    if push is not None:
+        around = table - table.groupby(np.repeat(np.asarray(push), count)[good]).transform("mean")
+        within = 1 - float((around["error"] ** 2).sum() / (around["truth"] ** 2).sum())
+    return Probe(metric, layer, torch.from_numpy(weights), bias, window, float(r2), within)
 
 
 def closed_loop(

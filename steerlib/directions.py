@@ -153,7 +153,7 @@ def random_direction(
     """A direction that means nothing: at each layer as long as that of `vector`, and drawn at random.
 
     The control that paper A lacks: what does a push of this length do, whatever its direction? Chapters: *Steering
-    sweep*, *Held out*, *What only we can ask*.
+    sweep*, *Held out*, *Known truth and controls*.
 
     Parameters
     ----------

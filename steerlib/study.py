@@ -228,13 +228,17 @@ class Study:
     ) -> HTML:
         """What this run found, for the box below the chapter's question; see `page.bottom_line.bottom_line`.
 
-        Without words of the chapter's own, those of its verdicts (`page.bottom_line.of_verdicts`). `hear` has the row
-        of the clip that shows it, or the rows of two to compare.
+        Without words of the chapter's own, those of its verdicts (`page.bottom_line.of_verdicts`). `hear` has the rows
+        of the clips that show it, as `evidence.stats.typical` has them.
         """
         player = None
         if hear is not None:
-            labels = [f"λ = {value:g}" for value in hear["multiplier"]]
-            player = self.players(hear, labels, label=str(hear["prompt"].iloc[0]))
+            attribute = self.attributes[hear["attribute"].iloc[0]]
+            labels = [
+                "not steered" if not value else attribute.positive if value > 0 else attribute.negative
+                for value in hear["multiplier"]
+            ]
+            player = self.players(hear, labels, label=f"Hear it: {hear['prompt'].iloc[0]}")
         if not found:
             found, against = of_verdicts(self.verdicts)
         return bottom_line(

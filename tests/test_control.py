@@ -318,10 +318,28 @@ def test_a_probe_reads_what_it_was_trained_on(tiny, vector):
     read = [found.read(torch.from_numpy(each[:72])) for each in clips.heard]
     assert np.corrcoef(read, np.log2(truth[:, -1]))[0, 1] > 0.95
     assert control.cut(clips, 8).shape == (108, 8 * 640)
+    assert np.isnan(found.within)
     with pytest.raises(ValueError, match="nothing listened"):
         control.train_probe(dataclasses.replace(clips, heard=None), truth, metric="bpm", layer=1, window=8)
     with pytest.raises(ValueError, match="truth must have 12 or 108 values"):
         control.train_probe(clips, truth.ravel()[:5], metric="bpm", layer=1, window=8)
+
+
+def test_a_probe_that_reads_the_push_reads_nothing_among_clips_that_are_pushed_alike(tiny, rng):
+    push = np.repeat([0.0, 1.0, 2.0], 40)
+    heard = rng.normal(size=(120, 8, 4)) + push[:, None, None]
+    music = rng.normal(size=120)
+    clips = SimpleNamespace(
+        heard=heard.astype(np.float32),
+        tokens=np.zeros((120, 1, 8)),
+        prompts=[f"song {k % 40}" for k in range(120)],
+    )
+    clips = type("Heard", (SimpleNamespace,), {"__len__": lambda self: 120})(**vars(clips))
+    options = {"metric": "loudness", "layer": 1, "window": 8, "push": push.tolist()}
+    deaf = control.train_probe(clips, 3 * push + music, **options)
+    assert deaf.r2 > 0.7 and deaf.within < 0.1
+    clips.heard = (heard + music[:, None, None]).astype(np.float32)
+    assert control.train_probe(clips, push + music, **options).within > 0.5
 
 
 # --- strength by itself -------------------------------------------------------------------------------------
@@ -348,7 +366,7 @@ def test_the_strongest_is_the_largest_within_the_budget_and_says_how_it_was_foun
 
 def test_a_strength_ends_at_the_limit_of_kappa_and_says_so(tiny, vector, short):
     found = control.strongest(tiny, vector, nll_margin=1000.0, **short | {"kappa_limit": 0.3})
-    assert found.tried["kappa"].tolist() == pytest.approx([0.05, 0.1, 0.2, 0.3])
+    assert found.tried["kappa"].tolist() == pytest.approx([0.075, 0.15, 0.3])
     assert found.kappa == pytest.approx(0.3)
     assert "the largest that was allowed" in str(found)
 
@@ -372,7 +390,7 @@ def test_a_strength_is_not_charged_for_what_its_words_cost(tiny, vector, short, 
     with pytest.raises(ValueError, match="no strength down to"):
         control.strongest(tiny, vector, **prompts)
     found = control.strongest(tiny, vector, attribute=words, **prompts)
-    assert found.words and found.kappa == pytest.approx(0.8)
+    assert found.words and found.kappa == pytest.approx(5.0)
     assert found.tried["nll_high"].max() == pytest.approx(0.1, abs=0.05)
     assert {"folk", "jazz", "fast folk", "slow jazz"} <= set(said)
     assert "beyond what its words cost" in str(found)

@@ -27,11 +27,13 @@ HEADS = {
     "auc": "AUC", "auc_low": "95 % from", "auc_high": "95 % to", "bpm": "tempo (BPM)", "centroid": "centroid (Hz)",
     "onset_rate": "onsets per second", "rms": "level (dB)", "dropped": "not measurable", "baseline": "unsteered",
     "prompt_id": "prompt", "ari": "ARI", "ari_low": "95 % from", "ari_high": "95 % to", "nmi": "NMI", "kappa": "κ",
-    "nll": "log-likelihood", "nll_low": "95 % from", "nll_high": "95 % to", "clap": "CLAP", "clap_low": "95 % from",
+    "nll": "NLL (nats)", "nll_low": "95 % from", "nll_high": "95 % to", "clap": "CLAP", "clap_low": "95 % from",
     "clap_high": "95 % to", "mel": "mel bands", "mel_low": "95 % from", "mel_high": "95 % to",
     "shift_low": "95 % from", "shift_high": "95 % to", "excess_low": "95 % from", "excess_high": "95 % to",
+    "within": "within the budget", "excess": "excess (nats per token)",
 }  # fmt: skip
 """Column names of the library's tables, as a reader knows them; others lose their underscores."""
+_WORDS = {**dict.fromkeys(("NaN", "nan", "None"), "\N{EN DASH}"), "True": "yes", "False": "no"}
 COLOURS = {
     "#d55e00": "var(--sl-high)", "#0072b2": "var(--sl-low)", "#b34700": "var(--sl-high)", "#005a8f": "var(--sl-low)",
     "#777777": "currentColor", "#000000": "currentColor", "#222": "currentColor", "#444": "currentColor",
@@ -158,15 +160,21 @@ def _dress_cells(whole: Tag) -> None:
     if unnamed and [row[0].get_text(strip=True) for row in body] == counted:
         for row in [*heads, *body]:
             row.pop(0).decompose()
-    for cell in (cell for row in body for cell in row if cell.get_text(strip=True) in ("NaN", "nan", "None")):
-        cell.string = "\N{EN DASH}"
+    for cell in (cell for row in body for cell in row if cell.get_text(strip=True) in _WORDS):
+        cell.string = _WORDS[cell.get_text(strip=True)]
     wide = max(map(len, body), default=0)
-    for place in range(1, wide + 1):  # from the right: a head of several rows stands in the first of them only
+    for place in range(
+        1, wide + 1
+    ):  # from the right: a head of several rows stands in the first of them only
         column = [row[-place] for row in body if len(row) >= place]
         texts = [cell.get_text(strip=True) for cell in column]
         if any(re.match(r"[^\W\d_]", text) for text in texts):
             for cell in [*column, *(row[-place] for row in heads if len(row) >= place)]:
-                cell["class"] = [*cell.get("class", []), "sl-words", *["sl-long"] * (max(map(len, texts)) > 45)]
+                cell["class"] = [
+                    *cell.get("class", []),
+                    "sl-words",
+                    *["sl-long"] * (max(map(len, texts)) > 45),
+                ]
 
 
 def once(body: str) -> str:

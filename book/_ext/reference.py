@@ -4,6 +4,7 @@
 notebook mentions gets a line with links to those chapters, so the reference leads back to the lessons.
 """
 
+import argparse
 import importlib
 import json
 import pkgutil
@@ -18,8 +19,17 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import nested_parse_with_titles
 
 import steerlib
+from steerlib.cli import _parser
 
 _NOT_SHOWN = ("steerlib.chapters", "steerlib.pocket", "steerlib.__main__")
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The parser of the command line, with its examples as literal blocks: a paragraph would run them together."""
+    parser = _parser()
+    for each in parser._subparsers._group_actions[0].choices.values():
+        each.epilog = each.epilog.replace("examples:\n", "Examples::\n\n")
+    return parser
 
 
 def public_modules() -> list[str]:

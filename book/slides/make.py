@@ -72,7 +72,7 @@ def read(notebook: Path) -> Chapter:
     pages = [page for cell in cells for page in _html(cell)]
     box = next((page for page in pages if page.startswith('<div class="bottom-line">')), "")
     said = re.findall(r"<p>(.*?)</p>", box, re.S)
-    sounds = [page for page in pages if 'class="sl-listen' in page and _SOUND.search(page)]
+    sounds = [page for page in pages if 'class="sl-listen' in page and _SOUND.search(page) and page != box]
     return Chapter(
         name=notebook.stem,
         title=escape(head.splitlines()[0].lstrip("# ")),

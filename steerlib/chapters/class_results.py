@@ -14,6 +14,8 @@ __all__ = ["COIN", "COLUMNS", "draw", "read_answers", "shares"]
 
 COLUMNS = ("question", "attribute", "lambda", "prompt", "seed", "answer", "right")
 """What is needed of a file of the blind test; it has more."""
+_ASKED = {"abx": "is X A or B?", "steered": "which is steered?", "worse": "which sounds worse?"}
+"""Questions whose name in the files says little."""
 COIN = DATA / "examples" / "blind_test"
 """Files of listeners who hear nothing: the tests of the page, answered by a coin."""
 
@@ -89,7 +91,10 @@ def draw(answers: pd.DataFrame, level: float = 0.95) -> None:
         ax.plot(each, np.full(len(each), height - 0.25), "|", color=PALETTE["baseline"], markersize=9)
         error = [[row.share - row.low], [row.high - row.share]]
         ax.errorbar(row.share, height, xerr=error, fmt="o", color=PALETTE["positive"], markersize=6)
-    names = [f"{row.question}, |λ| = {signed(row.size)} ({row.answers})" for row in table.itertuples()]
+    names = [
+        f"{_ASKED.get(row.question, row.question)}, |λ| = {signed(row.size)} ({row.answers} answers)"
+        for row in table.itertuples()
+    ]
     ax.axvline(0.5, color=PALETTE["baseline"], linewidth=1)
     ax.set_yticks(range(len(table)), labels=names)
     ax.set(xlim=(-0.03, 1.03), ylim=(len(table) - 0.5, -0.5), xlabel="share of right answers; line: guessing")

@@ -24,7 +24,8 @@ from steerlib.engine.generation import Run, generate
 from steerlib.evidence import choices, stats
 from steerlib.evidence.scorecard import Check, Measured
 from steerlib.evidence.stats import Interval
-from steerlib.measure import METRICS, spectral_centroid, tempo
+from steerlib.measure import spectral_centroid, tempo
+from steerlib.measure.registry import CHECKPOINTS, METRICS, Metric
 from steerlib.page import figures
 from steerlib.page.players import players as listen
 from steerlib.page.style import HIGH, LOW, METRIC_LABELS, PALETTE
@@ -46,6 +47,7 @@ __all__ = [
     "followed",
     "hear_over_time",
     "hit",
+    "in_reach",
     "interval_of",
     "likelihoods",
     "of_sweep",
@@ -53,6 +55,7 @@ __all__ = [
     "probes",
     "reach",
     "shares",
+    "steadiness",
     "within_budget",
 ]
 
@@ -62,6 +65,8 @@ _SHORT = 0.15
 """Seconds of a window in which the answer to a step is looked for: hardly more than one frame of the centroid."""
 _COLOURS = {"open loop": LOW, "closed loop": HIGH, "words": "#009E73", "random": PALETTE["baseline"]}
 _METRICS = ("bpm", "centroid")
+_SURE = {"bpm": "sure_bpm"}
+"""Metrics that may say that they cannot tell, beside those that always answer."""
 
 
 def calibrations(trial: Trial, limit: float) -> dict[str, Calibration]:
@@ -97,6 +102,38 @@ def curves(trial: Trial, scales: Mapping[str, Calibration]) -> None:
     plt.show()
 
 
+def steadiness(trial: Trial, scales: Mapping[str, Calibration]) -> pd.DataFrame:
+    """How well one clip tells its metric, from unsteered clips: what error can be hoped for.
+
+    Returns
+    -------
+    DataFrame
+        ``apart``, the median distance of the two halves of a clip (octaves, or the metric's unit), with its interval
+        and ``n``; and ``sure``, the share of the clips in which the judge is sure of its answer.
+    """
+    study, rows = trial.study, []
+    for name, scale in scales.items():
+        sounds = study.sounds(trial.parts[name].query("multiplier == 0"))
+        sure, judge = (
+            _judge(study, metric) for metric in (_SURE.get(scale.metric, scale.metric), scale.metric)
+        )
+        first, last = (
+            control.scaled(judge(half, sample_rate=study.model.sample_rate), scale.metric)
+            for half in np.split(sounds[:, : sounds.shape[1] // 2 * 2], 2, axis=1)
+        )
+        apart = stats.median_interval(abs(first - last))
+        told = np.isfinite(sure(sounds, sample_rate=study.model.sample_rate)).mean()
+        rows.append({
+            "attribute": name, "apart": apart.estimate, "low": apart.low, "high": apart.high, "n": apart.n,
+            "sure": told,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _judge(study: Study, metric: str) -> Metric:
+    return partial(METRICS[metric], checkpoint=study.beats) if metric in CHECKPOINTS else METRICS[metric]
+
+
 def probes(
     study: Study, scales: Mapping[str, Calibration], *, layer: int, prompts: int, seconds: float
 ) -> dict[str, Probe]:
@@ -107,10 +144,11 @@ def probes(
         return Feedback(layer, lambda heard: factor)
 
     some = study.vectors[next(iter(scales))]
-    ways = [Steering(some, schedule=hold(0.0))]
+    ways, pushes = [Steering(some, schedule=hold(0.0))], [""]
     for name, scale in scales.items():
         ends = {scale.multipliers[0], scale.multipliers[-1]} - {0.0}
         ways += [_steer(study, name, schedule=hold(factor)) for factor in sorted(ends)]
+        pushes += [f"{name} {factor:g}" for factor in sorted(ends)]
     steering = [each for each in ways for _ in told]
     clips = generate(
         study.model, list(told) * len(ways), seconds=seconds, seed=study.seed + 1, steering=steering,
@@ -119,17 +157,21 @@ def probes(
     found = {}
     for name, scale in scales.items():
         window = round(min(_WINDOWS.get(scale.metric, 1.0), seconds) * study.model.frame_rate)
-        judge = partial(tempo, checkpoint=study.beats) if scale.metric == "bpm" else METRICS[scale.metric]
+        judge = _judge(study, scale.metric)
         heard = clips.audio if scale.metric == "bpm" else control.cut(clips, window)
         truth = judge(heard, sample_rate=clips.sample_rate)
         try:
             found[name] = control.train_probe(
-                clips, truth, metric=scale.metric, layer=layer, window=window, folds=min(5, len(told))
-            )
+                clips, truth, metric=scale.metric, layer=layer, window=window, folds=min(5, len(told)),
+                push=np.repeat(pushes, len(told)).tolist(),
+            )  # fmt: skip
         except ValueError as error:
             print(f"{name} has no closed loop: {error}")
             continue
-        print(f"{name}: the probe reads {100 * found[name].r2:.0f} % of the variance of prompts left out")
+        print(
+            f"{name}: the probe reads {100 * found[name].r2:.0f} % of the variance of prompts left out, and "
+            f"{100 * max(found[name].within, 0):.0f} % among clips that are pushed alike"
+        )
     return found
 
 
@@ -230,7 +272,11 @@ def _medians(rows: pd.DataFrame) -> "pd.Series[float]":
 
 
 def errors(table: pd.DataFrame) -> pd.DataFrame:
-    """Median error of each way in octaves, over prompts, and the excess negative log-likelihood."""
+    """Median error of each way in octaves, over prompts, and the excess negative log-likelihood.
+
+    `in reach` is the share of the targets that the calibration expects to reach, `error in reach` the median error of
+    those.
+    """
     rows = []
     for (name, way), part in table.assign(way=table["way"].str.replace(r" \d+$", "", regex=True)).groupby(
         ["attribute", "way"], sort=False
@@ -238,9 +284,16 @@ def errors(table: pd.DataFrame) -> pd.DataFrame:
         median = stats.median_interval(_medians(part))
         rows.append({
             "attribute": name, "way": way, "clips": len(part), "error": median.estimate, "low": median.low,
-            "high": median.high, "in reach": part["reachable"].mean(), "nll": (part["nll"] - part["nll0"]).mean(),
+            "high": median.high, "in reach": part["reachable"].mean(),
+            "error in reach": _medians(part[part["reachable"]]).median(), "nll": (part["nll"] - part["nll0"]).mean(),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def in_reach(table: pd.DataFrame) -> str:
+    """The share of the targets that the calibration expects to reach, for the note of C1."""
+    shares = table[table["way"] == "open loop"].groupby("attribute", sort=False)["reachable"].mean()
+    return ", ".join(f"{100 * share:.0f} % for {name}" for name, share in shares.items())
 
 
 def hit(table: pd.DataFrame) -> dict[str, Measured]:
@@ -312,39 +365,37 @@ def draw_loop(
     """The first prompt on its way to each attribute's last target: what the probe reads, and λ; and its sound."""
     if not probes:
         return None
-    sounds, axes = {}, iter(figures.panels(2, len(probes), size=(4.4, 2.4)))
-    told, pairs = study.prompts[0], []
+    told, pairs, ways = study.prompts[0], [], []
     for name, probe in probes.items():
-        scale = scales[name]
         row = table.query("attribute == @name and way == 'closed loop' and prompt_id == 0").iloc[-1]
         base = None if np.isnan(row["plain"]) else row["plain"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            loop = _loop(scale, probe, row["target"], base, gains)
-        clips = generate(
-            study.model, [told], seconds=study.seconds, seed=study.seed, sampling=study.sampling,
-            steering=_steer(study, name, schedule=loop), run=Run(progress=False),
-        )  # fmt: skip
-        assert clips.heard is not None
-        heard = torch.from_numpy(clips.heard[0])
-        pairs.append((name, row["target"], loop, heard, probe))
-        sounds[f"{name} {row['target']:g} {study.attributes[name].unit}"] = clips.audio[0]
-    for name, target, _, heard, probe in pairs:
-        ax, rate = next(axes), study.model.frame_rate
+            loop = _loop(scales[name], probe, row["target"], base, gains)
+        pairs.append((name, row["target"], loop, probe))
+        ways.append(_steer(study, name, schedule=loop))
+    clips = generate(
+        study.model, [told] * len(ways), seconds=study.seconds, seed=study.seed, sampling=study.sampling,
+        steering=ways, run=Run(progress=False),
+    )  # fmt: skip
+    assert clips.heard is not None
+    axes, rate = figures.panels(2, len(probes), size=(4.4, 2.4)), study.model.frame_rate
+    for k, (name, target, loop, probe) in enumerate(pairs):
+        heard, upper, lower = torch.from_numpy(clips.heard[k]), axes[k], axes[len(pairs) + k]
         ends = range(probe.window, len(heard) + 1, 5)
-        ax.plot([end / rate for end in ends], [2 ** probe.read(heard[:end]) for end in ends], color=HIGH)
-        ax.axhline(target, color=PALETTE["baseline"], linestyle=":", linewidth=1)
-        ax.set(title=name, ylabel=f"read ({study.attributes[name].unit})", yscale="log")
-        ax.yaxis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(plt.NullFormatter())
-    for _, _, loop, heard, _ in pairs:
-        ax = next(axes)
+        read = [2 ** probe.read(heard[:end]) for end in ends]
+        upper.plot([end / rate for end in ends], read, color=HIGH)
+        upper.axhline(target, color=PALETTE["baseline"], linestyle=":", linewidth=1)
+        upper.set(title=name, ylabel=f"read ({study.attributes[name].unit})")
         frames = range(len(heard) + 1)
-        ax.step(
-            [frame / rate for frame in frames], [loop.factor(frame, heard) for frame in frames], color=LOW
-        )
-        ax.set(xlabel="time (s)", ylabel="λ")
+        factors = [loop.factor(frame, heard) for frame in frames]
+        lower.step([frame / rate for frame in frames], factors, color=LOW)
+        lower.set(xlabel="time (s)", ylabel="λ")
     plt.show()
+    sounds = {
+        f"{name} {target:g} {study.attributes[name].unit}": audio
+        for (name, target, *_), audio in zip(pairs, clips.audio, strict=True)
+    }
     return listen(sounds, study.model.sample_rate, label=told)
 
 

@@ -179,9 +179,7 @@ def attributes(names: Sequence[str], pairs: int) -> dict[str, Attribute]:
     return {name: load_attribute(name).first(pairs) for name in names}
 
 
-def blocks_measured(
-    activations: Activations, *, draws: int, resamples: int = 200, seed: int = 0
-) -> Measured:
+def blocks_measured(activations: Activations, *, draws: int, resamples: int = 200, seed: int = 0) -> Measured:
     """How many blocks of layers there are, how many with the layers in random order, and whether it can be told."""
     cosines = diff_mean(activations).cosine_similarity().numpy()
     number = blocks_redrawn(activations, similarity_blocks(cosines), draws=resamples, seed=seed)
@@ -197,17 +195,20 @@ def findings(attribute: Attribute, plane: Interval, parts: Mapping[str, Measured
     """What this run found, in sentences, and what speaks against it."""
     poles = f"{attribute.positive} from prompts that say {attribute.negative}"
     found = [
-        f"On two principal components, a linear classifier tells prompts that say {poles} with an AUC of "
-        f"{measured(plane, sign=False)}, on prompts that it was not trained on."
+        "A linear classifier that sees two numbers of each activation, its first principal components, tells prompts "
+        f"that say {poles} with an AUC of {measured(plane, sign=False)}, on prompts that it was not trained on."
     ]
     alike = [
         f"{each.testable.estimate:.2f} for {name}"
         for name, each in parts.items()
         if each.testable is not None
     ]
+    if alike:
+        found.append(
+            f"From one layer to the next, the direction has a mean cosine of {listed(alike)}; 1 is the same direction."
+        )
     return found, (
-        "Opposite prompts contain different words, and the text encoder tells these apart before the decoder begins. "
-        f"Directions of neighbouring layers have a mean cosine of {listed(alike)}."
+        "Opposite prompts contain different words, and the text encoder tells these apart before the decoder begins."
     )
 
 

@@ -143,7 +143,7 @@ def scaling_curves() -> None:
         print("scaling.py: not run here")
         return
     table = pd.read_csv(_REPORTS / "scaling.csv")
-    axes = figures.panels(1, 4, size=(2.5, 2.6), sharey=True)
+    axes = figures.panels(1, 4, size=(2.2, 2.5), sharey=True)
     for ax, (name, part) in zip(axes, table.groupby("varied", sort=False), strict=False):
         ax.plot(part[name], part["s_per_clip"], marker="o", color=PALETTE["fast"])
         ax.set(xlabel={"rows": "clips"}.get(name, name), xscale="log", yscale="log")

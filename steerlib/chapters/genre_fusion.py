@@ -21,6 +21,8 @@ from steerlib.evidence.scorecard import Check, Measured, Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.measure import clap_scores
 from steerlib.page import figures
+from steerlib.page.bottom_line import measured
+from steerlib.page.style import signed
 from steerlib.steering import Site
 from steerlib.study import Study
 from steerlib.sweeps.grid import sweep_cells
@@ -34,6 +36,7 @@ __all__ = [
     "by_setting",
     "draw",
     "draw_clips",
+    "findings",
     "genres_of",
     "name",
     "players",
@@ -256,15 +259,15 @@ def draw(
 
 def draw_clips(table: pd.DataFrame, arms: Sequence[str]) -> None:
     """Both scores of every clip, a panel for each arm; the corner in which a clip counts as fused is shaded."""
-    axes = figures.panels(1, len(arms), size=(2.6, 2.7), sharey=True)
+    axes = figures.panels(1, len(arms), size=(2.2, 2.5), sharey=True)
     for ax, arm in zip(axes, arms, strict=True):
         part = table[table["arm"] == arm].drop_duplicates(["pair", "prompt_id", "draw"])
         ax.fill(
             [FUSED, FUSED, 1 - FUSED], [FUSED, 1 - FUSED, FUSED], color="#009E73", alpha=0.15, linewidth=0
         )
         ax.plot(part["source score"], part["target score"], "o", color="#0072B2", markersize=4, alpha=0.5)
-        ax.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="source genre's score")
-        ax.set_title(f"{arm}: {part['fused'].mean():.0%} of {len(part)}", loc="left")
+        ax.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="source genre's score", xticks=[0, 0.5, 1])
+        ax.set_title(f"{arm}\n{part['fused'].mean():.0%} of {len(part)} fused", loc="left")
     axes[0].set(ylabel="target genre's score")
     plt.show()
 
@@ -335,6 +338,26 @@ def verdict_b4(study: Study, arms: pd.DataFrame, chosen: pd.DataFrame) -> Verdic
         also.append(Check(f"share of fused clips, steered minus {above}", gain, above=0, unit="of clips"))
     way = chosen.loc[part["steered"]["setting"].iloc[0]]
     return study.verdict("B4", unless_overspent(measured, bool(way["within"])), also=also)
+
+
+def findings(shares: pd.DataFrame, effects: pd.DataFrame) -> tuple[list[str], str]:
+    """What this run found, in sentences, and what speaks against it, from tables of `shares` and of `by_pair`."""
+    of = {
+        row["name"]: measured(
+            Interval(row["effect"], row["low"], row["high"], row["n"]), share=True, sign=False
+        )
+        for _, row in shares.iterrows()
+    }
+    rise = effects[effects["kind"] == _ENDS["target"]].set_index("name")["effect"].round(2)
+    return [
+        f"CLAP hears both genres in {of['steered']} of the steered clips, in {of['words']} if the prompt names both, "
+        f"and in {of['overlay']} of two clips played at once.",
+        f"Steering changes the score of the target genre most for {rise.idxmax()} ({signed(rise.max() + 0.0, '+.2f')}) "
+        f"and least for {rise.idxmin()} ({signed(rise.min() + 0.0, '+.2f')}); 1 would be certainty.",
+    ], (
+        f"Random directions of the same length reach {of['random direction']}. A judge that calls few overlays fused "
+        "can hardly find fusion."
+    )
 
 
 def _share(clips: pd.DataFrame) -> Interval:

@@ -17,8 +17,8 @@ from steerlib.evidence.scorecard import Check, Measured
 from steerlib.evidence.stats import Interval
 from steerlib.measure import band_level
 from steerlib.measure.distance import Distances
-from steerlib.page import style
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page import figures, style
+from steerlib.page.bottom_line import listed, moved
 from steerlib.page.players import players as listen
 from steerlib.prompts import Attribute
 from steerlib.study import Study, Trial
@@ -28,8 +28,10 @@ __all__ = [
     "balance_along",
     "bands",
     "claimed",
+    "draw_beside",
     "draw_spectrogram",
     "findings",
+    "heard",
     "in_paper_figures",
     "players",
     "poles",
@@ -95,6 +97,20 @@ def table_1_of_the_paper() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).set_index(["attribute", "toward"])
 
 
+def draw_beside(beside: pd.DataFrame) -> None:
+    """The shift along each direction and by words, from `steerlib.yardsticks.beside`, a panel for each attribute."""
+    parts = list(beside.groupby("attribute", sort=False))
+    rows = beside["along"].groupby(beside["attribute"]).size().max()
+    axes = figures.panels(1, len(parts), size=(4.4, 0.3 * rows + 1.1))
+    for ax, (name, part) in zip(axes, parts, strict=True):
+        figures.score_effects(
+            part.rename(columns={"along": "name", "shift": "effect"})[["name", "effect", "low", "high"]], ax,
+            quantity=f"shift ({part['unit'].iloc[0]})",
+        )  # fmt: skip
+        ax.set_title(f"{name}: its own direction is the first row", loc="left")
+    plt.show()
+
+
 def claimed(study: Study) -> list[str]:
     """Those attributes of the study that the paper's claims are about."""
     return [name for name in scorecard.paper("a")["table_1"] if name in study.attributes]
@@ -134,20 +150,22 @@ def settings(study: Study) -> str:
 
 
 def sounds_by_pole(trial: Trial, name: str) -> Sounds:
-    """The clips of one attribute: the unsteered one, the negative and the positive pole."""
+    """The clips of one attribute: the negative pole, the unsteered one and the positive pole."""
     rows = trial.parts[name].sort_values(["multiplier", "prompt_id"])
     audio = trial.study.sounds(rows)
     attribute, size = trial.study.attributes[name], trial.study.sizes[name]
-    multipliers = {"not steered": 0.0, attribute.negative: -size, attribute.positive: size}
+    multipliers = {attribute.negative: -size, "not steered": 0.0, attribute.positive: size}
     return {pole: audio[rows["multiplier"] == value] for pole, value in multipliers.items()}
 
 
 def typical_prompt(trial: Trial, name: str) -> int:
     """The prompt with the median distance between the poles: neither the best nor the worst."""
-    metric = trial.study.attributes[name].metric
-    wide = trial.parts[name].pivot(index="prompt_id", columns="multiplier", values=metric)
-    spread = (wide[max(wide)] - wide[min(wide)]).dropna().sort_values()
-    return int(spread.index[len(spread) // 2]) if len(spread) else 0
+    return int(heard(trial, name)["prompt_id"].iloc[0])
+
+
+def heard(trial: Trial, name: str) -> pd.DataFrame:
+    """The rows of the typical prompt of one attribute: at the negative pole, unsteered and at the positive pole."""
+    return stats.typical(trial.parts[name], value=trial.study.attributes[name].metric)
 
 
 def spectrograms(sounds: Sounds, prompt: int, sample_rate: int, *, split: float) -> None:
@@ -248,13 +266,17 @@ def findings(trial: Trial, beside: pd.DataFrame) -> tuple[list[str], str]:
             against.append(f"For {name}, too few clips could be measured.")
             continue
         share = f" ({100 * own['of_words']:.0f} % of what the words do)"
-        parts.append(f"{name} by {measured(interval, own['unit'])}{share}")
+        parts.append(f"{name} by {moved(interval, own['unit'])}{share}")
         random = part[part["kind"] == "random"]["shift"].abs()
         against.append(
             f"For {name}, {100 * own['wrong']:.0f} % of the prompts move the wrong way, and the strongest of "
-            f"{len(random)} random directions reaches {random.max():.2g} {own['unit']}."
+            f"{len(random)} random directions reaches {moved(random.max(), own['unit'])}."
         )
-    found = f"On held-out prompts, steering shifts {listed(parts)}." if parts else ""
+    found = (
+        f"On prompts that had no part in the tuning, steering changes {listed(parts)}, on average of both poles."
+        if parts
+        else ""
+    )
     return [found or "Too few clips could be measured to tell."], " ".join(against)
 
 

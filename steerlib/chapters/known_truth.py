@@ -1,4 +1,4 @@
-"""Figures and tables of the chapter *What only we can ask* (``notebooks/known_truth.ipynb``)."""
+"""Figures and tables of the chapter *Known truth and controls* (``notebooks/known_truth.ipynb``)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +19,7 @@ from steerlib.evidence.stats import Interval, check_columns
 from steerlib.model import MusicModel
 from steerlib.music.corpus import SAMPLE_RATE, Truth
 from steerlib.page import figures, style
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page.bottom_line import listed, moved
 from steerlib.page.style import PALETTE
 from steerlib.readout.baselines import codec_latents, mel_features, untrained
 from steerlib.readout.decoding import decodability
@@ -176,15 +176,15 @@ def findings(
         shift = along[name, "DiffMean"]
         if name in decoded and np.isfinite([shift.low, shift.high, decoded[name].interval.estimate]).all():
             read.append(f"{100 * decoded[name].interval.estimate:.0f} % of the variance of {name}")
-            shifted.append(f"{name} by {measured(shift, 'octaves')}")
+            shifted.append(f"{name} by {moved(shift, 'octaves')}")
         if np.isfinite(reach[name].high):
-            against.append(f"{name} by up to {reach[name].high:.2g} octaves")
+            against.append(f"{name} by {moved(reach[name].high, 'octaves')}")
     found = [
         f"In clips that the model hears, a linear regression decodes {listed(read)}.",
-        f"DiffMean shifts {listed(shifted)}.",
+        f"Steering along DiffMean changes {listed(shifted)}.",
     ]
     random = (
-        f"Random directions of the same length shift {listed(against)}."
+        f"Random directions of the same length may change {listed(against)}."
         if against
         else "No control could be measured."
     )
@@ -237,7 +237,7 @@ def listen(trial: Trial) -> None:
 
 
 def _panels(study: Study, height: float, **options: Any) -> list[Any]:
-    return figures.panels(1, len(study.attributes), size=(4.6, height), **options)
+    return figures.panels(1, len(study.attributes), size=(4.4, height), **options)
 
 
 def draw_layer_curves(table: pd.DataFrame, ax: Axes, *, ylabel: str) -> None:

@@ -12,7 +12,7 @@ from steerlib.directions import random_direction
 from steerlib.evidence import choices, scorecard, stats
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.page import figures
-from steerlib.page.bottom_line import listed
+from steerlib.page.bottom_line import listed, moved
 from steerlib.page.style import PALETTE, signed
 from steerlib.prompts import Attribute
 from steerlib.study import Study, Trial
@@ -165,7 +165,7 @@ def findings(
     for name in cosines:
         means = shift(inject, name).mean().dropna()
         if len(means):
-            most.append(f"{name} most at block {means.idxmax()}, by {means.max():.2f} {_unit(study, name)}")
+            most.append(f"{name} most at block {means.idxmax()}, by {moved(means.max(), _unit(study, name))}")
     proven = [name for name, layer in best.items() if layer is not None and limits[name][layer] > 0]
     rest = [name for name, layer in best.items() if layer is not None and name not in proven]
     found = [f"The rule chooses {chosen}."]
@@ -178,7 +178,7 @@ def findings(
         f"cosine of {alike}."
     )
     if most:
-        against += f" Added after one block alone, the directions shift {listed(most)}."
+        against += f" Added after one block alone, the directions change {listed(most)}."
     return found, against
 
 

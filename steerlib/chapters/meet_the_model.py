@@ -27,7 +27,7 @@ def sizes(model: MusicModel) -> pd.DataFrame:
     parts = {
         "decoder blocks (layers)": model.depth,
         "width of the residual stream": model.width,
-        "codebooks x entries": f"{model.codebooks} x {model.config.decoder.vocab_size}",
+        "codebooks × entries": f"{model.codebooks} x {model.config.decoder.vocab_size}",
         "code frames per second": model.frame_rate,
         "sample rate (Hz)": model.sample_rate,
         "parameters (million)": round(sum(each.numel() for each in model.network.parameters()) / 1e6, 1),
@@ -97,7 +97,9 @@ def tokens(clips: Clips) -> None:
     """The codes of the first clip, a row for each codebook."""
     _, ax = plt.subplots(figsize=(7, 2.2))
     ax.imshow(clips.tokens[0], aspect="auto", interpolation="nearest", cmap="cividis")
-    ax.set(xlabel="frame", ylabel="codebook", title=clips.prompts[0])
+    count = len(clips.tokens[0])
+    ax.set_yticks(range(count), labels=[str(1 + row) for row in range(count)])
+    ax.set(xlabel="frame", ylabel="codebook", title=f"{count} codes for each frame: {clips.prompts[0]}")
     plt.show()
 
 

@@ -15,7 +15,8 @@ from steerlib.evidence import stats
 from steerlib.evidence.scorecard import Measured, Verdict
 from steerlib.evidence.stats import check_columns
 from steerlib.page import figures
-from steerlib.page.style import PALETTE
+from steerlib.page.bottom_line import listed, measured
+from steerlib.page.style import PALETTE, signed
 from steerlib.readout.probes import Loss, Nested, nested_accuracy
 from steerlib.steering import Site
 from steerlib.study import Study
@@ -28,6 +29,7 @@ __all__ = [
     "draw",
     "draw_probe_accuracy",
     "effects",
+    "findings",
     "means",
     "nested",
     "nested_table",
@@ -191,6 +193,31 @@ def verdict(
         ),
     }
     return study.verdict("B3", measured, note="Same clips, same rule, and the same strength for both.")
+
+
+def findings(found: Mapping[tuple[str, Loss], Nested], effects: pd.DataFrame) -> tuple[list[str], str]:
+    """What this run found, in sentences, and what speaks against it; `effects` are those of `effects`."""
+    best = max((found["residual", loss] for loss in get_args(Loss)), key=lambda each: each.accuracy.estimate)
+    told = [
+        f"A probe of the residual stream names the genre of {measured(best.accuracy, share=True, sign=False)} of the "
+        f"clips that it has not seen; guessing would reach {100 * best.chance:.0f} %."
+    ]
+    mean = effects.groupby("kind", sort=False)["effect"].mean().round(2) + 0.0
+    steered = [f"{signed(mean[kind], '+.2f')} ({kind})" for kind in ("MSE", "BCE") if kind in mean]
+    if steered and effects["effect"].notna().all():
+        told.append(
+            f"Steering along a probe changes CLAP's score of the genre by {listed(steered)} on average."
+        )
+    random = [value for kind, value in mean.items() if "random" in str(kind)]
+    against = (
+        f"A random direction changes it by {signed(random[0], '+.2f')}. "
+        if random and np.isfinite(random[0])
+        else ""
+    )
+    return (
+        told,
+        f"{against}CLAP chooses among these genres only, and learned from the same kind of music as the model.",
+    )
 
 
 def _compared(mse: Any, bce: Any, units: Any, draws: int, seed: int) -> Measured:

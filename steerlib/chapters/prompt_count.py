@@ -43,8 +43,9 @@ Drawn = Mapping[tuple[int, int], SteeringVector]
 """Directions by the number of prompts, and the number of the draw."""
 
 
-def agreement(study: Study, counts: Sequence[int], *, draws: int) -> None:
+def agreement(study: Study, counts: Sequence[int], *, draws: int) -> pd.DataFrame:
     """How directions of few prompts agree with that of all, and with each other (beside paper A, figure 8)."""
+    parts = {}
     axes = figures.panels(1, len(study.attributes), size=(4.5, 3.4), sharey=True)
     for ax, (name, activations) in zip(axes, study.activations.items(), strict=True):
         layer = study.layers[name]
@@ -52,9 +53,10 @@ def agreement(study: Study, counts: Sequence[int], *, draws: int) -> None:
         table = subset_agreement(activations, possible, subsets=draws, seed=study.seed)
         draw_agreement_curve(table, ax, layer=layer)
         ax.set_title(name, loc="left", pad=36)
-        means = table[table["layer"] == layer].groupby("prompts")[["with_all", "with_other", "length"]].mean()
-        print(f"{name}, layer {layer}: means over {draws} draws\n{means.round(2).to_string()}\n")
+        parts[name] = table[table["layer"] == layer].groupby("prompts")[["with_all", "with_other", "length"]].mean()
     plt.show()
+    means = pd.concat(parts, names=["attribute"]).round(2)
+    return means.rename(columns={"with_all": "cosine with all", "with_other": "cosine with others"})
 
 
 def sweep(study: Study, drawn: Mapping[str, Drawn]) -> Trial:

@@ -130,7 +130,7 @@ def findings(table: pd.DataFrame, model: str) -> tuple[list[str], str]:
     if len(shown):
         closest = shown.loc[(shown["estimate"] - 1).abs().idxmin()]
         found.append(
-            f"The closest call is {closest['label']}, at {closest['estimate']:.2g} times what it must exceed."
+            f"The closest call is {closest['label']}, at {closest['estimate']:.3g} times what it must exceed."
         )
     return found, f"{settings(table, model)} All of this comes from one model, trained once."
 
@@ -183,7 +183,8 @@ def front_page(table: pd.DataFrame, counted: pd.DataFrame, model: str, headline:
     """Keep some verdicts of a model, and its count, for the front page; say how many claims were measured."""
     here = table[table["model"] == model]
     glue("headline", cards(here[here["claim"].isin(headline)]), display=False)
-    glue("verdicts", counted.loc[[model]], display=False)
+    own = counted.loc[[model]]
+    glue("verdicts", own.loc[:, own.any()], display=False)
     done = here[~here["verdict"].isin([NOT_RUN, SUPERSEDED])]
     print(
         f"{len(done)} of {len(here)} claims were measured on {model}; "
@@ -198,7 +199,7 @@ def larger_samples(table: pd.DataFrame, larger: pd.DataFrame, model: str) -> pd.
     print("claims with another verdict at the papers' sizes:", ", ".join(changed[changed].index) or "none")
     return pd.DataFrame({
         "here": here["verdict"], "with the papers' sizes": there["verdict"],
-        "chosen here": here["note"], "chosen there": there["note"],
+        "chosen here": here["note"], "chosen there": there["note"].where(there["verdict"] != SUPERSEDED, ""),
     })  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from steerlib.evidence import choices, stats
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.measure.distance import Distances
 from steerlib.page import figures
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page.bottom_line import listed, measured, moved
 from steerlib.page.players import Curve
 from steerlib.page.style import PALETTE, signed
 from steerlib.prompts import Attribute
@@ -31,6 +31,7 @@ __all__ = [
     "draw_multiplier_curve",
     "effects",
     "findings",
+    "heard",
     "knees",
     "of_random",
     "linked",
@@ -62,10 +63,11 @@ def curves(trial: Trial) -> None:
     columns = max(map(len, measures.values()))
     axes = iter(figures.panels(len(measures), columns, size=(3.0, 3.5)))
     for name, metrics in measures.items():
-        for metric in metrics:
-            draw_multiplier_curve(
-                trial.effects(name, metric), next(axes), attribute=trial.study.attributes[name]
-            )
+        for place, metric in enumerate(metrics):
+            ax = next(axes)
+            draw_multiplier_curve(trial.effects(name, metric), ax, attribute=trial.study.attributes[name])
+            if place and (legend := ax.get_legend()):  # one legend a row
+                legend.remove()
     plt.show()
 
 
@@ -199,9 +201,10 @@ def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) ->
                     linewidth=0,
                 )
                 ax.plot(size, part[measure], color=colour, marker="o", markersize=4, label=f"toward {pole}")
-            ax.set(xlabel="size of the multiplier |λ|", ylabel=labels[measure])
+            ax.set(xlabel="size of λ", ylabel=labels[measure])
             figures.kappa_axis(ax, rows)
-            figures.legend(ax)
+            if measure == next(iter(margins)):  # one legend a row
+                figures.legend(ax)
     plt.show()
 
 
@@ -297,7 +300,7 @@ def of_random(table: pd.DataFrame, name: str, column: str) -> Interval:
 
 
 def findings(
-    trial: Trial, best: Mapping[str, float | None], margins: Mapping[str, float], table: pd.DataFrame
+    trial: Trial, best: Mapping[str, float | None], table: pd.DataFrame
 ) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
     allowed, found = [], []
@@ -317,27 +320,31 @@ def findings(
         )
         allowed.append(f"±{size:g} for {name}")
         if np.isfinite(shift.low):
-            found.append(f"{measured(shift, units[name])} for {name}")
+            found.append(f"{name} by {moved(shift, units[name])}")
     sentences = [
-        f"Within the budget of quality (what the words cost, plus {margins['nll']:g} nats per token and "
-        f"{margins['clap']:g} of the variance), the largest λ is {listed(allowed)}."
+        f"The largest λ within the budget of quality is {listed(allowed)}."
     ]
     sentences += (
-        [f"There the shift, half the difference between the poles, is {listed(found)}."] if found else []
+        [f"There, steering changes {listed(found)}, on average of both poles."] if found else []
     )
     random = table[table["kind"] == "random"]
     if random.empty:
         return sentences, "No control could be run, because it needs an allowed λ and a smaller one."
     reach = listed(
         [
-            f"{name} by {part['shift'].abs().max():.2g} {units[str(name)]}"
+            f"{name} by {moved(part['shift'].abs().max(), units[str(name)])}"
             for name, part in random.groupby("attribute")
         ]
     )
     return (
         sentences,
-        f"The strongest of {random['direction'].nunique()} random directions of the same length shifts {reach}.",
+        f"The strongest of {random['direction'].nunique()} random directions of the same length changes {reach}.",
     )
+
+
+def heard(trial: Trial, name: str, size: float) -> pd.DataFrame:
+    """The rows of the typical prompt of one attribute at a size of λ: negative pole, unsteered, positive pole."""
+    return stats.typical(trial.parts[name], value=trial.study.attributes[name].metric, size=size)
 
 
 def draw_multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:
@@ -374,7 +381,7 @@ def draw_multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribu
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(x, mean, color=colour, marker="o", markersize=4, label=f"toward {name}")
         figures.mark_knee(ax, x, mean, colour)
-    ax.set(xlabel="size of the multiplier |λ|", ylabel=quantity)
+    ax.set(xlabel="size of λ", ylabel=quantity)
     if "kappa" in summary:
         figures.kappa_axis(ax, summary)
     figures.legend(ax)
@@ -414,7 +421,7 @@ def draw_fad_curve(table: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> No
                 label=f"toward {name}, infinite samples",
             )
         figures.mark_knee(ax, part["size"], part["fad"], colour)
-    ax.set(xlabel="size of the multiplier |λ|", ylabel="Fréchet audio distance (embedding units²)")
+    ax.set(xlabel="size of λ", ylabel="Fréchet audio distance (embedding units²)")
     if "kappa" in table:
         figures.kappa_axis(ax, table)
     figures.legend(ax)

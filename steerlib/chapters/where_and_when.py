@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns  # type: ignore[import-untyped]
 from IPython.display import display
 from matplotlib.axes import Axes
 
@@ -15,7 +14,8 @@ from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.measure.distance import Distances
 from steerlib.page import figures, style
-from steerlib.page.style import INK, PALETTE, signed
+from steerlib.page.bottom_line import measured
+from steerlib.page.style import PALETTE
 from steerlib.steering import Branches, Steps
 from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import Grid, Strategy
@@ -26,12 +26,12 @@ __all__ = [
     "along_random",
     "by_setting",
     "compare",
+    "draw",
     "draw_effect_and_quality",
     "effect_and_quality",
     "findings",
     "more",
     "players",
-    "scatter",
     "table",
     "unsteered",
     "wanted",
@@ -63,6 +63,7 @@ class Way:
         )
 
 
+_FIRST = "first step only"
 CROSSED = {
     "first step, conditional": Way(branches="conditional", steps="first"),
     "first step, unconditional": Way(branches="unconditional", steps="first"),
@@ -168,17 +169,23 @@ def more(
 def findings(study: Study, both: pd.DataFrame) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
     found = []
-    for name, rows in both.groupby("attribute", sort=False):
-        rows = rows.dropna(subset=["shift"]).sort_values("shift", ascending=False)
-        if len(rows) > 1:
-            first, last = rows.iloc[0], rows.iloc[-1]
-            unit = study.attributes[str(name)].unit
-            own = rows.loc[rows["setting"] == "One-to-All", "shift"]
-            start = f"One-to-All shifts {name} by {signed(own.iloc[0], '+.0f')} {unit}. " if len(own) else ""
-            found.append(
-                f"{start}“{first['setting']}” shifts {name} furthest ({signed(first['shift'], '+.0f')} {unit}), and "
-                f"“{last['setting']}” least ({signed(last['shift'], '+.0f')} {unit})."
+    for name, rows in both.dropna(subset=["shift"]).groupby("attribute", sort=False):
+        unit = study.attributes[str(name)].unit
+        far = {
+            row["setting"]: measured(
+                Interval(row["shift"], row["shift_low"], row["shift_high"], row["n"]), unit
             )
+            for _, row in rows.sort_values("shift", ascending=False).iterrows()
+        }
+        fair = [setting for setting in far if setting == "One-to-All" or setting.endswith("equal push")]
+        if len(fair) > 1:
+            own = f", “One-to-All” by {far['One-to-All']}" if "One-to-All" in fair[1:-1] else ""
+            found.append(
+                f"At an equal push, “{fair[0]}” shifts {name} furthest ({far[fair[0]]}){own} and “{fair[-1]}” least "
+                f"({far[fair[-1]]})."
+            )
+        if _FIRST in far:
+            found.append(f"A push at the first step alone shifts {name} by {far[_FIRST]}.")
     few = (
         "Layer and λ were chosen for One-to-All, which favours it, and the means are over "
         f"{len(study.prompts)} prompts."
@@ -216,14 +223,18 @@ def table(study: Study, both: pd.DataFrame, plain: Interval) -> pd.DataFrame:
     return both.set_index(["attribute", "setting"]).round(digits)
 
 
-def scatter(study: Study, both: pd.DataFrame, plain: Interval) -> None:
-    """Shift and Fréchet distance of each way, a panel for each attribute; a band where unsteered clips lie."""
-    axes = figures.panels(len(study.attributes), size=(9, 3.8))
-    for ax, (name, attribute) in zip(axes, study.attributes.items(), strict=True):
+def draw(study: Study, both: pd.DataFrame, plain: Interval) -> None:
+    """Shift and Fréchet distance of each way, two panels for each attribute; a band where unsteered clips lie."""
+    count = both["setting"].nunique()
+    axes = figures.panels(
+        len(study.attributes), 2, size=(4.4, 0.32 * count + 1), sharey="row", width_ratios=[1.2, 1]
+    )
+    for (name, attribute), left, right in zip(study.attributes.items(), axes[::2], axes[1::2], strict=True):
         quantity = style.METRIC_LABELS.get(attribute.metric, attribute.metric)
-        draw_effect_and_quality(both[both["attribute"] == name], ax, quantity=quantity)
-        ax.axhspan(plain.low, plain.high, color=style.PALETTE["baseline"], alpha=0.15, linewidth=0)
-        ax.set_title(name, loc="left")
+        draw_effect_and_quality(both[both["attribute"] == name], left, right, quantity=quantity)
+        right.axvspan(plain.low, plain.high, color=style.PALETTE["baseline"], alpha=0.15, linewidth=0)
+        left.set_title(f"{name}: how far it steers", loc="left")
+        right.set_title("how far it drifts", loc="left")
     plt.show()
 
 
@@ -237,29 +248,31 @@ def players(trial: Trial, prompt: int) -> None:
         display(trial.study.players(rows, labels, label=label))
 
 
-def draw_effect_and_quality(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
-    """Effect of each setting against its distance from unsteered music: to the right and low is good.
+def draw_effect_and_quality(table: pd.DataFrame, left: Axes, right: Axes, *, quantity: str) -> None:
+    """The shift of each setting, and its distance from unsteered music, side by side.
 
     Parameters
     ----------
     table : DataFrame
         One row a setting: ``setting`` (its name), ``shift``, ``shift_low``, ``shift_high``, ``fad``,
-        ``fad_low`` and ``fad_high``. Settings are numbered in the order of the rows; the legend tells the
-        names.
-    ax : Axes
+        ``fad_low`` and ``fad_high``.
+    left, right : Axes
+        Of the shift, with the names of the settings, and of the distance.
     quantity : str
         What shifts, with its unit.
     """
     check_columns(
         table, ["setting", *(f"{m}{end}" for m in ("shift", "fad") for end in ("", "_low", "_high"))]
     )
-    colours = sns.color_palette("colorblind", 10)
-    ax.axvline(0, color=PALETTE["baseline"], linewidth=1)
-    for number, row in enumerate(table.itertuples(), start=1):
-        colour = colours[(number - 1) % 10]
-        ax.plot([row.shift_low, row.shift_high], [row.fad, row.fad], color=colour, linewidth=1.2)
-        ax.plot([row.shift, row.shift], [row.fad_low, row.fad_high], color=colour, linewidth=1.2)
-        ax.plot(row.shift, row.fad, "o", color=colour, markersize=5, label=f"{number} {row.setting}")
-        ax.annotate(str(number), (row.shift, row.fad), xytext=(4, 4), textcoords="offset points", color=INK)
-    ax.set(xlabel=f"shift of {quantity}", ylabel="Fréchet audio distance (embedding units²)")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
+    for ax, what in ((left, "shift"), (right, "fad")):
+        ends = table[[f"{what}_low", f"{what}_high"]].to_numpy(dtype=float).T
+        ax.errorbar(
+            table[what], range(len(table)), xerr=abs(ends - table[what].to_numpy(dtype=float)), fmt="o",
+            markersize=5, color=style.LOW,
+        )  # fmt: skip
+    left.axvline(0, color=PALETTE["baseline"], linewidth=1)
+    left.set_yticks(range(len(table)), labels=list(table["setting"]))
+    left.set_ylim(len(table) - 0.5, -0.5)
+    left.set(xlabel=f"shift of {quantity}")
+    right.set(xlabel="Fréchet audio distance")
+    right.tick_params(labelleft=False)

@@ -306,7 +306,7 @@ def load(path: str | Path, attributes: Sequence[str], *, model: str) -> Choice:
         raise ValueError(
             f"{path} has no {what} for {', '.join(rest)}, only for {', '.join(values)}: {instead}"
         )
-    return Choice(what, found, f"From {path}, by the rule: {rule}")
+    return Choice(what, found, f"From {'/'.join(Path(path).parts[-2:])}, by the rule: {rule}")
 
 
 def take(path: str | Path, attributes: Sequence[str], *, what: str, model: str, by_hand: float) -> Choice:

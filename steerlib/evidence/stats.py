@@ -34,6 +34,7 @@ __all__ = [
     "shifts",
     "sign_flip_interval",
     "summarise",
+    "typical",
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -586,6 +587,29 @@ def effect_of(row: "pd.Series[Any]") -> Interval:
     return Interval(row["effect"], row["low"], row["high"], int(row["n"]), int(row.get("dropped", 0)))
 
 
+def typical(table: pd.DataFrame, *, value: str, size: float | None = None) -> pd.DataFrame:
+    """One prompt to hear or to see, at minus `size`, 0 and plus `size`, lowest multiplier first.
+
+    It is the prompt with the median difference between the poles: neither the best nor the worst. Used in *Steering
+    sweep* and *Held-out prompts*.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``prompt_id``, ``multiplier`` and `value`, of one attribute and one source layer.
+    value : str
+    size : float, optional
+        Of the multiplier; the largest by default.
+    """
+    check_columns(table, ["prompt_id", "multiplier", value])
+    size = float(table["multiplier"].max()) if size is None else size
+    rows = table[table["multiplier"].isin([-size, 0.0, size])].drop_duplicates(["prompt_id", "multiplier"])
+    wide = rows.pivot(index="prompt_id", columns="multiplier", values=value)
+    spread = (wide[size] - wide[-size]).dropna().sort_values()
+    prompt = spread.index[len(spread) // 2] if len(spread) else wide.index[0]
+    return rows[rows["prompt_id"] == prompt].sort_values("multiplier")
+
+
 def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str], octaves: bool = False) -> pd.DataFrame:
     """How far each prompt is moved along an attribute: half the way from its negative to its positive clip.
 
@@ -619,7 +643,7 @@ def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str], octaves: bool 
     -----
     The interval of a setting is ``mean_interval(shift, clusters=prompt_id)``, that of the difference of two
     settings ``paired_interval(shift_1, shift_2, clusters=prompt_id)``. Used in the chapters *Where and
-    when to inject*, *How many prompts* and *What only we can ask*.
+    when to inject*, *How many prompts* and *Known truth and controls*.
     """
     key = [*by, "prompt_id", "seed"]
     check_columns(table, [*key, "multiplier", value])

@@ -19,7 +19,7 @@ from steerlib.evidence.stats import Interval
 from steerlib.files import write_whole
 from steerlib.page.style import number
 
-__all__ = ["bottom_line", "bottom_lines", "listed", "measured", "of_verdicts"]
+__all__ = ["bottom_line", "bottom_lines", "listed", "measured", "moved", "of_verdicts"]
 
 _NAME = "bottom_line.{chapter}.md"
 
@@ -123,6 +123,34 @@ def measured(interval: Interval, unit: str = "", *, sign: bool = True, share: bo
         for value in (interval.estimate, interval.low, interval.high)
     )
     return f"{estimate}{f' {unit}' if unit else ''} [{low}, {high}]"
+
+
+def moved(change: Interval | float, unit: str) -> str:
+    """How far something moved, for a sentence: octaves as the factor that one hears.
+
+    Parameters
+    ----------
+    change : Interval or float
+    unit : str
+        Of the change; 1 of "octaves" is a factor of 2.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> moved(Interval(0.331, 0.223, 0.439, 22), "octaves")
+    'a factor of 1.26 [1.17, 1.36]'
+    >>> moved(0.22, "octaves"), moved(3.0, "dB")
+    ('a factor of 1.16', '3 dB')
+    """
+    if unit != "octaves":
+        return measured(change, unit) if isinstance(change, Interval) else f"{_number(change)} {unit}"
+    if not isinstance(change, Interval):
+        return f"a factor of {_number(2.0**change)}"
+    factors = Interval(2.0**change.estimate, 2.0**change.low, 2.0**change.high, change.n)
+    return f"a factor of {measured(factors, sign=False)}"
 
 
 def of_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:

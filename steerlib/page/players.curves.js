@@ -17,7 +17,7 @@
     var known = data.low.concat(data.high, data.mean).filter(function (value) { return value !== null; });
     var least = Math.min.apply(null, known), most = Math.max.apply(null, known);
     var x = function (index) { return 8 + (wide - 16) * (last ? index / last : 0.5); };
-    var y = function (value) { return 18 + (high - 26) * (1 - (value - least) / ((most - least) || 1)); };
+    var y = function (value) { return 18 + (high - 38) * (1 - (value - least) / ((most - least) || 1)); };
     var svg = draw('svg', {width: wide, height: high, 'aria-hidden': 'true'});
     var half = last ? (x(1) - x(0)) / 2 : 8;
     data.worse.forEach(function (index) {
@@ -41,7 +41,7 @@
     });
     box.querySelector('div').replaceChildren(svg);
     box.querySelector('output').textContent = short(data.mean[current]) + (data.unit ? ' ' + data.unit : '') +
-      ' [' + short(data.low[current]) + ', ' + short(data.high[current]) + ']' +
+      (data.low[current] < data.high[current] ? ' [' + short(data.low[current]) + ', ' + short(data.high[current]) + ']' : '') +
       (data.worse.indexOf(current) < 0 ? '' : ': measurably worse');
   }
   function drawCurves() {

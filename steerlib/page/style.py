@@ -83,6 +83,7 @@ def use_style() -> None:
     In a notebook figures become SVG from here on; text stays text, and the same figure gives the same file.
     """
     import matplotlib as mpl
+    import pandas as pd
     from IPython import get_ipython
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -113,5 +114,6 @@ def use_style() -> None:
             "ytick.color": INK,
         }
     )
+    pd.set_option("display.max_colwidth", None)  # an interval is never cut off
     if get_ipython() is not None:
         set_matplotlib_formats("svg")

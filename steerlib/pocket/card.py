@@ -49,9 +49,9 @@ class Figure:
         """The figure as a row of the model card."""
         return {
             "part": self.part,
-            "figure": self.name,
+            "measure": self.name,
             "value": f"{self.value:.3g}",
-            "95 % interval": f"{self.low:.3g} to {self.high:.3g}",
+            "95 % interval": f"{self.low:.3g} to {self.high:.3g}" if self.low < self.high else "",
             "n": self.n,
             "wanted": "" if self.wanted is None else f"{'≥' if self.higher else '≤'} {self.wanted:g}",
             "reached": self.reached,

@@ -3,7 +3,7 @@
 A decoder that has heard a clip *must* know something of it: its spectrum came in with the tokens. What training has
 added shows only beside listeners that have learnt nothing of music: the sound's own log-mel spectrum, the codec's
 latents, and the same decoder with blocks drawn at random. Neither paper has these controls. Chapters: *Concepts in
-audio*, *What only we can ask*.
+audio*, *Known truth and controls*.
 
 Units: dB re full scale for spectra; latents and activations have none.
 """

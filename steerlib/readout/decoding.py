@@ -7,7 +7,7 @@ activations. Its weights are a *filter*: they also cancel what disturbs. The dir
 activations move with the number is the *pattern*, their covariance with it (Haufe et al., 2014, equation 6).
 The two need not agree, and which of them steers is a question for an experiment.
 
-Units: log2 of BPM and of Hz are octaves, the natural unit of both. Chapter: *What only we can ask*.
+Units: log2 of BPM and of Hz are octaves, the natural unit of both. Chapter: *Known truth and controls*.
 """
 
 from typing import Any, Literal, get_args

@@ -59,3 +59,14 @@ def test_clips_are_independent_by_track_unless_each_track_is_a_label(clips):
     assert chapter.units(clips).tolist() == clips.table["group"].tolist()
     named = AudioSet(clips.audio, 16000, clips.table.assign(group=clips.table["label"]))
     assert chapter.units(named).nunique() == len(LABELS)
+
+
+def test_the_bottom_line_says_what_the_decoder_adds(rng, clips):
+    adds = {"decoder": heard(rng, 0, 8), "mel spectrum": heard(rng, 0)}
+    same = {"decoder": heard(rng, 8), "mel spectrum": heard(rng, 8)}
+    more, none = (chapter.excess(each, clips, **OPTIONS) for each in (adds, same))
+    found, _ = chapter.findings({"genre": more, "chord": more})
+    assert found[1].endswith("so the decoder sorts sounds better than plain acoustics do.")
+    found, against = chapter.findings({"genre": more, "chord": none, "octave": none})
+    assert found[1].endswith("so the decoder is not shown to add anything.")
+    assert "a mean over 3 concepts" in against

@@ -40,7 +40,7 @@ def test_the_figure_has_a_row_for_each_question_and_size(folder, monkeypatch):
     answers = read_answers(folder)
     draw(answers)
     labels = [label.get_text() for label in plt.gca().get_yticklabels()]
-    assert labels == ["abx, |λ| = 0.03 (12)", "tempo, |λ| = 0.1 (12)"]
+    assert labels == ["is X A or B?, |λ| = 0.03 (12 answers)", "tempo, |λ| = 0.1 (12 answers)"]
     plt.close("all")
 
 

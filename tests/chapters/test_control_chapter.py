@@ -29,6 +29,8 @@ def test_an_error_is_a_prompts_median_and_counts_each_prompt_once():
     assert found.loc["random", "clips"] == 32
     assert found.loc["open loop", "nll"] == pytest.approx(0.3)
     assert found.loc["open loop", "in reach"] == pytest.approx(0.75)
+    assert found.loc["open loop", "error in reach"] == pytest.approx(0.345)
+    assert chapter.in_reach(table) == "75 % for tempo"
 
 
 def test_the_parts_of_a_claim_have_the_draws_of_random_directions_as_their_control():
@@ -59,6 +61,20 @@ def test_shares_count_own_clips_and_hold_draws_against_them():
     found = chapter.shares(clips)["ramp"]
     assert found.interval.estimate == pytest.approx(7 / 8)
     assert (found.control.estimate, found.control.n) == (0, 2)
+
+
+def test_steadiness_is_the_distance_of_the_halves_and_how_often_the_judge_is_sure(monkeypatch):
+    """Clips of which the mean is the metric: the halves are 100 and 200, one clip is silent."""
+    sounds = np.repeat([[100.0, 200.0]] * 4 + [[0.0, 0.0]], 8, axis=1)
+    monkeypatch.setitem(chapter.METRICS, "centroid", lambda audio, sample_rate: audio.mean(axis=1))
+    monkeypatch.setitem(chapter._SURE, "centroid", "third")
+    monkeypatch.setitem(
+        chapter.METRICS, "third", lambda audio, sample_rate: np.where(audio.mean(axis=1), 1, np.nan)
+    )
+    study = SimpleNamespace(sounds=lambda rows: sounds, model=SimpleNamespace(sample_rate=16), beats=None)
+    trial = SimpleNamespace(study=study, parts={"timbre": pd.DataFrame({"multiplier": [0.0] * 5})})
+    [row] = chapter.steadiness(trial, {"timbre": SimpleNamespace(metric="centroid")}).to_dict("records")
+    assert row["apart"] == pytest.approx(1) and row["n"] == 4 and row["sure"] == pytest.approx(0.8)
 
 
 @pytest.fixture

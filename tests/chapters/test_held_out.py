@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from steerlib.chapters import held_out
+from steerlib.study import Trial
 
 
 def test_the_prompt_that_is_shown_has_the_median_distance_between_the_poles():
@@ -13,8 +14,9 @@ def test_the_prompt_that_is_shown_has_the_median_distance_between_the_poles():
     rows = [(prompt, value * sign / 2, 0.1 * sign) for prompt, value in bright.items() for sign in (-1, 1)]
     table = pd.DataFrame(rows, columns=["prompt_id", "centroid", "multiplier"])
     study = SimpleNamespace(attributes={"timbre": SimpleNamespace(metric="centroid")})
-    trial = SimpleNamespace(study=study, parts={"timbre": table})
+    trial = Trial(study, table.assign(attribute="timbre"))
     assert held_out.typical_prompt(trial, "timbre") == 3
+    assert held_out.heard(trial, "timbre")["multiplier"].tolist() == [-0.1, 0.1]
 
 
 def test_changes_of_the_paper_are_recomputed_from_its_means():

@@ -50,4 +50,4 @@ def test_the_bottom_line_says_for_which_attributes_a_layer_steers_both_ways():
     found, against = layer_scan.findings(study, limits, {"tempo": 8, "timbre": 8}, alike, inject)
     assert found[1] == "For timbre, both poles are shown to move as intended."
     assert "0.98 for tempo and 0.98 for timbre." in against
-    assert "shift tempo most at block 8, by 0.60 octaves and timbre most at block 8" in against
+    assert "change tempo most at block 8, by a factor of 1.52 and timbre most at block 8" in against

@@ -70,3 +70,21 @@ def test_a_negative_factor_turns_the_push_and_not_the_pole():
     for name, size in study.sizes.items():
         for _, rows in table[table["attribute"] == name].groupby("setting"):
             assert list(rows["multiplier"]) == [0.0, -size, size]
+
+
+def test_the_bottom_line_compares_equal_pushes_and_the_first_step():
+    rows = [("One-to-All", 200.0), ("All-to-All, equal push", 150.0), ("All-to-All, same λ", 900.0)]
+    both = pd.DataFrame([*rows, ("first step only", 20.0)], columns=["setting", "shift"])
+    both = both.assign(attribute="timbre", shift_low=both["shift"] - 10, shift_high=both["shift"] + 10, n=10)
+    study = SimpleNamespace(attributes={"timbre": SimpleNamespace(unit="Hz")}, prompts=["a song"] * 10)
+    found, against = chapter.findings(study, both)
+    assert found == [
+        "At an equal push, “One-to-All” shifts timbre furthest (+200 Hz [+190, +210]) and “All-to-All, equal push” "
+        "least (+150 Hz [+140, +160]).",
+        "A push at the first step alone shifts timbre by +20 Hz [+10, +30].",
+    ]
+    assert "10 prompts" in against
+    found, _ = chapter.findings(study, both.assign(shift=[180.0, 150.0, 900.0, 20.0]).replace(
+        "All-to-All, same λ", "One-to-one, equal push"
+    ))  # fmt: skip
+    assert ", “One-to-All” by +180 Hz [+190, +210] and “All-to-All, equal push” least" in found[0]

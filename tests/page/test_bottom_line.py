@@ -3,7 +3,7 @@ import pytest
 from steerlib.evidence.claims import primary
 from steerlib.evidence.scorecard import Measured, Verdict
 from steerlib.evidence.stats import Interval
-from steerlib.page.bottom_line import bottom_line, bottom_lines, listed, measured, of_verdicts
+from steerlib.page.bottom_line import bottom_line, bottom_lines, listed, measured, moved, of_verdicts
 
 FOUND = ["Tempo rises by +30 BPM [+20, +40]."]
 AGAINST = "A random push does the same, if less than <half> of it."
@@ -113,3 +113,9 @@ def test_a_chapter_of_many_claims_still_has_three_sentences_or_fewer(tmp_path):
 def test_words_are_listed_as_a_sentence_does():
     assert listed(["tempo"]) == "tempo"
     assert listed(["tempo", "timbre", "mode"]) == "tempo, timbre and mode"
+
+
+def test_octaves_are_told_as_the_factor_that_one_hears():
+    assert moved(Interval(1.0, 0.0, 2.0, 9), "octaves") == "a factor of 2 [1, 4]"
+    assert moved(-1.0, "octaves") == "a factor of 0.5"
+    assert moved(Interval(3.0, 1.0, 5.0, 9), "dB") == "+3 dB [+1, +5]"

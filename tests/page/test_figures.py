@@ -227,14 +227,16 @@ def test_agreement_ends_where_subsets_cannot_be_disjoint(ax):
         prompt_count.draw_agreement_curve(table, ax, layer=7)
 
 
-def test_every_setting_has_its_point_and_its_number(ax):
+def test_every_setting_has_a_row_with_its_shift_and_its_distance(ax):
     table = pd.DataFrame(
         {"setting": ["One-to-All", "All-to-All"], "shift": [5.0, 3.0], "shift_low": [4.0, 1.0]}
         | {"shift_high": [6.0, 5.0], "fad": [2.0, 3.0], "fad_low": [1.0, 2.0], "fad_high": [3.0, 4.0]}
     )
-    where_and_when.draw_effect_and_quality(table, ax, quantity="tempo (BPM)")
-    assert line(ax, "2 All-to-All").get_xydata().tolist() == [[3.0, 3.0]]
-    assert {text.get_text() for text in ax.texts} == {"1", "2"} and "BPM" in ax.get_xlabel()
+    right = ax.figure.add_subplot(sharey=ax)
+    where_and_when.draw_effect_and_quality(table, ax, right, quantity="tempo (BPM)")
+    assert [each.get_text() for each in ax.get_yticklabels()] == ["One-to-All", "All-to-All"]
+    assert ax.lines[0].get_xydata().tolist() == [[5.0, 0.0], [3.0, 1.0]]
+    assert right.lines[0].get_xydata().tolist() == [[2.0, 0.0], [3.0, 1.0]] and "BPM" in ax.get_xlabel()
 
 
 def test_only_effects_that_exclude_zero_have_a_frame(ax):
