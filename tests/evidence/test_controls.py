@@ -420,11 +420,12 @@ def strengths(rng, size):
     """A λ found from short clips, in a sweep that meets its budget at 0.03."""
     sizes = (-0.1, -0.05, -0.02, -0.01, 0, 0.01, 0.02, 0.05, 0.1)
     table = sweep(rng, 20, multipliers=sizes, noise=0.02, source_layer=0)
-    table["nll"] = 4 + table["multiplier"].abs()
     study = study_of(rng)
     study.seconds = 8.0
-    found = Strength(size, 0.1, pd.DataFrame(), 0.03, 1.0)
-    return control.of_sweep(Trial(study, table), {"tempo": found}, 0.03)[1]
+    tried = np.array([value for value in sizes if value])
+    quality = pd.DataFrame({"attribute": "tempo", "multiplier": tried, "nll_high": np.abs(tried)})
+    found = Strength(size, 0.1, pd.DataFrame(), 0.03, 1.0, words=True)
+    return control.of_sweep(Trial(study, table), {"tempo": found}, quality)[1]
 
 
 # --- the checks -------------------------------------------------------------------------------------------------------
