@@ -17,7 +17,7 @@ TEST := _build/test
 # that costs a fifth of a core.
 SNAKEMAKE := $(BIN)/snakemake --max-jobs-per-timespan 1000/5s --rerun-incomplete --quiet rules host
 
-.PHONY: book test test-units test-book test-slow test-slurm rehearse serve slides clean pdf
+.PHONY: book test test-units test-book test-notebooks test-pages test-slow test-slurm rehearse serve slides clean pdf
 
 book: $(DONE)
 	$(SNAKEMAKE) --cores $(CORES) --config profile=$(PROFILE) $(LONGEST)
@@ -31,12 +31,18 @@ test: $(DONE)
 	$(MAKE) test-book
 
 test-units: $(DONE)
-	$(BIN)/pytest --durations 15 --ignore tests/book/test_built_book.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --durations 15 --ignore tests/book/test_built_book.py
 
 test-book: $(DONE)
 	mkdir -p $(TEST)
 	$(SNAKEMAKE) --directory $(TEST) --cores $(CORES) --config profile=tiny $(LONGEST)
-	STEERLIB_PROFILE=tiny BOOK=$(TEST)/_build/html $(BIN)/pytest --durations 15 --nbval-lax --nbval-current-env -rs $(TEST)/book/chapters tests/book/test_built_book.py
+	$(MAKE) -j2 --output-sync=target test-notebooks test-pages
+
+test-notebooks: $(DONE)
+	STEERLIB_PROFILE=tiny $(BIN)/pytest --durations 15 --nbval-lax --nbval-current-env $(TEST)/book/chapters
+
+test-pages: $(DONE)
+	STEERLIB_PROFILE=tiny BOOK=$(TEST)/_build/html $(BIN)/pytest --durations 15 -rs tests/book/test_built_book.py
 
 # The papers' model in its true shape (16 GiB of memory, 4 GB of disk), and sweeps that are killed again and again.
 test-slow: $(DONE)

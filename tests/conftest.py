@@ -4,6 +4,12 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from steerlib.files import cache_folder
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Processes that compile the same functions at once spoil numba's cache for each other.
+    os.environ["NUMBA_CACHE_DIR"] = str(cache_folder() / f"numba-{worker}")
+
 import numpy as np
 import pytest
 import torch
