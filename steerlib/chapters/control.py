@@ -22,11 +22,12 @@ from steerlib.control import Calibration, Probe, Strength
 from steerlib.directions import random_direction
 from steerlib.engine.generation import Run, generate
 from steerlib.evidence import choices, stats
-from steerlib.evidence.scorecard import Check, Measured
+from steerlib.evidence.scorecard import Check, Measured, Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.measure import spectral_centroid, tempo
 from steerlib.measure.registry import CHECKPOINTS, METRICS, Metric
 from steerlib.page import figures
+from steerlib.page.bottom_line import listed, measured, moved
 from steerlib.page.players import players as listen
 from steerlib.page.style import HIGH, LOW, METRIC_LABELS, PALETTE
 from steerlib.prompts import load_prompts
@@ -44,6 +45,7 @@ __all__ = [
     "draw_over_time",
     "draw_targets",
     "errors",
+    "findings",
     "followed",
     "hear_over_time",
     "hit",
@@ -636,6 +638,35 @@ def of_sweep(
             "share": share.estimate, "cost (share of the sweep)": strength.seconds / (clips * trial.study.seconds),
         })  # fmt: skip
     return pd.DataFrame(rows), parts
+
+
+def findings(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:
+    """What this run found, a sentence for each claim, and what speaks against it."""
+    by_claim = {verdict.check.claim: verdict for verdict in verdicts}
+    templates = {
+        "C1": "Asked for a number instead of λ, half of the clips miss it by more than {}",
+        "C3": "A curve of λ is followed in time by {} of the clips",
+        "C5": "The strength that is found from a few short clips does {} of what the best one of the full sweep does",
+    }
+    found = []
+    for claim, template in templates.items():
+        if claim in by_claim:
+            verdict = by_claim[claim]
+            told = [
+                f"{moved(each, 'octaves') if claim == 'C1' else measured(each, sign=False, share=True)} ({name})"
+                for name, each in ((name, part.interval) for name, part in verdict.parts.items())
+                if np.isfinite(each.estimate)
+            ]
+            sentence = template.format(listed(told) if told else "an unknown share")
+            found.append(f"{sentence}: the claim ({claim}) is **{verdict.verdict}**.")
+    parts = by_claim["C1"].parts if "C1" in by_claim else {}
+    control = [each.control.high for each in parts.values() if each.control is not None]
+    random = f"Random directions would miss by up to {moved(max(control), 'octaves')}. " if control else ""
+    count = max((each.interval.n for verdict in verdicts for each in verdict.parts.values()), default=0)
+    return (
+        found or ["Too few clips could be measured to tell."],
+        f"{random}All of this comes from one model, and each number from at most {count} prompts.",
+    )
 
 
 def interval_of(clips: pd.DataFrame, kind: str) -> Interval:

@@ -9,6 +9,9 @@ import pytest
 from steerlib import control
 from steerlib.chapters import control as chapter
 from steerlib.evidence import choices
+from steerlib.evidence.claims import primary
+from steerlib.evidence.scorecard import Verdict
+from steerlib.page.bottom_line import bottom_line
 from steerlib.prompts import load_attribute
 
 
@@ -124,3 +127,16 @@ def test_the_share_of_a_strength_is_that_of_its_shift(trial, quality):
 def test_where_the_sweep_allows_nothing_there_is_nothing_to_compare(trial, quality, capsys):
     _, parts = chapter.of_sweep(trial, {"tempo": strength(0.012)}, quality.assign(nll_high=1.0))
     assert not parts and "no λ to be within the budget" in capsys.readouterr().out
+
+
+def test_what_was_found_is_told_as_one_hears_it(tmp_path):
+    table = asked({"open loop": 0.3, "closed loop": 0.1, "words": 0.5, "random 1": 0.6, "random 2": 0.7})
+    verdict = Verdict(primary("C1"), "tiny", chapter.hit(table))
+    found, against = chapter.findings([verdict])
+    assert found == [
+        "Asked for a number instead of λ, half of the clips miss it by more than a factor of 1.26 [1.23, 1.29] "
+        "(tempo, open loop) and a factor of 1.1 [1.07, 1.13] (tempo, closed loop): the claim (C1) is **not supported**."
+    ]
+    assert "Random directions would miss by up to a factor of" in against
+    bottom_line("control", found, against, model="tiny", folder=tmp_path)
+    assert chapter.findings([])[0] == ["Too few clips could be measured to tell."]
