@@ -357,9 +357,8 @@ def draw_squares(study: Study, table: pd.DataFrame, found: pd.DataFrame) -> None
         part = table[(table["way"] == way) & (table["instead"] == "")]
         draw_square(part, metrics, poles, ax)
         share = {name: shares(found, way)[f"{name} kept"].estimate for name in metrics}
-        ax.set_title(
-            f"{way}: " + ", ".join(f"{name} keeps {100 * each:.0f} %" for name, each in share.items())
-        )
+        kept = [f"{name} keeps {100 * each:.0f} %" for name, each in share.items() if np.isfinite(each)]
+        ax.set_title(f"{way}: " + (", ".join(kept) or "cannot be told"))
     for spare in axes[len(ways) :]:
         spare.remove()
     plt.show()
@@ -380,7 +379,7 @@ def draw_square(
             ax.plot(*np.array([at[place] for place in line]).T, color=INK, linewidth=1, alpha=0.6)
     for place, point in at.items():
         ax.plot(*point, "o", color=PALETTE["positive" if all(place) else "baseline"], markersize=6)
-        if all(place):
+        if all(place) and np.isfinite([point, expected[place]]).all():  # no clip of short ones may have a tempo
             arrow = {"arrowstyle": "->", "color": PALETTE["positive"]}
             ax.annotate("", tuple(point), tuple(expected[place]), arrowprops=arrow)
             words = ", ".join(poles[name][sign] for name, sign in zip(metrics, place, strict=True))

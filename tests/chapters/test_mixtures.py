@@ -154,3 +154,14 @@ def test_a_push_that_was_turned_away_shows_in_its_angle():
     found = chapter.angles({"sum": {"a": one, "b": other}, "orthogonal": {"a": one, "b": turned}})
     assert found["a and b"].tolist() == pytest.approx([0.5**0.5, 0], abs=1e-6)
     assert found["b and its DiffMean"].tolist() == pytest.approx([1, 0.5**0.5])
+
+
+def test_a_square_in_which_a_corner_has_no_tempo_is_drawn_without_its_arrow():
+    poles = {"tempo": {1: "fast", -1: "slow"}, "timbre": {1: "bright", -1: "dark"}}
+    part = square(leaky, clean)
+    part.loc[(part["tempo"] == 1) & (part["timbre"] == 1), "bpm"] = np.nan
+    figure, ax = plt.subplots()
+    chapter.draw_square(part, METRICS, poles, ax)
+    figure.canvas.draw()
+    assert len([each for each in ax.texts if getattr(each, "arrow_patch", None)]) == 3
+    plt.close(figure)
