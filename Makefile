@@ -17,6 +17,9 @@ TEST := _build/test
 # that costs a fifth of a core.
 SNAKEMAKE := $(BIN)/snakemake --max-jobs-per-timespan 1000/5s --rerun-incomplete --quiet rules host
 
+# Several processes of one thread each: threads of two processes that wait for each other cost several times as much.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --durations 15
+
 .PHONY: book test test-units test-book test-notebooks test-pages test-slow test-slurm rehearse serve slides clean pdf
 
 book: $(DONE)
@@ -31,15 +34,15 @@ test: $(DONE)
 	$(MAKE) test-book
 
 test-units: $(DONE)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --durations 15 --ignore tests/book/test_built_book.py
+	$(PYTEST) --dist loadfile --ignore tests/book/test_built_book.py
 
 test-book: $(DONE)
 	mkdir -p $(TEST)
 	$(SNAKEMAKE) --directory $(TEST) --cores $(CORES) --config profile=tiny $(LONGEST)
-	$(MAKE) -j2 --output-sync=target test-notebooks test-pages
+	$(MAKE) test-notebooks test-pages
 
 test-notebooks: $(DONE)
-	STEERLIB_PROFILE=tiny $(BIN)/pytest --durations 15 --nbval-lax --nbval-current-env $(TEST)/book/chapters
+	STEERLIB_PROFILE=tiny $(PYTEST) --dist loadscope --nbval-lax --nbval-current-env $(TEST)/book/chapters
 
 test-pages: $(DONE)
 	STEERLIB_PROFILE=tiny BOOK=$(TEST)/_build/html $(BIN)/pytest --durations 15 -rs tests/book/test_built_book.py
