@@ -1,7 +1,7 @@
 """Figures and tables of the chapter *Known truth and controls* (``notebooks/known_truth.ipynb``)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -58,9 +58,8 @@ def read_and_hear(
     """The decoder's states at the end of each caption, and at each position of each clip that it hears."""
     seen = {"caption read, EOS": extract_activations(model, [truth.caption for truth in truths])}
     for position in positions:
-        seen[f"clip heard, {position}"] = extract_audio_activations(
-            model, np.stack(audio), sample_rate=SAMPLE_RATE, position=position
-        )
+        heard = extract_audio_activations(model, np.stack(audio), sample_rate=SAMPLE_RATE, position=position)
+        seen[f"clip heard, {position}"] = replace(heard, prompts=tuple(truth.caption for truth in truths))
     return seen
 
 
