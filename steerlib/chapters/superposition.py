@@ -9,6 +9,7 @@ angles; of two lines, it is the size of their cosine.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -227,7 +228,7 @@ def _layers(seen: Activations) -> list[FloatArray]:
 
 def readable(values: FloatArray, codes: Codes, *, folds: int = 5, seed: int = 0) -> dict[str, Interval]:
     """Held-out R² of each factor at one layer: of a number, or of the columns of a class together."""
-    error, spread = _errors(values, codes, folds, seed, [lambda train, own: None])
+    error, spread = _errors(values, codes, folds, seed, [_nothing])
     return {name: _r2(error[0][name], spread[name]) for name in codes}
 
 
@@ -256,14 +257,9 @@ def lost(
         be above 0 are NaN.
     """
     rng, rows = np.random.default_rng(seed), []
-    ways: list[_Way] = [lambda train, own: None]
+    ways: list[_Way] = [_nothing]
     for name in codes:
-        ways.append(lambda train, own, name=name: patterns(values[train], own)[name])
-        ways += [
-            lambda train, own, name=name: patterns(values[train], {**own, name: rng.permutation(own[name])})[
-                name
-            ]
-        ] * shuffles
+        ways += [partial(_pattern, values, name, mixed) for mixed in (None, *[rng] * shuffles)]
     error, spread = _errors(values, codes, folds, seed, ways)
     for at, removed in enumerate(codes):
         first = 1 + at * (1 + shuffles)
@@ -285,6 +281,18 @@ def lost(
 
 _Way: TypeAlias = Callable[[npt.NDArray[np.intp], Codes], FloatArray | None]
 """What is projected out: an orthonormal basis, made from the rows of a training fold and their truths."""
+
+
+def _nothing(train: npt.NDArray[np.intp], own: Codes) -> None:
+    return None
+
+
+def _pattern(
+    values: FloatArray, name: str, mixed: np.random.Generator | None, train: npt.NDArray[np.intp], own: Codes
+) -> FloatArray:
+    """The pattern of a factor in a training fold; of its shuffled truth where there is a generator to mix it."""
+    code = own[name] if mixed is None else mixed.permutation(own[name])
+    return patterns(values[train], {**own, name: code})[name]
 
 
 def _errors(
