@@ -355,8 +355,15 @@ def _plane(study: Study, table: pd.DataFrame, part: pd.DataFrame, ax: Axes) -> N
         ax.plot(*at, "o", color=colour, markersize=3)
         if not many:
             quadrant = ", ".join(_poles(by_axis(study), one, two))
-            side = {"ha": "left" if one > 0 else "right", "va": "bottom" if two > 0 else "top"}
-            ax.annotate(quadrant, tuple(at), (0, 8 * two), textcoords="offset points", fontsize=8, **side)
+            ax.annotate(
+                quadrant,
+                tuple(at),
+                (0, 8 * two),
+                textcoords="offset points",
+                fontsize=8,
+                ha="left" if one > 0 else "right",
+                va="bottom" if two > 0 else "top",
+            )
     for line in (ax.axhline, ax.axvline):
         line(0, color=INK, linewidth=0.6, alpha=0.5)
     ax.margins(0.35, 0.25)
