@@ -323,12 +323,16 @@ def kept(study: Study, table: pd.DataFrame) -> "pd.Series[float]":
     return pd.DataFrame(shares).mean(axis=1)
 
 
-def score(study: Study, table: pd.DataFrame, heard: Mapping[str, Heard]) -> pd.DataFrame:
+def score(
+    study: Study, methods: Mapping[str, Sequence[Method]], table: pd.DataFrame, heard: Mapping[str, Heard]
+) -> pd.DataFrame:
     """How well each method steers each prompt.
 
     Parameters
     ----------
     study : Study
+    methods : mapping of str to sequence of Method
+        By attribute. One that has no clips scores 0.
     table : DataFrame
         From `try_out`.
     heard : mapping of str to Heard
@@ -359,17 +363,20 @@ def score(study: Study, table: pd.DataFrame, heard: Mapping[str, Heard]) -> pd.D
                 "reached": (shift / whole).clip(0, 1).fillna(0.0), "kept": clips["kept"].mean(),
                 "likely": clips["likely"].mean(),
             })  # fmt: skip
-            shares = found.dropna(axis=1, how="all").fillna(1.0)  # a prompt that names nothing has nothing to lose
-            found["score"] = _harmonic(shares)
+            found["score"] = _harmonic(found)
             about = {"attribute": name, "method": method, "control": bool(each["control"].iloc[0])}
             rows.append(found.assign(**about).reset_index())
+        for method in methods[name]:
+            if method.name not in set(part["method"]):
+                nothing = {"attribute": name, "method": method.name, "control": method.control, "score": 0.0}
+                rows.append(pd.DataFrame(nothing, index=pd.RangeIndex(len(study.prompts), name="prompt_id")).reset_index())
     names = ["attribute", "method", "control", "prompt_id", *_PARTS, "score"]
-    return pd.concat(rows, ignore_index=True)[names]
+    return pd.concat(rows, ignore_index=True).reindex(columns=names)
 
 
 def _harmonic(shares: pd.DataFrame) -> "pd.Series[float]":
-    with np.errstate(divide="ignore"):
-        return shares.shape[1] / (1 / shares).sum(axis=1)
+    """By row, of the shares that there are: a prompt that names no style and no lead has none to lose."""
+    return shares.count(axis=1) / (1 / shares).sum(axis=1)
 
 
 def _scaled(values: "pd.Series[float]", metric: str) -> "pd.Series[float]":
