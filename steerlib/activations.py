@@ -306,9 +306,8 @@ def audio_states(
     samples = _samples(model, audio, sample_rate, batch_size)
     found = []
     for _, codes, prefix, tokens in _heard(model, samples, batch_size, progress):
-        count = codes.shape[2]
-        states = torch.zeros(len(codes), count, model.width)
-        _record(model, prefix, None, tokens, lambda hidden, count=count: hidden[:, -count:], "residual", states, layer)
+        states = torch.zeros(len(codes), codes.shape[2], model.width)
+        _record(model, prefix, None, tokens, partial(_last_of, count=codes.shape[2]), "residual", states, layer)
         found.append(states)
     return torch.cat(found)
 
@@ -391,6 +390,11 @@ def stream_norms(model: MusicModel) -> Tensor:
 def _of_last(hidden: Tensor, count: int) -> Tensor:
     """Mean (rows, hidden) over the last positions of sequences (rows, positions, hidden)."""
     return hidden[:, -count:].mean(dim=1, dtype=torch.float32)
+
+
+def _last_of(hidden: Tensor, count: int) -> Tensor:
+    """The last positions of sequences (rows, positions, hidden)."""
+    return hidden[:, -count:]
 
 
 def _with_null_melody(model: MusicModel, text: Tensor) -> Tensor:

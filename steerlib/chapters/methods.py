@@ -204,7 +204,7 @@ def strengths(
     if prompts < 2:
         raise ValueError(f"{prompts} prompts tell no interval of the cost: give at least two")
     told, norms = load_prompts("neutral")[:prompts], stream_norms(study.model)
-    records = [("", "", 0.0, 0.0, prompt, ()) for prompt in told]
+    records: list[tuple[Any, ...]] = [("", "", 0.0, 0.0, prompt, ()) for prompt in told]
     for name, each in methods.items():
         for method in each:
             unit = kappa([method.at(1.0)], norms)
@@ -255,7 +255,8 @@ def try_out(
         Columns ``attribute``, ``method`` ("" unsteered), ``control``, ``sign``, ``prompt_id``, ``told`` (the prompt
         without words for the pole), those of `sweep_cells`.
     """
-    sizes, records = chosen(tried, margin), []
+    sizes = chosen(tried, margin)
+    records: list[tuple[Any, ...]] = []
     for name, each in methods.items():
         attribute = study.attributes[name]
         for k, prompt in enumerate(study.prompts):
@@ -369,7 +370,7 @@ def score(
         for method in methods[name]:
             if method.name not in set(part["method"]):
                 nothing = {"attribute": name, "method": method.name, "control": method.control, "score": 0.0}
-                rows.append(pd.DataFrame(nothing, index=pd.RangeIndex(len(study.prompts), name="prompt_id")).reset_index())
+                rows.append(pd.DataFrame({**nothing, "prompt_id": range(len(study.prompts))}))
     names = ["attribute", "method", "control", "prompt_id", *_PARTS, "score"]
     return pd.concat(rows, ignore_index=True).reindex(columns=names)
 

@@ -418,7 +418,7 @@ def mixed(rng, own, across, judged=("tempo", "timbre")):
 
 
 def stood_out(rng, effect):
-    """Scores of many methods, one of which shifts by so many octaves of the words'; all others do something by chance."""
+    """Scores of many methods, one of which shifts by so many octaves; all others do something by chance."""
     ways = {f"method {k}": (effect if k == 0 else chance(rng), False) for k in range(9)}
     ways |= {each: (chance(rng), True) for each in ("shuffled poles", *(f"random {k}" for k in range(RANDOMS)))}
     rows = []
