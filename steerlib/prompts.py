@@ -187,6 +187,25 @@ def load_prompts(name_or_path: str | Path) -> tuple[str, ...]:
     return tuple(prompts)
 
 
+def say(prompt: str, words: Sequence[str]) -> str:
+    """A prompt with words for its poles.
+
+    Examples
+    --------
+    >>> say("A folk dance with a flute", ["fast", "dark"]), say("An organ part", ["slow"])
+    ('A fast, dark folk dance with a flute', 'A slow organ part')
+    >>> say("Techno from a garage", ["bright"]), say("A rap song", [])
+    ('Bright techno from a garage', 'A rap song')
+    """
+    if not words:
+        return prompt
+    first, _, rest = prompt.partition(" ")
+    if first.lower() not in ("a", "an"):
+        said = f"{', '.join(words)} {prompt[0].lower()}{prompt[1:]}"
+        return said[0].upper() + said[1:]
+    return f"A{'n' if words[0][0] in 'aeiou' else ''} {', '.join(words)} {rest}"
+
+
 def prompts_hash(prompts: Sequence[str]) -> str:
     """SHA-256 (hexadecimal) of prompts in order, as in the metadata of vectors."""
     return hashlib.sha256(json.dumps(list(prompts), ensure_ascii=False).encode()).hexdigest()

@@ -91,9 +91,7 @@ def test_the_hash_depends_on_every_prompt_and_on_their_order():
 
 
 def test_the_words_of_both_poles_stand_before_the_music():
-    assert (
-        say("A folk dance with a flute", ["fast", "dark"]) == "A fast, dark folk dance with a flute"
-    )
+    assert say("A folk dance with a flute", ["fast", "dark"]) == "A fast, dark folk dance with a flute"
     assert say("A score in Rome", ["energetic"]) == "An energetic score in Rome"
     assert say("Electronic music from Rome", ["slow"]) == "Slow electronic music from Rome"
     assert say("A rap number", []) == "A rap number"
