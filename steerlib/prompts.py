@@ -188,7 +188,7 @@ def load_prompts(name_or_path: str | Path) -> tuple[str, ...]:
 
 
 def say(prompt: str, words: Sequence[str]) -> str:
-    """A prompt with words for its poles.
+    """A prompt with words for its poles. Chapters: *Mixtures*, *Methods*.
 
     Examples
     --------
@@ -248,22 +248,3 @@ def _check_prompts(prompts: Sequence[object], where: str) -> None:
     repeated = [prompt for prompt, count in Counter(prompts).items() if count > 1]
     if repeated:
         raise ValueError(f"{where}: {min(map(str, repeated))!r} stands there more than once")
-
-
-def say(prompt: str, words: Sequence[str]) -> str:
-    """A prompt with words for its poles. Chapters: *Mixtures*, *Methods*.
-
-    Examples
-    --------
-    >>> say("A folk dance with a flute", ["fast", "dark"]), say("An organ part", ["slow"])
-    ('A fast, dark folk dance with a flute', 'A slow organ part')
-    >>> say("Techno from a garage", ["bright"]), say("A rap song", [])
-    ('Bright techno from a garage', 'A rap song')
-    """
-    if not words:
-        return prompt
-    first, _, rest = prompt.partition(" ")
-    if first.lower() not in ("a", "an"):
-        said = f"{', '.join(words)} {prompt[0].lower()}{prompt[1:]}"
-        return said[0].upper() + said[1:]
-    return f"A{'n' if words[0][0] in 'aeiou' else ''} {', '.join(words)} {rest}"
