@@ -44,6 +44,7 @@ __all__ = [
     "audio_states",
     "extract_activations",
     "extract_audio_activations",
+    "hear",
     "stream_norms",
 ]
 
@@ -179,7 +180,8 @@ def extract_activations(
                 else torch.full_like(last[rows], start)
             )
             tokens = torch.full((len(prefix), model.codebooks, 1), model.start_token)
-            _record(model, _read(model, prefix, mask[rows], tokens), partial(_at, where=where), site, values[rows])
+            wanted = site, partial(_at, where=where), values[rows]
+            _record(model, _read(model, prefix, mask[rows], tokens), [wanted])
             bar.update(len(prefix))
 
     metadata = {
@@ -245,9 +247,48 @@ def extract_audio_activations(
     --------
     >>> bright = extract_audio_activations(model, clips)                            # doctest: +SKIP
     """
-    for name, value, names in (("position", position, AudioPosition), ("site", site, Place)):
-        if value not in get_args(names):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
+    [found] = hear(
+        model, audio, [(position, site)], sample_rate=sample_rate, labels=labels, batch_size=batch_size, progress=progress
+    )  # fmt: skip
+    return found
+
+
+def hear(
+    model: MusicModel,
+    audio: Sound | FloatArray,
+    readings: Sequence[tuple[AudioPosition, Place]],
+    *,
+    sample_rate: int | None = None,
+    labels: Sequence[bool] | npt.NDArray[np.bool_] | Tensor | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> list[Activations]:
+    """`extract_audio_activations` at several positions and sites of one pass.
+
+    Chapters: *Known truth and controls*, *Methods*.
+
+    Parameters
+    ----------
+    model, audio, sample_rate, labels, batch_size, progress
+        See `extract_audio_activations`.
+    readings : sequence of (position, site)
+
+    Returns
+    -------
+    list of Activations
+        In the order of the readings.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `extract_audio_activations`, and if there are no readings.
+    """
+    if not readings:
+        raise ValueError("readings is empty: give at least one, such as ('last', 'residual')")
+    for position, site in readings:
+        for name, value, names in (("position", position, AudioPosition), ("site", site, Place)):
+            if value not in get_args(names):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
     samples = _samples(model, audio, sample_rate, batch_size)
     poles = None if labels is None else torch.as_tensor(labels)
     if poles is not None and (poles.dtype != torch.bool or tuple(poles.shape) != (len(samples),)):
@@ -255,23 +296,28 @@ def extract_audio_activations(
             f"labels must be {len(samples)} booleans, one for each clip, got {poles.dtype} of shape "
             f"{tuple(poles.shape)}"
         )
-    values = torch.zeros(len(samples), model.depth, model.width)
+    kept = [torch.zeros(len(samples), model.depth, model.width) for _ in readings]
     digest = hashlib.sha256()
     for rows, codes, read in _heard(model, samples, batch_size, progress):
         digest.update(codes.to(torch.int32).cpu().numpy().tobytes())
-        reduce = partial(_of_last, count=1 if position == "last" else codes.shape[2])
-        _record(model, read, reduce, site, into=values[rows])
+        reduce = {"last": partial(_of_last, count=1), "mean": partial(_of_last, count=codes.shape[2])}
+        wanted = [
+            (site, reduce[position], values[rows])
+            for (position, site), values in zip(readings, kept, strict=True)
+        ]
+        _record(model, read, wanted)
 
-    prompts = getattr(audio, "prompts", None) or [f"clip {index}" for index in range(len(samples))]
+    prompts = tuple(getattr(audio, "prompts", None) or [f"clip {index}" for index in range(len(samples))])
     metadata = {
         **model.identity,
-        "position": position,
-        "site": site,
         "text_length": model.text_length,
         "audio_tokens_sha256": digest.hexdigest(),
         "versions": versions(),
     }
-    return Activations(values, poles, tuple(prompts), None, metadata)
+    return [
+        Activations(values, poles, prompts, None, {**metadata, "position": position, "site": site})
+        for (position, site), values in zip(readings, kept, strict=True)
+    ]
 
 
 def audio_states(
@@ -309,7 +355,7 @@ def audio_states(
     found = []
     for _, codes, read in _heard(model, samples, batch_size, progress):
         states = torch.zeros(len(codes), codes.shape[2], model.width)
-        _record(model, read, partial(_last_of, count=codes.shape[2]), "residual", states, layer)
+        _record(model, read, [("residual", partial(_last_of, count=codes.shape[2]), states)], layer)
         found.append(states)
     return torch.cat(found)
 
@@ -406,7 +452,7 @@ def stream_norms(model: MusicModel) -> Tensor:
         with torch.inference_mode():
             prefix = model.read_text(input_ids, mask)
             prefix = _with_null_melody(model, prefix) if model.is_prefix else prefix
-            _record(model, _read(model, prefix, mask, tokens), reduce, "residual", into=values)
+            _record(model, _read(model, prefix, mask, tokens), [("residual", reduce, values)])
         known[backend] = values.mean(dim=(0, 2))
     return known[backend]
 
@@ -432,18 +478,17 @@ def _with_null_melody(model: MusicModel, text: Tensor) -> Tensor:
 def _record(
     model: MusicModel,
     read: dict[str, Any],
-    reduce: Callable[[Tensor], Tensor],
-    site: Place,
-    into: Tensor,
+    wanted: Sequence[tuple[Place, Callable[[Tensor], Tensor], Tensor]],
     only: int | None = None,
 ) -> None:
-    """Run the decoder over what it is to read; put what `reduce` keeps of a sequence into (rows, layers, hidden).
+    """Run the decoder over what it is to read, and keep what is wanted of it: (site, `reduce`, `into`).
 
-    `into` is preallocated: allocating small results between large temporaries fragments the heap. With the layer `only`
-    it has whatever shape `reduce` gives of that one.
+    What `reduce` keeps of a sequence goes `into` a tensor (rows, layers, hidden). It is preallocated: allocating small
+    results between large temporaries fragments the heap. With the layer `only` it has whatever shape `reduce` gives of
+    that one.
     """
 
-    def keep(layer: int) -> Callable[..., None]:
+    def keep(layer: int, site: Place, reduce: Callable[[Tensor], Tensor], into: Tensor) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             seen = args[0] if site == "heads" else output[0] if isinstance(output, tuple) else output
             (into if only is not None else into[:, layer])[...] = reduce(seen)
@@ -456,8 +501,8 @@ def _record(
     }  # fmt: skip
     with ExitStack() as hooks:
         for layer, block in enumerate(model.stack.layers):
-            if only in (None, layer):
-                hooks.callback(targets[site](block).register_forward_hook(keep(layer)).remove)
+            for site, reduce, into in wanted if only in (None, layer) else ():
+                hooks.callback(targets[site](block).register_forward_hook(keep(layer, site, reduce, into)).remove)
         model.stack(**{"use_cache": False, **read})
 
 

@@ -12,7 +12,13 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from steerlib.activations import Activations, AudioPosition, extract_activations, extract_audio_activations
+from steerlib.activations import (
+    Activations,
+    AudioPosition,
+    extract_activations,
+    extract_audio_activations,
+    hear,
+)
 from steerlib.evidence import stats
 from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
@@ -57,11 +63,8 @@ def read_and_hear(
 ) -> dict[str, Activations]:
     """The decoder's states at the end of each caption, and at each position of each clip that it hears."""
     seen = {"caption read, EOS": extract_activations(model, [truth.caption for truth in truths])}
-    for position in positions:
-        seen[f"clip heard, {position}"] = extract_audio_activations(
-            model, np.stack(audio), sample_rate=SAMPLE_RATE, position=position
-        )
-    return seen
+    heard = hear(model, np.stack(audio), [(each, "residual") for each in positions], sample_rate=SAMPLE_RATE)
+    return seen | {f"clip heard, {each}": found for each, found in zip(positions, heard, strict=True)}
 
 
 def readable(study: Study, seen: Mapping[str, Activations], number: Numbers) -> pd.DataFrame:
