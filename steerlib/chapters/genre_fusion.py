@@ -21,7 +21,7 @@ from steerlib.evidence.scorecard import Check, Measured, Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.measure import clap_scores
 from steerlib.page import figures
-from steerlib.page.bottom_line import measured
+from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import signed
 from steerlib.steering import Site
 from steerlib.study import Study
@@ -52,6 +52,11 @@ FUSED = 0.1
 Pair = Sequence[str]
 Setting = Sequence[Any]
 _CONTROLS = [control for control in get_args(Control) if control]
+_ARMS = {
+    "steered": "the steered clips",
+    "words": "clips whose prompt names both",
+    "random direction": "clips that are pushed at random",
+}
 _ENDS = {"target": "target genre", "source": "source genre", "other": "other genres, mean"}
 
 
@@ -254,7 +259,24 @@ def draw(
     figures.score_effects(effects, ax, quantity=quantity)
     if limit is not None:
         ax.axvline(limit, color="#999999", linestyle=":", linewidth=1.2)
+    figures.message(ax, _changed(effects) if "kind" in effects else _fused(effects))
     plt.show()
+
+
+def _changed(effects: pd.DataFrame) -> str:
+    """For how many pairs, or settings, the target is shown to rise, and the source to fall."""
+    target, source = (effects[effects["kind"] == _ENDS[end]] for end in ("target", "source"))
+    return (
+        f"The target genre is shown to rise in {(target['low'] > 0).sum()} of {len(target)} rows, "
+        f"the source genre to fall in {(source['high'] < 0).sum()}"
+    )
+
+
+def _fused(shares: pd.DataFrame) -> str:
+    """How often clips are fused by steering, and by words."""
+    of = shares.set_index("name")["effect"]
+    told = [f"{100 * of[arm]:.0f} % of {what}" for arm, what in _ARMS.items() if arm in of]
+    return f"CLAP hears both genres in {listed(told)}"
 
 
 def draw_clips(table: pd.DataFrame, arms: Sequence[str]) -> None:
@@ -269,6 +291,9 @@ def draw_clips(table: pd.DataFrame, arms: Sequence[str]) -> None:
         ax.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="source genre's score", xticks=[0, 0.5, 1])
         ax.set_title(f"{arm}\n{part['fused'].mean():.0%} of {len(part)} fused", loc="left")
     axes[0].set(ylabel="target genre's score")
+    clips = table[table["arm"].isin(arms)].drop_duplicates(["arm", "pair", "prompt_id", "draw"])
+    sure = clips[["source score", "target score"]].max(axis=1) >= 1 - FUSED
+    figures.message(axes[0], f"CLAP is nearly sure of one genre in {100 * sure.mean():.0f} % of these clips")
     plt.show()
 
 

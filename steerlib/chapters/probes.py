@@ -15,7 +15,7 @@ from steerlib.evidence import stats
 from steerlib.evidence.scorecard import Measured, Verdict
 from steerlib.evidence.stats import check_columns
 from steerlib.page import figures
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page.bottom_line import listed, measured, told
 from steerlib.page.style import PALETTE, signed
 from steerlib.readout.probes import Loss, Nested, nested_accuracy
 from steerlib.steering import Site
@@ -46,6 +46,14 @@ def accuracy_by_layer(accuracy: Mapping[str, pd.DataFrame]) -> None:
     axes = figures.panels(1, len(accuracy), size=(4.5, 3.4), sharey=True)
     for ax, (site, table) in zip(axes, accuracy.items(), strict=True):
         draw_probe_accuracy(table, ax, title=titles[site])
+    true = _true(accuracy)
+    best, worst = (true.loc[find] for find in (true["accuracy"].idxmax(), true["accuracy"].idxmin()))
+    above = int((true["low"] > true["chance"]).sum())
+    figures.message(
+        axes[0],
+        f"{above} of {len(true)} probes are shown to beat guessing; accuracy goes from {worst.accuracy:.2f} (layer "
+        f"{worst.layer}) to {best.accuracy:.2f} (layer {best.layer})",
+    )
     plt.show()
 
 
@@ -238,7 +246,18 @@ def draw(table: pd.DataFrame) -> None:
     """Draw a table of `effects`."""
     [ax] = figures.panels(1, size=(6, 0.6 * table["name"].nunique() + 1))
     figures.score_effects(table, ax, quantity="change of CLAP's score of the genre")
+    shown = {str(genre): _beats_random(rows) for genre, rows in table.groupby("name", sort=False)}
+    yes = "Both probes’ directions bring {} out more than a random direction does"
+    figures.message(ax, told(shown, yes, "this is not shown for {}" if any(shown.values()) else
+                    "no probe’s direction is shown to beat a random one for {}"))  # fmt: skip
     plt.show()
+
+
+def _beats_random(rows: pd.DataFrame) -> bool:
+    """Whether both probes' intervals lie above what the random direction does, of one genre."""
+    kinds = rows.set_index("kind")
+    random = kinds[kinds.index.str.contains("random")]["effect"].abs().max()
+    return bool((kinds.loc[["BCE", "MSE"], "low"] > max(random, 0)).all())
 
 
 def players(study: Study, table: pd.DataFrame, targets: Sequence[str]) -> None:

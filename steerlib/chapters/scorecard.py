@@ -17,7 +17,7 @@ from steerlib.evidence.claims import Limit
 from steerlib.evidence.frozen import PROFILES, frozen
 from steerlib.evidence.scorecard import NOT_RUN, SUPERSEDED, VERDICTS, Measured, cards
 from steerlib.files import DATA
-from steerlib.page import style
+from steerlib.page import figures, style
 from steerlib.page.bottom_line import listed
 
 __all__ = [
@@ -108,6 +108,11 @@ def forest(table: pd.DataFrame, model: str) -> None:
     ax.invert_yaxis()
     ax.set_xlabel("primary check, in units of what it must exceed")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
+    tally = shown["outcome"].value_counts().reindex(list(_COLOURS), fill_value=0)
+    figures.message(
+        ax,
+        f"Of {len(shown)} checks, {tally['holds']} hold, {tally['fails']} fail and {tally['open']} are open",
+    )
     plt.show()
 
 
@@ -153,7 +158,9 @@ def settings(table: pd.DataFrame, model: str) -> str:
         else:
             dates.add(date)
     good = len(here) - len(early) - len(changed)
-    words = f"{good} of {len(here)} records have settings (limits, grids and prompts) that were frozen beforehand"
+    words = (
+        f"{good} of {len(here)} records have settings (limits, grids and prompts) that were frozen beforehand"
+    )
     words += f" on {listed(sorted(dates))}" if dates else ""
     words += f"; made with other settings: {listed(changed)}" if changed else ""
     words += f"; made before the freeze: {listed(early)}" if early else ""

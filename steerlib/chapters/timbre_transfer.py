@@ -26,7 +26,7 @@ from steerlib.measure.audio import resample
 from steerlib.music import corpus, datasets
 from steerlib.music.datasets import AudioSet
 from steerlib.page import figures
-from steerlib.page.bottom_line import measured
+from steerlib.page.bottom_line import listed, measured
 from steerlib.page.players import players as show_players
 from steerlib.readout.probes import Method, probe_directions, scaled
 from steerlib.steering import Steering, SteeringVector
@@ -280,6 +280,10 @@ def draw(table: pd.DataFrame) -> None:
     """Draw a table of `effects`."""
     [ax] = figures.panels(1, size=(6.5, 0.8 * table["name"].nunique() + 1.2))
     figures.score_effects(table, ax, quantity="change of CLAP's score, and of the correlation with the tune")
+    shown, count = [], table["name"].nunique()
+    for kind, rows in table[table["kind"].str.endswith(": instrument")].groupby("kind", sort=False):
+        shown.append(f"{(rows['low'] > 0).sum()} of {count} along directions of {str(kind).split(':')[0]}")
+    figures.message(ax, f"The instrument is shown to appear for {listed(shown)}")
     plt.show()
 
 
@@ -312,6 +316,13 @@ def draw_shares(table: pd.DataFrame) -> None:
     [ax] = figures.panels(1, size=(6.5, 0.35 * len(table) + 1.2))
     figures.score_effects(table, ax, quantity="share of clips with the instrument and the tune")
     ax.axvline(0.5, color="#999999", linestyle=":", linewidth=1.2)
+    of = table.set_index("name")["effect"]
+    control = of[of.index.str.contains("random|shuffled")].max()
+    shares = [f"{100 * of[kind]:.0f} % ({kind})" for kind in ("pieces", "notes", "words")]
+    figures.message(
+        ax,
+        f"The instrument comes and the tune stays in {listed(shares)}; the best control reaches {100 * control:.0f} %",
+    )
     plt.show()
 
 

@@ -5,6 +5,7 @@ distance (7), number of prompts (8) and spectrograms (9), with what the paper le
 intervals. Colours and labels are those of `steerlib.page.style`; call its `use_style` once before drawing.
 """
 
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -26,6 +27,7 @@ __all__ = [
     "kappa_axis",
     "legend",
     "mark_knee",
+    "message",
     "metric_label",
     "panels",
     "pole",
@@ -34,6 +36,8 @@ __all__ = [
 
 COLUMN = 9.0
 """Width of the book's column in inches, at which a figure's text is as large as set."""
+_LETTERS = 11
+"""Letters of a message in an inch."""
 
 
 def panels(
@@ -52,6 +56,19 @@ def panels(
     for spare in axes[wanted:]:
         spare.remove()
     return axes[:wanted]
+
+
+def message(ax: Axes, sentence: str) -> None:
+    """Say above all panels of a figure what it shows; the figure grows by the lines that this takes.
+
+    The sentence must follow from the data that is drawn: `steerlib.page.bottom_line.told` makes such sentences.
+    """
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(sentence, round(_LETTERS * max(width, 4)))
+    figure.set_size_inches(width, height + 0.22 * len(lines))
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
 def score_effects(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:
