@@ -242,7 +242,7 @@ def bands(sounds: Sounds, attribute: Attribute, sample_rate: int) -> None:
         f"{attribute.negative} (quieter)": top[attribute.negative].high < 0,
     }
     above = f"bove {edges[-2]} Hz, "
-    yes, no = "the level changes as intended toward {}", "no such change is shown toward {}"
+    yes, no = "the level changes as intended toward {}", "no change as intended is shown toward {}"
     figures.message(ax, told(tilted, f"A{above}{yes}", f"a{above}{no}"))
     plt.show()
 

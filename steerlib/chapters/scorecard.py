@@ -111,7 +111,7 @@ def forest(table: pd.DataFrame, model: str) -> None:
     tally = shown["outcome"].value_counts().reindex(list(_COLOURS), fill_value=0)
     figures.message(
         ax,
-        f"Of {len(shown)} checks, {tally['holds']} hold, {tally['fails']} fail and {tally['open']} are open",
+        f"Of {len(shown)} checks, {tally['holds']} held, {tally['fails']} failed and {tally['open']} stayed open",
     )
     plt.show()
 
