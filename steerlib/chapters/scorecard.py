@@ -118,24 +118,26 @@ def forest(table: pd.DataFrame, model: str) -> None:
 
 def findings(table: pd.DataFrame, model: str) -> tuple[list[str], str]:
     """What the scorecard comes to on a model, in three sentences, and what speaks against it."""
-    here = table[table["model"] == model].set_index("claim")["verdict"]
-    counted = {name: list(here.index[here == name]) for name in VERDICTS}
+    here = table[table["model"] == model].set_index("claim")
+    counted = here["verdict"].value_counts()
     done = [name for name in VERDICTS if name not in (SUPERSEDED, NOT_RUN)]
-    measured = sum(len(counted[name]) for name in done)
-    tally = listed([f"{len(counted[name])} {name}" for name in done])
+    measured = sum(counted.get(name, 0) for name in done)
+    tally = listed([f"{counted.get(name, 0)} {name}" for name in done])
     found = [f"Of {len(here)} claims, {measured} were measured here: {tally}."]
-    told = [
-        f"{listed(counted[name])} {'is' if len(counted[name]) == 1 else 'are'} {name}"
+    told = {
+        name: listed([f"{row.short} ({row.Index})" for row in here[here["verdict"] == name].itertuples()])
         for name in ("supported", "not supported")
-        if counted[name]
-    ]
-    if told:
-        found.append(f"{'; '.join(told)}.")
+    }
+    sentences = [f"**{name.capitalize()}**: {words}." for name, words in told.items() if words]
+    if sentences:
+        found.append(" ".join(sentences))
     shown = parts(table, model)
     if len(shown):
         closest = shown.loc[(shown["estimate"] - 1).abs().idxmin()]
+        part = str(closest["label"]).removeprefix(closest["claim"])
         found.append(
-            f"The closest call is {closest['label']}, at {closest['estimate']:.3g} times what it must exceed."
+            f"The closest call is that {here.loc[closest['claim'], 'short']} ({closest['claim']}"
+            f"{',' if part else ''}{part}), at {closest['estimate']:.3g} times what it must exceed."
         )
     return found, f"{settings(table, model)} All of this comes from one model, trained once."
 
