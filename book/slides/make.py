@@ -2,7 +2,7 @@
 
 Nothing is written for the slides: a chapter gives its question, its bottom line, its first figure and its first sound,
 as the run has made them. Everything that the deck loads is copied beside it, so that the folder can be carried to a
-classroom without a network.
+classroom without a network. Where there is a Chromium, the handout is printed as a PDF, too.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from types import ModuleType
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
+
+from book.print import browser, to_pdf
 
 __all__ = ["Chapter", "deck", "handout", "parts", "read"]
 
@@ -192,6 +194,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
     print(f"The slides are here: {(options.folder / 'index.html').resolve().as_uri()}")
+    page = (options.folder / "handout.html").resolve()
+    if chromium := browser():
+        to_pdf(page, page.with_suffix(".pdf"), chromium)
+        print(f"The handout is here: {page.with_suffix('.pdf').as_uri()}")
+    else:
+        print(
+            f"The handout is here, as a page: {page.as_uri()}. There is no Chromium on the PATH that could make a PDF "
+            "of it: print the page from your browser, or name one: make slides CHROMIUM=/path/to/chromium"
+        )
     return 0
 
 

@@ -71,6 +71,24 @@ def test_everything_that_the_deck_loads_lies_beside_it(book, tmp_path):
     assert (out / "reveal" / "LICENSE").is_file()
 
 
+def test_without_a_chromium_the_handout_stays_a_page_and_it_is_said_why(book, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    assert make.main([str(tmp_path / "slides"), "--book", str(book)]) == 0
+    assert "no Chromium on the PATH" in capsys.readouterr().out
+    assert (tmp_path / "slides" / "handout.html").is_file()
+    assert not (tmp_path / "slides" / "handout.pdf").exists()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_handout_is_a_pdf_of_one_page(book, tmp_path, capsys):
+    pytest.importorskip("playwright")
+    assert make.main([str(tmp_path / "slides"), "--book", str(book)]) == 0
+    pdf = tmp_path / "slides" / "handout.pdf"
+    assert pdf.as_uri() in capsys.readouterr().out
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) == 1
+
+
 def test_a_chapter_that_has_not_run_is_named_and_the_old_slides_stay(book, tmp_path, capsys):
     (book / "chapters" / "held_out.ipynb").unlink()
     (tmp_path / "slides").mkdir()
