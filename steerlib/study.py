@@ -224,15 +224,15 @@ class Study:
         return self.verdicts[-1]
 
     def bottom_line(
-        self, found: Sequence[str] = (), against: str = "", *, hear: pd.DataFrame | None = None
+        self, found: Sequence[str] = (), against: str = "", *, hear: pd.DataFrame | HTML | None = None
     ) -> HTML:
         """What this run found, for the box below the chapter's question; see `page.bottom_line.bottom_line`.
 
         Without words of the chapter's own, those of its verdicts (`page.bottom_line.of_verdicts`). `hear` has the rows
-        of the clips that show it, as `evidence.stats.typical` has them.
+        of the clips that show it, as `Trial.typical` has them, or is a player of its own.
         """
-        player = None
-        if hear is not None:
+        player = hear if isinstance(hear, HTML) else None
+        if isinstance(hear, pd.DataFrame):
             attribute = self.attributes[hear["attribute"].iloc[0]]
             labels = [
                 "not steered" if not value else attribute.positive if value > 0 else attribute.negative
@@ -337,6 +337,29 @@ class Trial:
         """Half the distance between the poles of an attribute, by prompt and `by`; see `evidence.stats.shifts`."""
         value = metric or self.study.attributes[name].metric
         return stats.shifts(self._rows(name, metric), value=value, by=by, octaves=octaves)
+
+    def typical(self, name: str, *, size: float | None = None, **where: Any) -> pd.DataFrame:
+        """The clips of the prompt with the median effect, at both poles of an attribute and unsteered.
+
+        They are what a bottom line lets one hear (`Study.bottom_line`): neither the best prompt nor the worst.
+
+        Parameters
+        ----------
+        name : str
+        size : float, optional
+            Of the multiplier; the largest by default.
+        **where
+            Values of columns that the steered clips must have, such as ``source_layer=5``.
+
+        Returns
+        -------
+        DataFrame
+            As `evidence.stats.typical` has it.
+        """
+        rows = self.parts[name]
+        for column, value in where.items():
+            rows = rows[(rows[column] == value) | (rows["multiplier"] == 0)]
+        return stats.typical(rows, value=self.study.attributes[name].metric, size=size)
 
     def distances(self, *, window: float, embedding: str = "clap") -> Distances:
         """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""

@@ -49,6 +49,7 @@ __all__ = [
     "findings",
     "followed",
     "hear_over_time",
+    "heard",
     "hit",
     "in_reach",
     "interval_of",
@@ -419,12 +420,22 @@ def draw_loop(
 def players(study: Study, table: pd.DataFrame, name: str) -> HTML:
     """The first prompt, asked for the last target in each way."""
     rows = table.query("attribute == @name and prompt_id == 0")
-    rows = rows[(rows["target"] == rows["target"].iloc[-1]) & ~rows["way"].str.startswith("random")]
-    unit = study.attributes[name].unit
+    return _ways(study, rows[rows["target"] == rows["target"].iloc[-1]])
+
+
+def heard(study: Study, table: pd.DataFrame) -> HTML:
+    """The prompt and target that the open loop misses by the median error, asked for in each way."""
+    key = ["attribute", "prompt_id", "target"]
+    chosen = stats.middle(table[table["way"] == "open loop"].set_index(key)["error"])
+    return _ways(study, table.set_index(key).sort_index().loc[[chosen]].reset_index(), "Hear it: ")
+
+
+def _ways(study: Study, rows: pd.DataFrame, before: str = "") -> HTML:
+    """Clips of one prompt that was asked for one target, but for random directions."""
+    rows = rows[~rows["way"].str.startswith("random")]
+    unit, prompt = study.attributes[rows["attribute"].iloc[0]].unit, study.prompts[rows["prompt_id"].iloc[0]]
     labels = [f"{row.way}: {row.value:.0f} {unit}" for row in rows.itertuples()]
-    return study.players(
-        rows, labels, label=f"{study.prompts[0]}, {rows['target'].iloc[0]:g} {unit} asked for"
-    )
+    return study.players(rows, labels, label=f"{before}{prompt}, {rows['target'].iloc[0]:g} {unit} asked for")
 
 
 # --- over time ----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 
 from steerlib.activations import Activations
 from steerlib.engine.generation import Run
@@ -38,6 +38,7 @@ __all__ = [
     "draw_clips",
     "findings",
     "genres_of",
+    "heard",
     "name",
     "players",
     "shares",
@@ -305,6 +306,18 @@ def players(study: Study, table: pd.DataFrame, pairs: int = 4) -> None:
             f"toward {row['target']}" if row["multiplier"] else "not steered" for _, row in rows.iterrows()
         ]
         display(study.players(rows, labels, label=f"{rows['prompt'].iloc[0]}: {pair}"))
+
+
+def heard(study: Study, table: pd.DataFrame) -> HTML:
+    """The clip with the median change of the target genre's score, and its unsteered twin; from the main setting."""
+    key = ["pair", "prompt_id"]
+    steered, plain = (
+        table[table["arm"] == arm].drop_duplicates(key).set_index(key) for arm in ("steered", "not steered")
+    )
+    pair, prompt = stats.middle(steered["target score"] - plain["target score"])
+    rows = table[(table["pair"] == pair) & (table["prompt_id"] == prompt)].drop_duplicates("arm")
+    labels = [f"toward {row['target']}" if row["multiplier"] else "not steered" for _, row in rows.iterrows()]
+    return study.players(rows, labels, label=f"Hear it: {rows['prompt'].iloc[0]}")
 
 
 def tables_1_and_2(effects: pd.DataFrame) -> pd.DataFrame:

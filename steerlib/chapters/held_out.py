@@ -32,7 +32,6 @@ __all__ = [
     "draw_beside",
     "draw_spectrogram",
     "findings",
-    "heard",
     "in_paper_figures",
     "players",
     "poles",
@@ -176,12 +175,7 @@ def sounds_by_pole(trial: Trial, name: str) -> Sounds:
 
 def typical_prompt(trial: Trial, name: str) -> int:
     """The prompt with the median distance between the poles: neither the best nor the worst."""
-    return int(heard(trial, name)["prompt_id"].iloc[0])
-
-
-def heard(trial: Trial, name: str) -> pd.DataFrame:
-    """The rows of the typical prompt of one attribute: at the negative pole, unsteered and at the positive pole."""
-    return stats.typical(trial.parts[name], value=trial.study.attributes[name].metric)
+    return int(trial.typical(name)["prompt_id"].iloc[0])
 
 
 def spectrograms(sounds: Sounds, prompt: int, sample_rate: int, *, split: float) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "draw_layer_curves",
     "effects",
     "findings",
+    "heard",
     "listen",
     "read_and_hear",
     "readable",
@@ -258,6 +259,13 @@ def listen(trial: Trial) -> None:
         labels = rows["attribute"].where(rows["multiplier"] != 0, "not steered")
         title = f"{trial.study.prompts[0]}: +λ along each direction, {name}"
         display(trial.study.players(rows, list(labels), label=title))
+
+
+def heard(trial: Trial) -> pd.DataFrame:
+    """The clips along DiffMean of the first attribute, for the prompt with the median effect."""
+    name, table = next(iter(trial.study.attributes)), trial.table
+    rows = table[(table["setting"] == name) & (table["attribute"] == "DiffMean")]
+    return Trial(trial.study, rows.assign(attribute=name)).typical(name)
 
 
 def _panels(study: Study, height: float, **options: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -30,6 +30,7 @@ __all__ = [
     "draw_probe_accuracy",
     "effects",
     "findings",
+    "heard",
     "means",
     "nested",
     "nested_table",
@@ -266,6 +267,21 @@ def players(study: Study, table: pd.DataFrame, targets: Sequence[str]) -> None:
         rows = table[(table["target"] == target) & (table["prompt_id"] == 0)].drop_duplicates("key")
         labels = [row["way"] if row["multiplier"] else "not steered" for _, row in rows.iterrows()]
         display(study.players(rows, labels, label=f"{study.prompts[0]}, toward {target}"))
+
+
+def heard(study: Study, table: pd.DataFrame) -> HTML:
+    """The prompt and genre with the median change of CLAP's score: not steered, and along both probes' directions."""
+    key = ["target", "prompt_id"]
+    steered = table[(table["multiplier"] != 0) & (table["way"] == "MSE")].set_index(key)["score"]
+    plain = table[table["multiplier"] == 0].drop_duplicates(key).set_index(key)["score"]
+    target, prompt = stats.middle(steered - plain)
+    rows = table[(table["target"] == target) & (table["prompt_id"] == prompt)].drop_duplicates("key")
+    rows = rows[(rows["multiplier"] == 0) | rows["way"].isin(["BCE", "MSE"])]
+    labels = [
+        f"toward {target} ({row['way']})" if row["multiplier"] else "not steered"
+        for _, row in rows.iterrows()
+    ]
+    return study.players(rows, labels, label=f"Hear it: {study.prompts[prompt]}")
 
 
 def _true(accuracy: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -31,7 +31,6 @@ __all__ = [
     "draw_multiplier_curve",
     "effects",
     "findings",
-    "heard",
     "knees",
     "of_random",
     "linked",
@@ -371,11 +370,6 @@ def findings(trial: Trial, best: Mapping[str, float | None], table: pd.DataFrame
         sentences,
         f"The strongest of {random['direction'].nunique()} random directions of the same length changes {reach}.",
     )
-
-
-def heard(trial: Trial, name: str, size: float) -> pd.DataFrame:
-    """The rows of the typical prompt of one attribute at a size of λ: negative pole, unsteered, positive pole."""
-    return stats.typical(trial.parts[name], value=trial.study.attributes[name].metric, size=size)
 
 
 def draw_multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:

@@ -49,6 +49,7 @@ __all__ = [
     "draw_shares",
     "effects",
     "findings",
+    "heard",
     "name_instruments",
     "play_tunes",
     "players",
@@ -404,6 +405,21 @@ def players(study: Study, tunes: Tunes, table: pd.DataFrame) -> HTML:
     labels = ["{1} ({0})".format(*vector) if vector else "not steered" for vector in rows["vector"]]
     sounds = {"the tune": tunes[:1].at(rate)[0]} | dict(zip(labels, study.sounds(rows), strict=True))
     return show_players(sounds, rate, label=f"{tunes.prompts[0]}, given a tune")
+
+
+def heard(study: Study, tunes: Tunes, table: pd.DataFrame) -> HTML:
+    """The tune and instrument with the median rise along directions of pieces: as given, not steered and steered."""
+    clips = _compared(by_vector(table))
+    key = ["target", "tune"]
+    target, tune = stats.middle(clips[clips["direction"] == "pieces"].set_index(key)["rise"])
+    rows = table[
+        (table["tune"] == tune) & table["vector"].map(lambda each: each in (None, ("pieces", target)))
+    ]
+    labels = [f"toward {target}" if vector else "not steered" for vector in rows["vector"]]
+    rate = study.model.sample_rate
+    sounds = {"the tune": tunes[tune : tune + 1].at(rate)[0]}
+    sounds |= dict(zip(labels, study.sounds(rows), strict=True))
+    return show_players(sounds, rate, label=f"Hear it: {tunes.prompts[tune]}, given a tune")
 
 
 def beside_table_3(table: pd.DataFrame, instruments: Sequence[str]) -> pd.DataFrame:

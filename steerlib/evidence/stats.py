@@ -28,6 +28,7 @@ __all__ = [
     "jackknife_interval",
     "mean_interval",
     "median_interval",
+    "middle",
     "paired_interval",
     "ratio_interval",
     "share_interval",
@@ -119,7 +120,9 @@ def median_interval(values: npt.ArrayLike, *, level: float = 0.95) -> Interval:
     n, dropped = len(kept), len(values) - len(kept)
     if not n:
         return Interval(np.nan, np.nan, np.nan, 0, dropped)
-    beyond = int(stats.binom.ppf((1 - level) / 2, n, 0.5))  # the largest number of values to leave out on a side
+    beyond = int(
+        stats.binom.ppf((1 - level) / 2, n, 0.5)
+    )  # the largest number of values to leave out on a side
     low, high = (kept[beyond - 1], kept[-beyond]) if beyond else (-np.inf, np.inf)
     return Interval(float(np.median(kept)), float(low), float(high), n, dropped)
 
@@ -587,11 +590,24 @@ def effect_of(row: "pd.Series[Any]") -> Interval:
     return Interval(row["effect"], row["low"], row["high"], int(row["n"]), int(row.get("dropped", 0)))
 
 
+def middle(values: "pd.Series[float]") -> Any:
+    """The label of the median (of two, the higher): an example that is neither the best nor the worst.
+
+    The first label where nothing was measured.
+
+    Examples
+    --------
+    >>> middle(pd.Series({"a": 9.0, "b": 1.0, "c": 2.0}))
+    'c'
+    """
+    told = values.dropna().sort_values()
+    return told.index[len(told) // 2] if len(told) else values.index[0]
+
+
 def typical(table: pd.DataFrame, *, value: str, size: float | None = None) -> pd.DataFrame:
     """One prompt to hear or to see, at minus `size`, 0 and plus `size`, lowest multiplier first.
 
-    It is the prompt with the median difference between the poles: neither the best nor the worst. Used in *Steering
-    sweep* and *Held-out prompts*.
+    It is the prompt with the median difference between the poles (`middle`). Used by `steerlib.study.Trial.typical`.
 
     Parameters
     ----------
@@ -605,9 +621,7 @@ def typical(table: pd.DataFrame, *, value: str, size: float | None = None) -> pd
     size = float(table["multiplier"].max()) if size is None else size
     rows = table[table["multiplier"].isin([-size, 0.0, size])].drop_duplicates(["prompt_id", "multiplier"])
     wide = rows.pivot(index="prompt_id", columns="multiplier", values=value)
-    spread = (wide[size] - wide[-size]).dropna().sort_values()
-    prompt = spread.index[len(spread) // 2] if len(spread) else wide.index[0]
-    return rows[rows["prompt_id"] == prompt].sort_values("multiplier")
+    return rows[rows["prompt_id"] == middle(wide[size] - wide[-size])].sort_values("multiplier")
 
 
 def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str], octaves: bool = False) -> pd.DataFrame:
