@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -90,15 +90,17 @@ def genre_clips(
 
 
 def examples(sounds: Mapping[str, AudioSet]) -> None:
-    """Players of a clip of each of three labels, for each concept."""
-    for concept, clips in sounds.items():
-        rows = clips.table["label"].drop_duplicates().index[:3]
+    """A clip of each of two labels: those of the last concept are open, those of the others folded."""
+    for number, (concept, clips) in enumerate(reversed(list(sounds.items()))):
+        rows = clips.table["label"].drop_duplicates().index[:2]
         names = [str(clips.table["label"][row]) for row in rows]
         heard = {
             f"{concept} {name}" if name.isdigit() else name: clips.audio[row]
             for name, row in zip(names, rows, strict=True)
         }
-        display(players(heard, clips.sample_rate, label=f"{concept}: three labels"))
+        player = players(heard, clips.sample_rate, label=f"{concept}: two labels").data
+        fold = "<details open>" if not number else "<details>"
+        display(HTML(f"{fold}<summary>Hear two clips that differ in {concept}</summary>{player}</details>"))
 
 
 def listen(
