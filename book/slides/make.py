@@ -30,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 TITLE = "Steering Music Models"
 HANDOUT = ("diffmean_directions", "held_out", "known_truth", "scorecard")
 """The chapters whose bottom lines are on the handout."""
+_MESSAGE = '<p class="figure-message">'
 _SOUND = re.compile(r'src="audio/([0-9a-f]{16}\.(?:mp3|webp))"')
 
 
@@ -104,7 +105,8 @@ def _figures(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
             if "figure" in about:
                 alt = escape(about.get("image", {}).get("alt", ""))
                 shown = looks.figure("".join(svg), about["figure"]["name"], alt)
-                yield f"<figure>{shown}<figcaption>{_plain(about['figure']['caption'])}</figcaption></figure>"
+                said = next((page for page in _html(cell) if page.startswith(_MESSAGE)), "")
+                yield f"<figure>{said}{shown}<figcaption>{_plain(about['figure']['caption'])}</figcaption></figure>"
 
 
 def _plain(markdown: str) -> str:

@@ -147,10 +147,10 @@ def curves(
         ax.label_outer()
     axes[0].set_ylim(-0.1, min(1.02, 1.05 * top))
     names = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(*names, loc="outside lower left", ncols=4, fontsize="small")
+    axes[0].figure.legend(*names, loc="outside upper left", ncols=2, fontsize="small")
     above = {concept: best[DECODER, concept] > best["untrained decoder", concept] for concept in tables}
     yes = "At its best layer, the trained decoder sorts better than an untrained one by {}"
-    figures.message(axes[0], told(above, yes, "no better sorting is shown by {}"))
+    figures.message(told(above, yes, "no better sorting is shown by {}"))
     plt.show()
     return tables
 
@@ -182,7 +182,6 @@ def matrices(
     scale.outline.set_visible(False)
     most, least = (pick(overlap, key=overlap.__getitem__) for pick in (max, min))
     figures.message(
-        axes[0],
         f"A label and its cluster share {100 * overlap[most]:.0f} % of their clips for {most}, and "
         f"{100 * overlap[least]:.0f} % for {least}, on average",
     )
@@ -345,7 +344,6 @@ def draw_excess(found: Mapping[str, Excess]) -> None:
     ax.set(xlabel="adjusted Rand index on clips that did not choose the layer")
     figures.legend(ax)
     figures.message(
-        ax,
         told(
             {concept: each.value > 0 for concept, each in found.items()},
             "The decoder’s clusters fit best for {}",

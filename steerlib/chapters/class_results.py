@@ -102,7 +102,6 @@ def draw(answers: pd.DataFrame, level: float = 0.95) -> None:
     ax.set(xlim=(-0.03, 1.03), ylim=(len(table) - 0.5, -0.5), xlabel="share of right answers; line: guessing")
     heard = {f"“{name}”": low > 0.5 for name, low in zip(names, table["low"], strict=True)}
     figures.message(
-        ax,
         told(heard, "The class does better than guessing at {}", "nothing beyond guessing is shown at {}")
         if any(heard.values())
         else "The class is not shown to do better than guessing",

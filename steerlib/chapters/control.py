@@ -107,7 +107,7 @@ def curves(trial: Trial, scales: Mapping[str, Calibration]) -> None:
             xlabel="λ", ylabel=f"change of {METRIC_LABELS[scale.metric].split(' (')[0]} ({unit})", title=name
         )
     if reach:
-        figures.message(ax, f"λ moves the typical clip’s {listed(reach)}")
+        figures.message(f"λ moves the typical clip’s {listed(reach)}")
     plt.show()
 
 
@@ -366,7 +366,7 @@ def draw_targets(table: pd.DataFrame, scales: Mapping[str, Calibration]) -> None
         closer[f"{name} (typical miss: {moved(float(least), 'octaves')})"] = least < errors["random"]
     if closer:
         yes = "Asked for a number, steering comes closer than random directions for {}"
-        figures.message(ax, told(closer, yes, "it is not shown to come closer than random ones for {}"))
+        figures.message(told(closer, yes, "it is not shown to come closer than random ones for {}"))
     plt.show()
 
 
@@ -408,7 +408,7 @@ def draw_loop(
         lower.step([frame / rate for frame in frames], factors, color=LOW)
         lower.set(xlabel="time (s)", ylabel="λ")
         away.append(f"{style.number(read[-1])} of {target:g} {study.attributes[name].unit} for {name}")
-    figures.message(axes[0], f"At the end of the clip, the probe reads {listed(away)}")
+    figures.message(f"At the end of the clip, the probe reads {listed(away)}")
     plt.show()
     sounds = {
         f"{name} {target:g} {study.attributes[name].unit}": audio
@@ -576,9 +576,7 @@ def draw_over_time(study: Study, table: pd.DataFrame) -> None:
         for kind in kinds
     }
     yes = "From beginning to end, brightness rises more than along random directions for {}"
-    figures.message(
-        ax, told(followed, yes, "it is not shown to rise more than along random directions for {}")
-    )
+    figures.message(told(followed, yes, "it is not shown to rise more than along random directions for {}"))
     plt.show()
 
 

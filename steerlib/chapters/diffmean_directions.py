@@ -108,7 +108,7 @@ def clouds(activations: Activations, layers: Sequence[int]) -> None:
     yes, no = (
         f"two dimensions {verb} {poles.lower()} prompts apart at {{}}" for verb in ("tell", "do not tell")
     )
-    figures.message(ax, told(apart, yes, no))
+    figures.message(told(apart, yes, no))
     plt.show()
 
 
@@ -119,7 +119,6 @@ def separation(table: pd.DataFrame) -> None:
     apart = int((table["auc_low"] > 0.5).sum())
     least = table["auc"].min()
     figures.message(
-        ax,
         f"A linear classifier tells the poles apart at {apart} of {len(table)} layers; its least AUC is {least:.2f}",
     )
     plt.show()
@@ -131,7 +130,6 @@ def cosines(vector: SteeringVector, blocks: Blocks) -> None:
     draw_cosine_matrix(matrix, ax, blocks=blocks)
     count = len(blocks.bounds)
     figures.message(
-        ax,
         f"{'Two layers’ directions have' if count > 1 else 'All layers’ directions have'} a cosine of at least "
         f"{matrix.min():.2f}; {count} {'blocks' if count > 1 else 'block'}",
     )

@@ -96,7 +96,7 @@ def cost_curves(table: pd.DataFrame) -> None:
         ax.plot(part["value"], part["seconds a clip"], marker="o", color=PALETTE["slow"])
         ax.set(xlabel=name, ylim=(0, None))
     axes[0].set(ylabel="seconds for one clip")
-    figures.message(axes[0], _of_calls(next(iter(table.groupby("varied", sort=False)))[1]))
+    figures.message(_of_calls(next(iter(table.groupby("varied", sort=False)))[1]))
     plt.show()
 
 
@@ -160,7 +160,7 @@ def scaling_curves() -> None:
         ax.set_xticks(part[name], labels=[f"{value:g}" for value in part[name]])
         ax.minorticks_off()
     axes[0].set(ylabel="seconds for one clip")
-    figures.message(axes[0], _of_calls(table[table["varied"] == "rows"], "rows", "s_per_clip"))
+    figures.message(_of_calls(table[table["varied"] == "rows"], "rows", "s_per_clip"))
     plt.show()
 
 

@@ -260,7 +260,7 @@ def draw(
     figures.score_effects(effects, ax, quantity=quantity)
     if limit is not None:
         ax.axvline(limit, color="#999999", linestyle=":", linewidth=1.2)
-    figures.message(ax, _changed(effects) if "kind" in effects else _fused(effects))
+    figures.message(_changed(effects) if "kind" in effects else _fused(effects))
     plt.show()
 
 
@@ -294,7 +294,7 @@ def draw_clips(table: pd.DataFrame, arms: Sequence[str]) -> None:
     axes[0].set(ylabel="target genre's score")
     clips = table[table["arm"].isin(arms)].drop_duplicates(["arm", "pair", "prompt_id", "draw"])
     sure = clips[["source score", "target score"]].max(axis=1) >= 1 - FUSED
-    figures.message(axes[0], f"CLAP is nearly sure of one genre in {100 * sure.mean():.0f} % of these clips")
+    figures.message(f"CLAP is nearly sure of one genre in {100 * sure.mean():.0f} % of these clips")
     plt.show()
 
 

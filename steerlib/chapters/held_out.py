@@ -110,7 +110,6 @@ def draw_beside(beside: pd.DataFrame) -> None:
         ax.set_title(f"{name}: its own direction is the first row", loc="left")
     beyond = {str(name): _beyond(part) for name, part in parts}
     figures.message(
-        axes[0],
         told(
             beyond,
             "Steering shifts {} further than any direction that should not steer",
@@ -193,7 +192,6 @@ def spectrograms(sounds: Sounds, prompt: int, sample_rate: int, *, split: float)
     first, plain, last = levels
     apart = [signed(levels[pole] - levels[plain], "+.1f") for pole in (first, last)]
     figures.message(
-        axes[0],
         f"Above {split:g} Hz, this clip changes by {apart[0]} dB toward {first} and {apart[1]} dB toward {last}",
     )
     plt.show()
@@ -237,7 +235,7 @@ def bands(sounds: Sounds, attribute: Attribute, sample_rate: int) -> None:
     }
     above = f"bove {edges[-2]} Hz, "
     yes, no = "the level changes as intended toward {}", "no change as intended is shown toward {}"
-    figures.message(ax, told(tilted, f"A{above}{yes}", f"a{above}{no}"))
+    figures.message(told(tilted, f"A{above}{yes}", f"a{above}{no}"))
     plt.show()
 
 

@@ -228,8 +228,8 @@ def curves(table: pd.DataFrame, attribute: str) -> None:
     figure = axes[0].figure
     axes[0].yaxis.set_major_formatter(PercentFormatter(1))
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    figures.message(axes[0], _hurt(part, JUDGES[attribute][0]))
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figures.message(_hurt(part, JUDGES[attribute][0]))
     plt.show()
 
 
@@ -356,7 +356,6 @@ def agreement_matrix(made: pd.DataFrame) -> None:
     both = lowest[[one, other]].dropna()
     share = agreement(lowest).loc[one, other]
     figures.message(
-        axes[0],
         f"{one.capitalize()} and {other} both answer on {len(both)} of {len(lowest)} clips"
         + (f", and agree on {100 * share:.0f} % of them" if len(both) else ""),
     )

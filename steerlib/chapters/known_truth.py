@@ -94,7 +94,7 @@ def readable_curves(study: Study, read: pd.DataFrame, words: Mapping[str, Interv
         ax.set_title(name, loc="left", pad=36)
     heard = read[read["series"].str.startswith("clip heard")].groupby("attribute")["value"].max()
     said = [f"{100 * heard[name]:.0f} % of the variance of {name}" for name in study.attributes]
-    figures.message(ax, f"From clips that the model hears, a regression reads up to {listed(said)}")
+    figures.message(f"From clips that the model hears, a regression reads up to {listed(said)}")
     plt.show()
 
 
@@ -126,7 +126,6 @@ def cosines(study: Study, found: Mapping[str, Mapping[str, SteeringVector]]) -> 
         ax.set_title(name, loc="left", pad=36)
         shares.append(f"{(outside > chance).sum()} of {len(outside)} layers for {name}")
     figures.message(
-        ax,
         f"The filter from heard clips is closer to DiffMean than random directions are at {listed(shares)}",
     )
     plt.show()
@@ -235,7 +234,6 @@ def control(study: Study, table: pd.DataFrame) -> None:
         ax.set_title(name, loc="left")
     beyond = {name: _beyond(table.loc[name, "shift"]) for name in study.attributes}
     figures.message(
-        ax,
         told(
             beyond,
             "DiffMean shifts {} further than any random direction",

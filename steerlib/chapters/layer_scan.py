@@ -40,7 +40,7 @@ def curves(trial: Trial) -> None:
         draw_layer_scan(trial.effects(name), ax, attribute=attribute)
     limits = {name: choices.worst_pole(trial.effects(name), by="source_layer") for name in trial.parts}
     shown = listed([f"{(each > 0).sum()} of {len(each)} layers for {name}" for name, each in limits.items()])
-    figures.message(axes[0], f"Both poles are shown to move as intended from {shown}")
+    figures.message(f"Both poles are shown to move as intended from {shown}")
     plt.show()
 
 
@@ -108,9 +108,7 @@ def injection_curves(trial: Trial) -> None:
         ax.set_title(name, loc="left")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         shown.append(f"{(means['low'] > 0).sum()} of {len(means)} blocks for {name}")
-    figures.message(
-        axes[0], f"Added after one block alone, the direction is shown to steer at {listed(shown)}"
-    )
+    figures.message(f"Added after one block alone, the direction is shown to steer at {listed(shown)}")
     plt.show()
 
 

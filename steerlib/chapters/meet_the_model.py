@@ -101,7 +101,7 @@ def tokens(clips: Clips) -> None:
     count = len(clips.tokens[0])
     ax.set_yticks(range(count), labels=[str(1 + row) for row in range(count)])
     ax.set(xlabel="frame", ylabel="codebook")
-    figures.message(ax, f"The model writes {count} codes for each frame of “{clips.prompts[0]}”")
+    figures.message(f"The model writes {count} codes for each frame of “{clips.prompts[0]}”")
     plt.show()
 
 
@@ -141,7 +141,7 @@ def boxes(study: Study, followed: pd.DataFrame) -> None:
         for name, each in study.attributes.items()
     }
     no = "no difference between opposite prompts is shown for {}"
-    figures.message(axes[0], told(follows, "The music follows the words for {}", no))
+    figures.message(told(follows, "The music follows the words for {}", no))
     plt.show()
 
 

@@ -68,7 +68,6 @@ def training_curves(logs: dict[str, pd.DataFrame]) -> None:
         ax.set_title(title, fontsize=9)
     gain = logs["lm"]["text gain"].dropna().iloc[-1]
     figures.message(
-        ax,
         f"The decoder uses its prompt: with another clip’s caption it loses {number(gain)} nats"
         if gain > 0
         else "The decoder ignores its prompt: another clip’s caption costs it nothing",

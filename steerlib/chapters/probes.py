@@ -51,7 +51,6 @@ def accuracy_by_layer(accuracy: Mapping[str, pd.DataFrame]) -> None:
     best, worst = (true.loc[find] for find in (true["accuracy"].idxmax(), true["accuracy"].idxmin()))
     above = int((true["low"] > true["chance"]).sum())
     figures.message(
-        axes[0],
         f"{above} of {len(true)} probes are shown to beat guessing; accuracy goes from {worst.accuracy:.2f} (layer "
         f"{worst.layer}) to {best.accuracy:.2f} (layer {best.layer})",
     )
@@ -249,7 +248,7 @@ def draw(table: pd.DataFrame) -> None:
     figures.score_effects(table, ax, quantity="change of CLAP's score of the genre")
     shown = {str(genre): _beats_random(rows) for genre, rows in table.groupby("name", sort=False)}
     yes = "Both probes’ directions bring {} out more than a random direction does"
-    figures.message(ax, told(shown, yes, "this is not shown for {}" if any(shown.values()) else
+    figures.message(told(shown, yes, "this is not shown for {}" if any(shown.values()) else
                     "no probe’s direction is shown to beat a random one for {}"))  # fmt: skip
     plt.show()
 

@@ -64,7 +64,6 @@ def agreement(study: Study, counts: Sequence[int], *, draws: int) -> pd.DataFram
         for name, each in few.items()
     ]
     figures.message(
-        axes[0],
         f"Two directions of different prompts are alike (cosine above {_ALIKE}) from {listed(said)} on",
     )
     plt.show()
@@ -102,7 +101,6 @@ def curves(trial: Trial) -> None:
               if each.iloc[-1] > 0]  # fmt: skip
     least, most = (next(iter(means.values())).index[end] for end in (0, -1))
     figures.message(
-        axes[0],
         f"Directions of {least} prompts shift {listed(shares)} as those of {most} prompts"
         if shares
         else f"Not even directions of {most} prompts shift the music as intended",

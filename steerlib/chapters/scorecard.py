@@ -110,7 +110,6 @@ def forest(table: pd.DataFrame, model: str) -> None:
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
     tally = shown["outcome"].value_counts().reindex(list(_COLOURS), fill_value=0)
     figures.message(
-        ax,
         f"Of {len(shown)} checks, {tally['holds']} held, {tally['fails']} failed and {tally['open']} stayed open",
     )
     plt.show()

@@ -69,7 +69,6 @@ def curves(trial: Trial) -> None:
                 legend.remove()
     rising = {name: _rises(trial.effects(name)) for name in measures}
     figures.message(
-        ax,
         told(
             rising,
             "The larger λ, the further it moves {} as intended",
@@ -138,7 +137,7 @@ def distance_curves(study: Study, distances: Distances) -> None:
         draw_fad_curve(rows.merge(pushes), ax, attribute=attribute)
         sizes = [abs(value) for value in _worse(distances, name)]
         worse.append(f"already at |λ| = {min(sizes):g} for {name}" if sizes else f"at no λ for {name}")
-    figures.message(axes[0], f"Steered music is shown to be further from the model’s own {listed(worse)}")
+    figures.message(f"Steered music is shown to be further from the model’s own {listed(worse)}")
     plt.show()
 
 
@@ -240,7 +239,7 @@ def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) ->
     }
     within = listed([f"no λ for {name}" if size is None else f"λ up to {size:g} for {name}"
                      for name, size in largest.items()])  # fmt: skip
-    figures.message(ax, f"Within the budget: {within}")
+    figures.message(f"Within the budget: {within}")
     plt.show()
 
 

@@ -284,7 +284,7 @@ def draw(table: pd.DataFrame) -> None:
     shown, count = [], table["name"].nunique()
     for kind, rows in table[table["kind"].str.endswith(": instrument")].groupby("kind", sort=False):
         shown.append(f"{(rows['low'] > 0).sum()} of {count} along directions of {str(kind).split(':')[0]}")
-    figures.message(ax, f"The instrument is shown to appear for {listed(shown)}")
+    figures.message(f"The instrument is shown to appear for {listed(shown)}")
     plt.show()
 
 
@@ -321,7 +321,6 @@ def draw_shares(table: pd.DataFrame) -> None:
     control = of[of.index.str.contains("random|shuffled")].max()
     shares = [f"{100 * of[kind]:.0f} % ({kind})" for kind in ("pieces", "notes", "words")]
     figures.message(
-        ax,
         f"The instrument comes and the tune stays in {listed(shares)}; the best control reaches {100 * control:.0f} %",
     )
     plt.show()

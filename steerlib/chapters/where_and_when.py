@@ -235,7 +235,7 @@ def draw(study: Study, both: pd.DataFrame, plain: Interval) -> None:
         right.axvspan(plain.low, plain.high, color=style.PALETTE["baseline"], alpha=0.15, linewidth=0)
         left.set_title(f"{name}: how far it steers", loc="left")
         right.set_title("how far it drifts", loc="left")
-    figures.message(axes[0], _further(both))
+    figures.message(_further(both))
     plt.show()
 
 

@@ -252,7 +252,7 @@ def reading_figure(
     shares = {name: f"{name} ({100 * each.estimate:.0f} %)" for name, each in carried.items()}
     beyond = {shares[name]: each.low > controls[name].high for name, each in carried.items()}
     yes = f"{width} neighbouring blocks carry more than chance of what the words do, for {{}}"
-    figures.message(ax, told(beyond, yes, f"{width} blocks are not shown to carry more than chance for {{}}"))
+    figures.message(told(beyond, yes, f"{width} blocks are not shown to carry more than chance for {{}}"))
     plt.show()
 
 
@@ -270,9 +270,7 @@ def one_block_figure(study: Study, asked: Mapping[str, pd.DataFrame]) -> None:
         for name, layer in crossed.items()
     }
     yes = "What the words do passes from the prompt’s positions to the music’s, for {}"
-    figures.message(
-        axes[0], told(at, yes, "for {}, it does not pass from the prompt’s positions to the music’s")
-    )
+    figures.message(told(at, yes, "for {}, it does not pass from the prompt’s positions to the music’s"))
     plt.show()
 
 
@@ -295,7 +293,7 @@ def source_figure(study: Study, asked: Mapping[str, pd.DataFrame]) -> None:
             table, {"source layer": "from layer k, into all", "DiffMean, audio": "into block k, audio"}, ax
         )
         ax.set_title(name, loc="left", pad=36)
-    figures.message(ax, _of_sources(asked))
+    figures.message(_of_sources(asked))
     plt.show()
 
 
@@ -328,7 +326,7 @@ def written_figure(study: Study, written: Mapping[str, pd.DataFrame]) -> None:
             ylabel=f"octaves above “{attribute.negative}”",
         )
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figures.message(ax, f"Switching the prompt after a layer still changes {_still(study, written)}")
+    figures.message(f"Switching the prompt after a layer still changes {_still(study, written)}")
     plt.show()
 
 

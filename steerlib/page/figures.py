@@ -5,13 +5,14 @@ distance (7), number of prompts (8) and spectrograms (9), with what the paper le
 intervals. Colours and labels are those of `steerlib.page.style`; call its `use_style` once before drawing.
 """
 
-import textwrap
+import html
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -36,8 +37,6 @@ __all__ = [
 
 COLUMN = 9.0
 """Width of the book's column in inches, at which a figure's text is as large as set."""
-_LETTERS = 11
-"""Letters of a message in an inch."""
 
 
 def panels(
@@ -58,17 +57,12 @@ def panels(
     return axes[:wanted]
 
 
-def message(ax: Axes, sentence: str) -> None:
-    """Say above all panels of a figure what it shows; the figure grows by the lines that this takes.
+def message(sentence: str) -> None:
+    """Say above the figure that is shown next what it shows, as a line of the page: it wraps on a phone.
 
-    The sentence must follow from the data that is drawn: `steerlib.page.bottom_line.told` makes such sentences.
+    The sentence must follow from the data that are drawn: `steerlib.page.bottom_line.told` makes such sentences.
     """
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    width, height = figure.get_size_inches()
-    lines = textwrap.wrap(sentence, round(_LETTERS * max(width, 4)))
-    figure.set_size_inches(width, height + 0.22 * len(lines))
-    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")
+    display(HTML(f'<p class="figure-message">{html.escape(sentence, quote=False)}</p>'))
 
 
 def score_effects(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:

@@ -16,6 +16,7 @@ PLOT = (
     '<svg viewBox="0 0 432 216"><text style="font: 10px sans-serif; fill: #777777">tempo (BPM)</text></svg>'
 )
 SOUND = f'<figure class="sl-listen"><audio src="audio/{"0" * 16}.mp3"></audio></figure>'
+MESSAGE = '<p class="figure-message">Tempo rises.</p>'
 BOX = '<div class="bottom-line"><p><strong>Bottom line.</strong> It holds.</p><p>Little speaks against it.</p></div>'
 
 
@@ -35,7 +36,9 @@ def book(tmp_path):
         head = f"# The chapter {name}\n\n**The question.** Does *it* work?\n\n**The idea.** Not shown."
         cells = [{"cell_type": "markdown", "source": head, "metadata": {}}]
         if name == "held_out":
-            cells += [cell({"text/html": BOX}), cell({"image/svg+xml": PLOT}, mystnb={"figure": figure})]
+            drawn = cell({"image/svg+xml": PLOT}, mystnb={"figure": figure})
+            drawn["outputs"].insert(0, {"output_type": "display_data", "data": {"text/html": MESSAGE}})
+            cells += [cell({"text/html": BOX}), drawn]
             cells += [cell({"text/html": SOUND})]
         (folder / "chapters" / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
     return folder
@@ -47,6 +50,7 @@ def test_a_chapter_gives_its_question_its_finding_its_figure_and_its_sound(book)
     assert chapter.question == "Does <em>it</em> work?"
     assert chapter.found == "<strong>Bottom line.</strong> It holds."
     assert chapter.against == "Little speaks against it."
+    assert chapter.figure.startswith(f"<figure>{MESSAGE}")
     assert "<figcaption>Tempo against λ.</figcaption>" in chapter.figure and "tempo (BPM)" in chapter.figure
     assert chapter.sound == SOUND
 
