@@ -150,7 +150,7 @@ def curves(
     axes[0].figure.legend(*names, loc="outside upper left", ncols=2, fontsize="small")
     above = {concept: best[DECODER, concept] > best["untrained decoder", concept] for concept in tables}
     yes = "At its best layer, the trained decoder sorts better than an untrained one by {}"
-    figures.message(told(above, yes, "no better sorting is shown by {}"))
+    figures.message(told(above, yes, "no gain over an untrained decoder is shown for {}"))
     plt.show()
     return tables
 
