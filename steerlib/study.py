@@ -228,22 +228,17 @@ class Study:
     ) -> HTML:
         """What this run found, for the box below the chapter's question; see `page.bottom_line.bottom_line`.
 
-        Without words of the chapter's own, those of its verdicts (`page.bottom_line.of_verdicts`). `hear` has the rows
-        of the clips that show it, as `Trial.typical` has them, or is a player of its own.
+        Without words of the chapter's own, those of its verdicts (`page.bottom_line.of_verdicts`). `hear` is a player,
+        or has the rows of its clips, as from `Trial.typical`.
         """
-        player = hear if isinstance(hear, HTML) else None
         if isinstance(hear, pd.DataFrame):
             attribute = self.attributes[hear["attribute"].iloc[0]]
-            labels = [
-                "not steered" if not value else attribute.positive if value > 0 else attribute.negative
-                for value in hear["multiplier"]
-            ]
-            player = self.players(hear, labels, label=f"Hear it: {hear['prompt'].iloc[0]}")
+            names = {-1.0: attribute.negative, 0.0: "not steered", 1.0: attribute.positive}
+            labels = [names[sign] for sign in np.sign(hear["multiplier"])]
+            hear = self.players(hear, labels, label=f"Hear it: {hear['prompt'].iloc[0]}")
         if not found:
             found, against = of_verdicts(self.verdicts)
-        return bottom_line(
-            self.chapter, found, against, model=self.model.name, folder=self.scores, hear=player
-        )
+        return bottom_line(self.chapter, found, against, model=self.model.name, folder=self.scores, hear=hear)
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,27 +334,9 @@ class Trial:
         return stats.shifts(self._rows(name, metric), value=value, by=by, octaves=octaves)
 
     def typical(self, name: str, *, size: float | None = None, **where: Any) -> pd.DataFrame:
-        """The clips of the prompt with the median effect, at both poles of an attribute and unsteered.
-
-        They are what a bottom line lets one hear (`Study.bottom_line`): neither the best prompt nor the worst.
-
-        Parameters
-        ----------
-        name : str
-        size : float, optional
-            Of the multiplier; the largest by default.
-        **where
-            Values of columns that the steered clips must have, such as ``source_layer=5``.
-
-        Returns
-        -------
-        DataFrame
-            As `evidence.stats.typical` has it.
-        """
-        rows = self.parts[name]
-        for column, value in where.items():
-            rows = rows[(rows[column] == value) | (rows["multiplier"] == 0)]
-        return stats.typical(rows, value=self.study.attributes[name].metric, size=size)
+        """Clips of an attribute to be heard, with such values of columns; see `evidence.stats.typical`."""
+        metric = self.study.attributes[name].metric
+        return stats.typical(self.parts[name], value=metric, size=size, where=where)
 
     def distances(self, *, window: float, embedding: str = "clap") -> Distances:
         """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""

@@ -8,7 +8,7 @@ fractions, 0.25 for +25 %.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -604,7 +604,9 @@ def middle(values: "pd.Series[float]") -> Any:
     return told.index[len(told) // 2] if len(told) else values.index[0]
 
 
-def typical(table: pd.DataFrame, *, value: str, size: float | None = None) -> pd.DataFrame:
+def typical(
+    table: pd.DataFrame, *, value: str, size: float | None = None, where: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """One prompt to hear or to see, at minus `size`, 0 and plus `size`, lowest multiplier first.
 
     It is the prompt with the median difference between the poles (`middle`). Used by `steerlib.study.Trial.typical`.
@@ -612,12 +614,16 @@ def typical(table: pd.DataFrame, *, value: str, size: float | None = None) -> pd
     Parameters
     ----------
     table : DataFrame
-        Columns ``prompt_id``, ``multiplier`` and `value`, of one attribute and one source layer.
+        Columns ``prompt_id``, ``multiplier`` and `value`, of one attribute.
     value : str
     size : float, optional
         Of the multiplier; the largest by default.
+    where : mapping, optional
+        Values of columns that the steered clips must have, such as ``{"source_layer": 5}``.
     """
-    check_columns(table, ["prompt_id", "multiplier", value])
+    check_columns(table, ["prompt_id", "multiplier", value, *(where or {})])
+    for column, wanted in (where or {}).items():
+        table = table[(table[column] == wanted) | (table["multiplier"] == 0)]
     size = float(table["multiplier"].max()) if size is None else size
     rows = table[table["multiplier"].isin([-size, 0.0, size])].drop_duplicates(["prompt_id", "multiplier"])
     wide = rows.pivot(index="prompt_id", columns="multiplier", values=value)
