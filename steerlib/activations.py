@@ -15,7 +15,7 @@ position asked for is kept, so memory is layers x hidden a prompt, whatever the 
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,6 +38,8 @@ __all__ = [
     "Activations",
     "AudioPosition",
     "Position",
+    "Place",
+    "audio_states",
     "extract_activations",
     "extract_audio_activations",
     "stream_norms",
@@ -45,6 +47,7 @@ __all__ = [
 
 Position = Literal["eos", "start"]
 AudioPosition = Literal["last", "mean"]
+Place = Literal["residual", "attention", "heads"]
 
 _SAMPLE = ("a rock song", "a jazz piece", "a folk song", "a piano track")  # in words that every model knows
 _NORMS: WeakKeyDictionary[MusicModel, dict[str | None, Tensor]] = WeakKeyDictionary()  # by what wrote the clips
@@ -194,7 +197,7 @@ def extract_audio_activations(
     *,
     sample_rate: int | None = None,
     position: AudioPosition = "last",
-    site: Site = "residual",
+    site: Place = "residual",
     labels: Sequence[bool] | npt.NDArray[np.bool_] | Tensor | None = None,
     batch_size: int | None = None,
     progress: bool = True,
@@ -213,8 +216,9 @@ def extract_audio_activations(
     position : {"last", "mean"}
         The last token, which has heard the whole clip (paper B section IV-C1), or the mean over the clip's
         tokens.
-    site : {"residual", "attention"}
-        The output of each block, or that of its self-attention before it is added to the stream.
+    site : {"residual", "attention", "heads"}
+        The output of each block, that of its self-attention before it is added to the stream, or what the heads of
+        its self-attention give before they are mixed, one after the other.
     labels : sequence of bool, shape (clips,), optional
         True for clips of the positive pole, for `diff_mean`.
     batch_size : int, optional
@@ -239,50 +243,22 @@ def extract_audio_activations(
     --------
     >>> bright = extract_audio_activations(model, clips)                            # doctest: +SKIP
     """
-    for name, value, names in (("position", position, AudioPosition), ("site", site, Site)):
+    for name, value, names in (("position", position, AudioPosition), ("site", site, Place)):
         if value not in get_args(names):
             raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    model.check_eval("activations")
-    stack, config, codec = model.stack, model.config, model.network.audio_encoder
-    given, rate = check(audio, sample_rate)
-    samples = np.ascontiguousarray(resample(given, rate, model.sample_rate))
-    if batch_size is None:
-        channels = getattr(config.audio_encoder, "num_filters", 16)
-        batch_size = max(1, min(16, 2**28 // (4 * samples.shape[1] * channels)))
+    samples = _samples(model, audio, sample_rate, batch_size)
     poles = None if labels is None else torch.as_tensor(labels)
     if poles is not None and (poles.dtype != torch.bool or tuple(poles.shape) != (len(samples),)):
         raise ValueError(
             f"labels must be {len(samples)} booleans, one for each clip, got {poles.dtype} of shape "
             f"{tuple(poles.shape)}"
         )
-    frames = int(samples.shape[1] / model.sample_rate * model.frame_rate)
-    most = config.decoder.max_position_embeddings - model.prefix_length - 1
-    if not 1 <= frames <= most:
-        raise ValueError(
-            f"the clips have {frames} frames of the codec, but the model has positions for 1 to {most}: "
-            "give shorter or longer clips"
-        )
-
     values = torch.zeros(len(samples), model.depth, model.width)
     digest = hashlib.sha256()
-    with (
-        torch.inference_mode(),
-        tqdm(total=len(samples), desc="activations", unit="clip", disable=not progress) as bar,
-    ):
-        for begin in range(0, len(samples), batch_size):
-            rows = slice(begin, begin + batch_size)
-            batch = torch.from_numpy(samples[rows])[:, None].to(model.device, torch.float32)
-            codes = codec.encode(batch).audio_codes[0]  # (clips, codebooks, frames)
-            digest.update(codes.to(torch.int32).cpu().numpy().tobytes())
-            text = torch.zeros(len(codes), model.text_length, model.width).to(stack.layer_norm.weight)
-            prefix = _with_null_melody(model, text) if model.is_prefix else text
-            length = codes.shape[2]
-            reduce = partial(_of_last, count=1 if position == "last" else length)
-            tokens = _delayed(codes, model.start_token)
-            _record(model, prefix, None, tokens, reduce, site, into=values[rows])
-            bar.update(len(codes))
+    for rows, codes, prefix, tokens in _heard(model, samples, batch_size, progress):
+        digest.update(codes.to(torch.int32).cpu().numpy().tobytes())
+        reduce = partial(_of_last, count=1 if position == "last" else codes.shape[2])
+        _record(model, prefix, None, tokens, reduce, site, into=values[rows])
 
     prompts = getattr(audio, "prompts", None) or [f"clip {index}" for index in range(len(samples))]
     metadata = {
@@ -294,6 +270,85 @@ def extract_audio_activations(
         "versions": versions(),
     }
     return Activations(values, poles, tuple(prompts), None, metadata)
+
+
+def audio_states(
+    model: MusicModel,
+    audio: Sound | FloatArray,
+    layer: int,
+    *,
+    sample_rate: int | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> Tensor:
+    """The residual stream of one layer at every frame of clips that the model hears, without a prompt.
+
+    For what is learnt from single states, such as sparse features. Chapter: *Methods*.
+
+    Parameters
+    ----------
+    model, audio, sample_rate, batch_size, progress
+        See `extract_audio_activations`.
+    layer : int
+        Block whose output is kept, 0-based.
+
+    Returns
+    -------
+    Tensor, shape (clips, frames, hidden), float32, on the CPU
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `extract_audio_activations`, and if there is no such layer.
+    """
+    if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < model.depth:
+        raise ValueError(f"layer must be a block of the model, 0 to {model.depth - 1}, got {layer!r}")
+    samples = _samples(model, audio, sample_rate, batch_size)
+    found = []
+    for _, codes, prefix, tokens in _heard(model, samples, batch_size, progress):
+        count = codes.shape[2]
+        states = torch.zeros(len(codes), count, model.width)
+        _record(model, prefix, None, tokens, lambda hidden, count=count: hidden[:, -count:], "residual", states, layer)
+        found.append(states)
+    return torch.cat(found)
+
+
+def _samples(
+    model: MusicModel, audio: Sound | FloatArray, sample_rate: int | None, batch_size: int | None
+) -> npt.NDArray[np.float32]:
+    """Clips (clips, samples) at the codec's rate, checked to fit the model."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    model.check_eval("activations")
+    given, rate = check(audio, sample_rate)
+    samples = np.ascontiguousarray(resample(given, rate, model.sample_rate))
+    frames = int(samples.shape[1] / model.sample_rate * model.frame_rate)
+    most = model.config.decoder.max_position_embeddings - model.prefix_length - 1
+    if not 1 <= frames <= most:
+        raise ValueError(
+            f"the clips have {frames} frames of the codec, but the model has positions for 1 to {most}: "
+            "give shorter or longer clips"
+        )
+    return samples
+
+
+def _heard(
+    model: MusicModel, samples: npt.NDArray[np.float32], batch_size: int | None, progress: bool
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    """Some clips at a time: their rows, codes (clips, codebooks, frames), an empty prompt, what the decoder reads."""
+    if batch_size is None:
+        channels = getattr(model.config.audio_encoder, "num_filters", 16)
+        batch_size = max(1, min(16, 2**28 // (4 * samples.shape[1] * channels)))
+    with tqdm(total=len(samples), desc="activations", unit="clip", disable=not progress) as bar:
+        for begin in range(0, len(samples), batch_size):
+            rows = slice(begin, begin + batch_size)
+            batch = torch.from_numpy(samples[rows])[:, None].to(model.device, torch.float32)
+            with torch.inference_mode():
+                codes = model.network.audio_encoder.encode(batch).audio_codes[0]
+                text = torch.zeros(len(codes), model.text_length, model.width).to(model.stack.layer_norm.weight)
+                prefix = _with_null_melody(model, text) if model.is_prefix else text
+            yield rows, codes, prefix, _delayed(codes, model.start_token)
+            bar.update(len(codes))
 
 
 def stream_norms(model: MusicModel) -> Tensor:
@@ -345,24 +400,28 @@ def _with_null_melody(model: MusicModel, text: Tensor) -> Tensor:
     return torch.cat([model.read_melody(melody), text], dim=1)
 
 
+@torch.inference_mode()
 def _record(
     model: MusicModel,
     prefix: Tensor,
     mask: Tensor | None,
     tokens: Tensor,
     reduce: Callable[[Tensor], Tensor],
-    site: Site,
+    site: Place,
     into: Tensor,
+    only: int | None = None,
 ) -> None:
     """Run the decoder over prefix and tokens; put what `reduce` keeps of a sequence into (rows, layers, hidden).
 
-    `into` is preallocated: allocating small results between large temporaries fragments the heap.
+    `into` is preallocated: allocating small results between large temporaries fragments the heap. With the layer `only`
+    it has whatever shape `reduce` gives of that one.
     """
     stack = model.stack
 
     def keep(layer: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            into[:, layer] = reduce(output[0] if isinstance(output, tuple) else output)
+            seen = args[0] if site == "heads" else output[0] if isinstance(output, tuple) else output
+            (into if only is not None else into[:, layer])[...] = reduce(seen)
 
         return hook
 
@@ -370,8 +429,14 @@ def _record(
     if mask is not None and not model.is_prefix:
         text_mask = {"encoder_attention_mask": mask}
     with ExitStack() as hooks:
+        targets = {
+            "residual": lambda block: block, "attention": lambda block: block.self_attn,
+            "heads": lambda block: block.self_attn.out_proj,
+        }  # fmt: skip
         for layer, block in enumerate(stack.layers):
-            target = block if site == "residual" else block.self_attn
+            if only not in (None, layer):
+                continue
+            target = targets[site](block)
             hooks.callback(target.register_forward_hook(keep(layer)).remove)
         stack(input_ids=tokens.to(prefix.device), encoder_hidden_states=prefix, use_cache=False, **text_mask)
 

@@ -38,7 +38,7 @@ from steerlib.evidence.stats import OCTAVES, check_columns, paired_interval
 from steerlib.files import digest
 from steerlib.model import MusicModel, check_shape
 from steerlib.prompts import Attribute, load_prompts
-from steerlib.steering import Feedback, Steering, SteeringVector, kappa
+from steerlib.steering import Edit, Feedback, Steering, SteeringVector, kappa
 
 __all__ = [
     "Calibration",
@@ -326,7 +326,7 @@ class Strength:
 
 def strongest(
     model: MusicModel,
-    vector: SteeringVector,
+    vector: Edit,
     *,
     attribute: Attribute | None = None,
     source_layer: int | None = None,
@@ -349,7 +349,7 @@ def strongest(
     Parameters
     ----------
     model : MusicModel
-    vector : SteeringVector
+    vector : SteeringVector or SteeringMap
     attribute : Attribute, optional
         Whose words are measured as well; left out, they count as costing nothing.
     source_layer : int, optional

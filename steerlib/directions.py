@@ -1,7 +1,8 @@
 """Directions that separate two poles of an attribute, one per layer.
 
 DiffMean: paper A section 3.1, equation 1, and paper B section IV-C1. Several attributes at once, "fast but dark":
-vectors add up as they are; `orthogonal` and `joint` first take out of each what belongs to the others.
+vectors add up as they are; `orthogonal` and `joint` first take out of each what belongs to the others. `transport` and
+`erase_and_set` make maps, which do to a state what it needs.
 """
 
 import operator
@@ -15,16 +16,18 @@ from sklearn.covariance import ledoit_wolf
 
 from steerlib.activations import Activations
 from steerlib.prompts import prompts_hash
-from steerlib.steering import SteeringVector
+from steerlib.steering import SteeringMap, SteeringVector
 
 __all__ = [
     "controls",
     "diff_mean",
+    "erase_and_set",
     "joint",
     "orthogonal",
     "random_direction",
     "shuffled_direction",
     "subset_directions",
+    "transport",
 ]
 
 _APART = 1e-3
@@ -314,6 +317,90 @@ def joint(activations: Mapping[str, Activations]) -> dict[str, SteeringVector]:
         )
         for k, (name, vector) in enumerate(vectors.items())
     }
+
+
+def transport(activations: Activations) -> SteeringMap:
+    """The affine map, dimension by dimension, that makes activations of one pole look like those of the other.
+
+    Linear-AcT (Rodriguez et al., 2025): the least-squares line through the sorted values of both poles, which is the
+    optimal transport between them where both have one shape. At λ = 1 mean and spread of a pole become those of the
+    other; DiffMean moves the mean alone. Chapter: *Methods*.
+
+    Parameters
+    ----------
+    activations : Activations
+        With as many rows of either pole, from where the map will act: of audio, for ``positions="audio"``.
+
+    Returns
+    -------
+    SteeringMap
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, or not as many rows of both poles, two at least.
+    """
+    positive, negative = _poles(activations)
+    shifts, scales = [], []
+    for source, target in ((negative, positive), (positive, negative)):
+        ranks = [(pole - pole.mean(dim=0)).sort(dim=0).values for pole in (source, target)]
+        spread = (ranks[0] ** 2).sum(dim=0)
+        slope = torch.where(spread > 0, (ranks[0] * ranks[1]).sum(dim=0) / spread, 1.0)
+        shifts.append(target.mean(dim=0) - slope * source.mean(dim=0))
+        scales.append(slope - 1)
+    none = torch.zeros_like(torch.stack(shifts))
+    origin = activations.values.double().mean(dim=0)
+    about = {**activations.metadata, "method": "transport (AcT)"}
+    return SteeringMap(torch.stack(shifts), torch.stack(scales), none, none, origin, about)
+
+
+def erase_and_set(activations: Activations) -> SteeringMap:
+    """The map that erases what a linear reader can tell of an attribute, and sets it to a pole's mean.
+
+    The reader is the linear discriminant w = Σ⁻¹Δ, with Δ the DiffMean direction and Σ the covariance within the poles
+    (shrunk after Ledoit and Wolf, 2004). Taking ``(w . h) Δ / (w . Δ)`` from a state is the smallest change that leaves
+    nothing to read linearly (LEACE: Belrose et al., 2023); the mean of the pole is put in its place. At λ = 1 every
+    state reads as that mean, whatever it was. Chapter: *Methods*.
+
+    Parameters
+    ----------
+    activations : Activations
+        As for `transport`.
+
+    Returns
+    -------
+    SteeringMap
+
+    Raises
+    ------
+    ValueError
+        As `transport`.
+    """
+    positive, negative = _poles(activations)
+    delta = positive.mean(dim=0) - negative.mean(dim=0)
+    within = torch.cat([pole - pole.mean(dim=0) for pole in (positive, negative)])
+    read = torch.zeros_like(delta)
+    for layer, direction in enumerate(delta):
+        covariance = torch.from_numpy(ledoit_wolf(within[:, layer].numpy(), assume_centered=True)[0])
+        weights = torch.linalg.solve(covariance, direction)
+        read[layer] = weights / (weights @ direction)
+    levels = torch.stack([(pole.mean(dim=0) * read).sum(dim=1, keepdim=True) for pole in (positive, negative)])
+    about = {**activations.metadata, "method": "erase and set (LEACE)"}
+    both = delta.expand(2, -1, -1)
+    return SteeringMap(
+        levels * both, torch.zeros_like(both), read.expand(2, -1, -1), both, activations.values.mean(dim=0), about
+    )
+
+
+def _poles(activations: Activations) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows (rows, layers, hidden), float64, of the positive and of the negative pole."""
+    labels = activations.labels
+    if labels is None or labels.sum() < 2 or 2 * int(labels.sum()) != len(labels):
+        raise ValueError(
+            "a map is made of as many activations of either pole, at least two: give labels of both"
+        )
+    values = activations.values.double()
+    return values[labels], values[~labels]
 
 
 def _factors(vectors: Mapping[str, SteeringVector]) -> tuple[torch.Tensor, torch.Tensor]:

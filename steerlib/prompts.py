@@ -34,7 +34,7 @@ from typing import Any
 
 from steerlib.files import DATA, check_name, read_yaml, short
 
-__all__ = ["Attribute", "load_attribute", "load_prompts", "prompts_hash"]
+__all__ = ["Attribute", "load_attribute", "load_prompts", "prompts_hash", "say"]
 
 PROMPTS = DATA / "prompts"
 
@@ -185,6 +185,25 @@ def load_prompts(name_or_path: str | Path) -> tuple[str, ...]:
         raise ValueError(f"{path}: 'prompts' must be a list, got {type(prompts).__name__}")
     _check_prompts(prompts, f"the prompts of {path}")
     return tuple(prompts)
+
+
+def say(prompt: str, words: Sequence[str]) -> str:
+    """A prompt with words for its poles.
+
+    Examples
+    --------
+    >>> say("A folk dance with a flute", ["fast", "dark"]), say("An organ part", ["slow"])
+    ('A fast, dark folk dance with a flute', 'A slow organ part')
+    >>> say("Techno from a garage", ["bright"]), say("A rap song", [])
+    ('Bright techno from a garage', 'A rap song')
+    """
+    if not words:
+        return prompt
+    first, _, rest = prompt.partition(" ")
+    if first.lower() not in ("a", "an"):
+        said = f"{', '.join(words)} {prompt[0].lower()}{prompt[1:]}"
+        return said[0].upper() + said[1:]
+    return f"A{'n' if words[0][0] in 'aeiou' else ''} {', '.join(words)} {rest}"
 
 
 def prompts_hash(prompts: Sequence[str]) -> str:

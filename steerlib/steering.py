@@ -10,6 +10,8 @@ toward the vector's positive pole. Directions have the unit of the activations t
 multiplier 1 shifts an activation by the whole distance between the poles' means.
 
 Multiplier 0 edits nothing: the tokens are those of the unsteered model, bit for bit. Nested contexts add up.
+
+A `SteeringVector` is added whatever the model is doing; what a `SteeringMap` adds depends on the state that it meets.
 """
 
 import json
@@ -32,12 +34,15 @@ from steerlib.model import check_shape, decoder_stack, model_id, network_of
 
 __all__ = [
     "Branches",
+    "Edit",
     "Feedback",
     "Positions",
     "Site",
     "Steering",
+    "SteeringMap",
     "SteeringVector",
     "Steps",
+    "Terms",
     "active_steering",
     "add_direction",
     "check_positions",
@@ -48,6 +53,8 @@ Steps = Literal["all", "first"]
 Branches = Literal["both", "conditional", "unconditional"]
 Site = Literal["residual", "attention"]
 Positions = Literal["all", "prefix", "audio"]
+Terms = tuple[Tensor, Tensor, Tensor]
+"""Scale, read and write of a `SteeringMap`."""
 
 _FORMAT = "steerlib.SteeringVector"
 _FORMAT_VERSION = 1
@@ -314,6 +321,80 @@ class SteeringVector:
 
 
 @dataclass(frozen=True, eq=False)
+class SteeringMap:
+    """A push that depends on the state it meets: an affine map of activations for each pole and layer.
+
+    At multiplier λ a state h becomes ``h + |λ| (shift + scale * h - (read . h) write)``, with the terms of the pole
+    that the sign of λ names: 1 goes the whole way, 0 edits nothing. `steerlib.directions.transport` and
+    `erase_and_set` make them; what takes a `SteeringVector` to steer by takes them, too. Chapter: *Methods*.
+
+    Attributes
+    ----------
+    shift, scale : Tensor, shape (2, layers, hidden), float32
+        Of the positive pole, then of the negative one; `scale` has no unit.
+    read, write : Tensor, shape (2, layers, hidden), float32
+        What is taken away along `write` is what `read` finds in the state.
+    origin : Tensor, shape (layers, hidden), float32
+        Mean state of those that the map was made of, in whose place κ is measured.
+    metadata : dict
+        As of a `SteeringVector`.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or something is not finite.
+    """
+
+    shift: Tensor
+    scale: Tensor
+    read: Tensor
+    write: Tensor
+    origin: Tensor
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "scale", "read", "write", "origin"):
+            given = torch.as_tensor(getattr(self, name)).detach().to("cpu", torch.float32, copy=True).contiguous()
+            shape = self.shift.shape[1:] if name == "origin" else self.shift.shape
+            if given.shape != shape or len(self.shift.shape) != 3 or shape[0] == 0 or len(self.shift) != 2:
+                raise ValueError(
+                    f"a SteeringMap needs shift, scale, read and write of one shape (2, layers, hidden), and origin of "
+                    f"(layers, hidden); {name} has {tuple(given.shape)}, shift {tuple(self.shift.shape)}"
+                )
+            if not given.isfinite().all():
+                raise ValueError(f"a SteeringMap must be finite, but its {name} is not")
+            object.__setattr__(self, name, given)
+        object.__setattr__(self, "metadata", json.loads(json.dumps(dict(self.metadata))))
+
+    def __repr__(self) -> str:
+        _, layers, hidden = self.shift.shape
+        return f"SteeringMap({layers} layers x {hidden}, {self.metadata.get('method', 'affine')})"
+
+    @property
+    def directions(self) -> Tensor:
+        """What is added to a state at the origin toward the positive pole, shape (layers, hidden)."""
+        return self.at_origin(1.0)
+
+    def at_origin(self, multiplier: float) -> Tensor:
+        """What is added to a state at the origin, shape (layers, hidden)."""
+        shift, terms = self.toward(multiplier)
+        return add_direction(self.origin, shift, terms=terms) - self.origin
+
+    def toward(self, multiplier: float) -> tuple[Tensor, Terms]:
+        """Shift, and scale, read and write, of the pole that a multiplier names, times its size where they add."""
+        pole, size = int(multiplier < 0), abs(float(multiplier))
+        return self.shift[pole] * size, (self.scale[pole] * size, self.read[pole], self.write[pole] * size)
+
+    def apply(self, model: Any, multiplier: float = 1.0, **how: Any) -> AbstractContextManager["Steering"]:
+        """Steer a model inside a ``with`` block; `how` as for `SteeringVector.apply`."""
+        return Steering(self, multiplier, **how).applied(model)
+
+
+Edit = SteeringVector | SteeringMap
+"""What a `Steering` does to a state."""
+
+
+@dataclass(frozen=True, eq=False)
 class Feedback:
     """A schedule that listens: each factor of λ follows from what the model has written so far.
 
@@ -371,7 +452,7 @@ class Steering:
 
     Attributes
     ----------
-    vector : SteeringVector
+    vector : SteeringVector or SteeringMap
     multiplier : float, default 1.0
         λ of paper A, α of paper B: positive toward the vector's positive pole, 0 for no steering.
     source_layer : int, optional
@@ -407,7 +488,7 @@ class Steering:
         name is not one of those above.
     """
 
-    vector: SteeringVector
+    vector: Edit
     multiplier: float = 1.0
     source_layer: int | None = None
     layers: tuple[int, ...] | None = None
@@ -419,8 +500,10 @@ class Steering:
     positions: Positions = "all"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.vector, SteeringVector):
-            raise TypeError(f"vector must be a SteeringVector, got {type(self.vector).__name__}")
+        if not isinstance(self.vector, Edit):
+            raise TypeError(
+                f"vector must be a SteeringVector or a SteeringMap, got {type(self.vector).__name__}"
+            )
         if not math.isfinite(self.multiplier):
             raise ValueError(f"multiplier must be a finite number, got {self.multiplier}")
         count = len(self.vector.directions)
@@ -468,6 +551,8 @@ class Steering:
     def deltas(self, num_layers: int) -> Tensor:
         """What is added at each block: multiplier times direction, zero at blocks that are not steered.
 
+        What a `SteeringMap` adds to a state at its origin.
+
         Returns
         -------
         Tensor, shape (num_layers, hidden), float32
@@ -477,7 +562,20 @@ class Steering:
         ValueError
             If the vector has not one direction for each of the `num_layers` blocks.
         """
-        directions = self.vector.directions
+        if isinstance(self.vector, SteeringMap):
+            return self._placed(self.vector.at_origin(self.multiplier), num_layers)
+        return self._placed(self.vector.directions, num_layers) * float(self.multiplier)
+
+    def push(self, num_layers: int) -> tuple[Tensor, Terms | None]:
+        """What happens at each block: `delta` and `terms` of `add_direction`, with the layer as their first axis."""
+        if isinstance(self.vector, SteeringVector):
+            return self.deltas(num_layers), None
+        shift, terms = self.vector.toward(self.multiplier)
+        scale, read, write = (self._placed(each, num_layers) for each in terms)
+        return self._placed(shift, num_layers), (scale, read, write)
+
+    def _placed(self, directions: Tensor, num_layers: int) -> Tensor:
+        """A row for each block: that of its source layer, zero at blocks that are not steered."""
         if len(directions) != num_layers:
             raise ValueError(
                 f"the vector has shape {tuple(directions.shape)}, one direction for each of "
@@ -489,7 +587,7 @@ class Steering:
             steered = torch.zeros(num_layers, 1, dtype=torch.bool)
             steered[list(self.layers)] = True
             directions = directions.where(steered, 0.0)
-        return directions * float(self.multiplier)
+        return directions
 
     @contextmanager
     def applied(self, model: Any) -> Iterator["Steering"]:
@@ -519,10 +617,12 @@ class Steering:
         with ExitStack() as hooks:
             hooks.callback(stack.register_forward_pre_hook(current.begin, with_kwargs=True).remove)
             hooks.callback(stack.register_forward_hook(current.end, always_call=True).remove)
-            for block, delta in zip(stack.layers, self.deltas(len(stack.layers)), strict=True):
-                if delta.any():
+            delta, terms = self.push(len(stack.layers))
+            for k, block in enumerate(stack.layers):
+                edit = [delta[k], *((each[k] for each in terms) if terms else ())]
+                if any(each.any() for each in edit):
                     target = block if self.site == "residual" else block.self_attn
-                    hooks.callback(target.register_forward_hook(current.editor(delta), prepend=True).remove)
+                    hooks.callback(target.register_forward_hook(current.editor(*edit), prepend=True).remove)
             opened = _ACTIVE.setdefault(network, [])
             opened.append(current)
             hooks.callback(opened.remove, current)
@@ -566,7 +666,9 @@ def kappa(steering: Sequence[Steering], norms: Tensor) -> float:
     return float((total.norm(dim=1) / norms).sum())
 
 
-def add_direction(hidden: Tensor, delta: Tensor, *, preserve_norm: bool = False) -> Tensor:
+def add_direction(
+    hidden: Tensor, delta: Tensor, *, preserve_norm: bool = False, terms: Terms | None = None
+) -> Tensor:
     """Add a direction to activations: the one formula behind all steering.
 
     Parameters
@@ -576,12 +678,17 @@ def add_direction(hidden: Tensor, delta: Tensor, *, preserve_norm: bool = False)
         Multiplier times direction; converted to the type and device of `hidden`.
     preserve_norm : bool, default False
         Return ``(h + δ) · ‖h‖ / ‖h + δ‖`` (paper B section IV-D) instead of ``h + δ`` (paper A equation 2).
+    terms : tuple of Tensor, optional
+        Scale, read and write of a `SteeringMap`, broadcast like `delta`: adds ``scale * h - (read . h) write`` as well.
 
     Returns
     -------
     Tensor, shape of `hidden`
     """
     moved = hidden + delta.to(hidden)
+    if terms is not None:
+        scale, read, write = (each.to(hidden) for each in terms)
+        moved = moved + (scale * hidden - (read * hidden).sum(dim=-1, keepdim=True) * write)
     if not preserve_norm:
         return moved
     norms = hidden.norm(dim=-1, keepdim=True, dtype=torch.float32)
@@ -633,8 +740,9 @@ class _Pass:
     def end(self, *_: Any) -> None:
         self.running = False
 
-    def editor(self, delta: Tensor) -> Callable[..., Any]:
-        """A forward hook that adds `delta` to the output of its module, a tensor or a tuple led by one."""
+    def editor(self, delta: Tensor, *terms: Tensor) -> Callable[..., Any]:
+        """A forward hook that adds to the output of its module, a tensor or a tuple led by one: see `add_direction`."""
+        rest: Any = terms or None
 
         def edit(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             if not self.running or self.steered.stop == 0:
@@ -642,7 +750,7 @@ class _Pass:
             hidden = output[0] if isinstance(output, tuple) else output
             edited = hidden.clone()
             edited[:, self.steered] = add_direction(
-                hidden[:, self.steered], delta, preserve_norm=self.steering.preserve_norm
+                hidden[:, self.steered], delta, preserve_norm=self.steering.preserve_norm, terms=rest
             )
             if self.rows is not None:
                 if len(self.rows) != len(hidden):

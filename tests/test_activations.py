@@ -5,7 +5,7 @@ import pytest
 import soxr
 import torch
 
-from steerlib.activations import Activations, extract_activations, extract_audio_activations
+from steerlib.activations import Activations, audio_states, extract_activations, extract_audio_activations
 from steerlib.directions import diff_mean
 from steerlib.engine.clips import Clips
 from steerlib.model import decoder_blocks
@@ -199,6 +199,24 @@ def test_the_attention_site_of_audio_is_the_output_of_self_attention(tiny, audio
     finally:
         hook.remove()
     torch.testing.assert_close(values[:, 1], seen[0])
+
+
+def test_what_the_heads_give_makes_the_output_of_self_attention(tiny, audio):
+    heads = extract_audio_activations(tiny, audio, sample_rate=16000, site="heads", progress=False)
+    mixed = extract_audio_activations(tiny, audio, sample_rate=16000, site="attention", progress=False)
+    for layer, block in enumerate(decoder_blocks(tiny)):
+        with torch.inference_mode():
+            made = block.self_attn.out_proj(heads.values[:, layer])
+        torch.testing.assert_close(made, mixed.values[:, layer])
+
+
+def test_the_states_of_all_frames_have_the_mean_and_the_last_that_are_kept_otherwise(tiny, audio):
+    states = audio_states(tiny, audio, 1, sample_rate=16000, progress=False)
+    for position, expected in (("mean", states.mean(dim=1)), ("last", states[:, -1])):
+        kept = extract_audio_activations(tiny, audio, sample_rate=16000, position=position, progress=False)
+        torch.testing.assert_close(kept.values[:, 1], expected)
+    with pytest.raises(ValueError, match="layer must be a block of the model, 0 to 2, got 3"):
+        audio_states(tiny, audio, 3, sample_rate=16000)
 
 
 def test_clips_carry_their_rate_and_prompts_and_labels_make_diff_mean(tiny, audio):

@@ -11,14 +11,16 @@ from steerlib.activations import Activations, extract_activations
 from steerlib.directions import (
     controls,
     diff_mean,
+    erase_and_set,
     joint,
     orthogonal,
     random_direction,
     shuffled_direction,
     subset_directions,
+    transport,
 )
 from steerlib.prompts import Attribute
-from steerlib.steering import SteeringVector
+from steerlib.steering import SteeringVector, add_direction
 
 ATTRIBUTE = Attribute(
     "tempo", "fast", "slow", "bpm", "BPM", ("fast rock", "a fast song"), ("slow rock", "a slow song")
@@ -247,3 +249,56 @@ def test_a_direction_that_is_zero_or_a_mixture_of_the_others_is_refused_by_name_
         orthogonal({**plain, "timbre": SteeringVector(zero)})
     with pytest.raises(ValueError, match=r"'again' points along tempo.* leave it out"):
         joint({"tempo": three["tempo"], "again": three["tempo"]})
+
+
+# --- maps ---
+
+
+def applied(found, values, pole):
+    """Activations (rows, layers, hidden) under a map at its full strength."""
+    shift, terms = found.toward(1.0 if pole else -1.0)
+    return add_direction(torch.as_tensor(values, dtype=torch.float32), shift, terms=terms)
+
+
+def test_transport_recovers_an_affine_map_of_every_dimension_in_both_directions(rng):
+    negative = rng.normal(size=(6, 2, 4))
+    slope, shift = rng.uniform(0.5, 2, size=(2, 4)), rng.normal(size=(2, 4))
+    positive = (slope * negative + shift)[[3, 0, 5, 1, 2, 4]]  # in which order the rows come does not matter
+    found = transport(activations(np.concatenate([positive, negative]), [True] * 6 + [False] * 6))
+    torch.testing.assert_close(applied(found, negative, True), torch.as_tensor(slope * negative + shift).float())
+    back = applied(found, positive, False).sort(dim=0).values
+    torch.testing.assert_close(back, torch.as_tensor(negative).sort(dim=0).values.float())
+
+
+def test_transport_moves_means_as_diff_mean_does_and_leaves_constants_alone(rng):
+    values = rng.normal(size=(8, 2, 4))
+    values[:, :, 3] = 5
+    heard = activations(values, [True, False] * 4)
+    moved = applied(transport(heard), values[1::2], True).mean(dim=0) - torch.as_tensor(values[1::2]).mean(dim=0)
+    torch.testing.assert_close(moved, diff_mean(heard).directions, check_dtype=False, atol=1e-5, rtol=1e-4)
+    assert torch.equal(transport(heard).scale[..., 3], torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("pole", [True, False])
+def test_after_erase_and_set_every_state_reads_as_the_mean_of_the_pole(rng, pole):
+    values = rng.normal(size=(12, 2, 4)) @ rng.normal(size=(4, 4))
+    labels = np.array([True, False] * 6)
+    values[labels] += rng.normal(size=(2, 4))
+    found = erase_and_set(activations(values, labels))
+    strangers = rng.normal(size=(5, 2, 4)) * 3
+    read = (applied(found, strangers, pole) * found.read[0]).sum(dim=2)
+    level = (torch.as_tensor(values[labels == pole]).mean(dim=0) * found.read[0]).sum(dim=1)
+    torch.testing.assert_close(read, level.expand(5, -1).float(), check_dtype=False)
+    change = applied(found, strangers, pole) - torch.as_tensor(strangers)
+    along = diff_mean(activations(values, labels)).directions
+    cosines = torch.nn.functional.cosine_similarity(change, along.expand(5, -1, -1), dim=2).abs()
+    torch.testing.assert_close(cosines, torch.ones(5, 2), check_dtype=False)
+
+
+@pytest.mark.parametrize("make", [transport, erase_and_set])
+@pytest.mark.parametrize("labels", [[True, True, True, False], [True, True, True, True], None])
+def test_a_map_needs_as_many_rows_of_both_poles(rng, make, labels):
+    values = torch.as_tensor(rng.normal(size=(4, 2, 4)))
+    heard = Activations(values, None if labels is None else torch.tensor(labels), tuple("abcd"))
+    with pytest.raises(ValueError, match="as many activations of either pole, at least two"):
+        make(heard)

@@ -9,7 +9,23 @@ import pytest
 from steerlib.music.captions import _SCENES, ADJECTIVES, LEADS, STYLES, known_words, words
 from steerlib.prompts import Attribute, load_attribute, load_prompts
 
-PAIRS = {"tempo": 100, "timbre": 100, "loudness": 50, "mode": 50, "energy": 50}
+PAIRS = {"tempo": 100, "timbre": 100, "loudness": 50, "mode": 50, "energy": 50, "valence": 50, "arousal": 50}
+#: Words by attribute and pole; those of emotion are words of other attributes in captions (`BORROWED`).
+WORDS = {
+    **ADJECTIVES,
+    "valence": {"happy": ADJECTIVES["mode"]["major"], "sad": ADJECTIVES["mode"]["minor"]},
+    "arousal": {
+        "energetic": (
+            "energetic", "intense", "vigorous", "powerful", "wild", "lively", "frantic", "exhilarating",
+            "thunderous",
+        ),
+        "calm": (
+            "calm", "gentle", "relaxed", "peaceful", "serene", "restful", "languid", "unhurried", "hushed",
+        ),
+    },
+}  # fmt: skip
+BORROWED = {"valence": {"mode": 7}, "arousal": {"energy": 5, "tempo": 3, "loudness": 1}}
+"""Of how many words of other attributes each pole of an emotion is made."""
 LISTS = ("neutral", "held_out")
 #: Words in captions that name a pole, though they are not adjectives: "in C minor".
 MODES = {"major": "major", "minor": "minor"}
@@ -39,9 +55,7 @@ def one_of(phrases: Iterable[str]) -> re.Pattern[str]:
 
 
 def attribute_words(name: str) -> re.Pattern[str]:
-    return one_of(
-        [*(w for pole in ADJECTIVES[name].values() for w in pole), *(MODES if name == "mode" else ())]
-    )
+    return one_of([*(w for pole in WORDS[name].values() for w in pole), *(MODES if name == "mode" else ())])
 
 
 def without(name: str, prompt: str) -> list[str]:
@@ -70,7 +84,7 @@ def test_an_attribute_set_has_its_number_of_pairs_and_names_poles_that_captions_
     attribute = load_attribute(name)
     assert attribute.name == name
     assert len(attribute.positive_prompts) == len(attribute.negative_prompts) == PAIRS[name]
-    assert [attribute.positive, attribute.negative] == list(ADJECTIVES[name])
+    assert [attribute.positive, attribute.negative] == list(WORDS[name])
 
 
 @every_list
@@ -99,7 +113,7 @@ def test_no_two_pairs_are_the_same_music(name):
 @every_attribute
 def test_each_prompt_has_words_of_its_own_pole_and_none_of_the_other(name):
     for pole, prompts in pole_prompts(load_attribute(name)).items():
-        own = one_of([*ADJECTIVES[name][pole], *(w for w, p in MODES.items() if p == pole)])
+        own = one_of([*WORDS[name][pole], *(w for w, p in MODES.items() if p == pole)])
         for prompt in prompts:
             assert own.search(prompt), prompt
             assert not attribute_words(name).search(own.sub(" ", prompt)), prompt
@@ -108,15 +122,23 @@ def test_each_prompt_has_words_of_its_own_pole_and_none_of_the_other(name):
 @every_attribute
 def test_all_synonyms_of_a_pole_come_up_about_equally_often(name):
     for pole, prompts in pole_prompts(load_attribute(name)).items():
-        pattern = one_of(ADJECTIVES[name][pole])
+        pattern = one_of(WORDS[name][pole])
         counts = Counter(word.lower() for prompt in prompts for word in pattern.findall(prompt))
-        assert set(counts) == set(ADJECTIVES[name][pole])
+        assert set(counts) == set(WORDS[name][pole])
         assert min(counts.values()) >= 5 and max(counts.values()) <= 9, counts
+
+
+@pytest.mark.parametrize("name", BORROWED)
+def test_the_words_of_an_emotion_are_words_that_captions_have_for_other_attributes_pole_by_pole(name):
+    for side, words_of in enumerate(WORDS[name].values()):
+        poles = {other: list(ADJECTIVES[other].values())[side] for other in BORROWED[name]}
+        assert {other: len(set(words_of) & set(pole)) for other, pole in poles.items()} == BORROWED[name]
+        assert set(words_of) <= {word for pole in poles.values() for word in pole}
 
 
 @every_attribute
 def test_words_of_other_attributes_are_rare_in_an_attribute_set(name):
-    others = [attribute_words(other) for other in ADJECTIVES if other != name]
+    others = [attribute_words(other) for other in ADJECTIVES if other not in (name, *BORROWED.get(name, ()))]
     mixed = [prompt for prompt in bases(name) if any(pattern.search(prompt) for pattern in others)]
     assert len(mixed) <= 0.2 * PAIRS[name], mixed
 

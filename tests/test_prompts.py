@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from steerlib import prompts
-from steerlib.prompts import Attribute, load_attribute, load_prompts, prompts_hash
+from steerlib.prompts import Attribute, load_attribute, load_prompts, prompts_hash, say
 
 TEMPO = {
     "attribute": "tempo", "positive": "fast", "negative": "slow", "metric": "bpm", "unit": "BPM",
@@ -88,3 +88,10 @@ def test_the_hash_depends_on_every_prompt_and_on_their_order():
     hashes = {prompts_hash(p) for p in (["a", "b"], ["b", "a"], ["a"], ["ab"], ["a", "b", ""])}
     assert len(hashes) == 5
     assert prompts_hash(("a", "b")) == prompts_hash(["a", "b"])
+
+
+def test_the_words_of_both_poles_stand_before_the_music():
+    assert say("A folk dance with a flute", ["fast", "dark"]) == "A fast, dark folk dance with a flute"
+    assert say("A score in Rome", ["energetic"]) == "An energetic score in Rome"
+    assert say("Electronic music from Rome", ["slow"]) == "Slow electronic music from Rome"
+    assert say("A rap number", []) == "A rap number"

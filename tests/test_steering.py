@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from steerlib.model import decoder_blocks
-from steerlib.steering import Steering, SteeringVector, active_steering, add_direction
+from steerlib.steering import Steering, SteeringMap, SteeringVector, active_steering, add_direction, kappa
 
 PROMPTS = ["a fast rock song", "slow jazz"]
 TEXT = 12
@@ -94,6 +94,56 @@ def test_with_preserve_norm_the_direction_changes_and_the_norm_does_not(rng):
 def test_an_activation_that_cancels_out_gives_zero_not_nan():
     hidden = torch.ones(1, 1, 4)
     assert torch.equal(add_direction(hidden, -torch.ones(4), preserve_norm=True), torch.zeros(1, 1, 4))
+
+
+# --- maps ---
+
+
+@pytest.fixture
+def affine(rng):
+    shift, scale, read, write = rng.normal(size=(4, 2, 3, 32)) / 3
+    return SteeringMap(shift, scale, read, write, rng.normal(size=(3, 32)), {"method": "drawn"})
+
+
+@pytest.mark.parametrize("multiplier", [0.5, -0.25])
+def test_a_map_adds_what_its_formula_says_of_the_pole_of_the_sign(tiny_model, encoded, affine, multiplier):
+    before = one_pass(tiny_model, encoded)
+    with affine.apply(tiny_model, multiplier, layers=[1]):
+        after = one_pass(tiny_model, encoded)
+    pole, state = int(multiplier < 0), before[1]
+    found = (state @ affine.read[pole, 1])[..., None]
+    change = affine.shift[pole, 1] + affine.scale[pole, 1] * state - found * affine.write[pole, 1]
+    torch.testing.assert_close(after[1], state + abs(multiplier) * change)
+    assert torch.equal(before[0], after[0])
+
+
+def test_a_map_that_only_shifts_is_a_vector(vector):
+    none = torch.zeros(2, 3, 32)
+    shift = torch.stack([vector.directions, -vector.directions])
+    for multiplier in (0.7, -0.7):
+        as_map = Steering(SteeringMap(shift, none, none, none, torch.zeros(3, 32)), multiplier, source_layer=1)
+        plain = Steering(vector, multiplier, source_layer=1)
+        torch.testing.assert_close(as_map.deltas(3), plain.deltas(3))
+        assert kappa([as_map], torch.ones(3)) == pytest.approx(kappa([plain], torch.ones(3)))
+
+
+def test_the_strength_of_a_map_is_that_at_its_origin(affine):
+    state = affine.origin
+    found = (state * affine.read[1]).sum(dim=1, keepdim=True)
+    change = affine.shift[1] + affine.scale[1] * state - found * affine.write[1]
+    torch.testing.assert_close(Steering(affine, -2.0).deltas(3), 2 * change)
+    assert affine.directions.shape == (3, 32)
+
+
+def test_a_map_must_be_finite_and_of_one_shape(affine):
+    with pytest.raises(ValueError, match=r"origin has \(2, 32\)"):
+        SteeringMap(affine.shift, affine.scale, affine.read, affine.write, affine.origin[:2])
+    with pytest.raises(ValueError, match=r"scale has \(2, 3, 31\)"):
+        SteeringMap(affine.shift, affine.scale[..., 1:], affine.read, affine.write, affine.origin)
+    with pytest.raises(ValueError, match="must be finite, but its read is not"):
+        SteeringMap(affine.shift, affine.scale, affine.read * torch.nan, affine.write, affine.origin)
+    with pytest.raises(TypeError, match="vector must be a SteeringVector or a SteeringMap, got Tensor"):
+        Steering(affine.shift)
 
 
 # --- arithmetic ---

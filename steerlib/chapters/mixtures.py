@@ -27,6 +27,7 @@ from steerlib.measure import tempo
 from steerlib.page import explorables, figures
 from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import INK, METRIC_LABELS, PALETTE, number, signed
+from steerlib.prompts import say
 from steerlib.steering import Steering, SteeringVector
 from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import sweep_cells
@@ -41,7 +42,6 @@ __all__ = [
     "effects",
     "findings",
     "listen",
-    "say",
     "shares",
     "squares",
     "table_of_ways",
@@ -63,25 +63,6 @@ def check_two(study: Study) -> None:
 
 
 # --- clips --------------------------------------------------------------------------------------------------
-
-
-def say(prompt: str, words: Sequence[str]) -> str:
-    """A prompt with words for its poles.
-
-    Examples
-    --------
-    >>> say("A folk dance with a flute", ["fast", "dark"]), say("An organ part", ["slow"])
-    ('A fast, dark folk dance with a flute', 'A slow organ part')
-    >>> say("Techno from a garage", ["bright"]), say("A rap song", [])
-    ('Bright techno from a garage', 'A rap song')
-    """
-    if not words:
-        return prompt
-    first, _, rest = prompt.partition(" ")
-    if first.lower() not in ("a", "an"):
-        said = f"{', '.join(words)} {prompt[0].lower()}{prompt[1:]}"
-        return said[0].upper() + said[1:]
-    return f"A{'n' if words[0][0] in 'aeiou' else ''} {', '.join(words)} {rest}"
 
 
 def squares(

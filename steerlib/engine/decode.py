@@ -11,7 +11,7 @@ from torch import Tensor
 from steerlib.engine.attention import KeyValues
 from steerlib.engine.sampling import Sampling, choose
 from steerlib.engine.weights import Matrix, Weights
-from steerlib.steering import Site, Steering, add_direction
+from steerlib.steering import Site, Steering, Terms, add_direction
 
 __all__ = ["Begin", "Stage", "decode", "likelihood", "prefix_pass", "run_blocks", "stages_of"]
 
@@ -34,12 +34,16 @@ class Stage:
     delta: Tensor  # (layers, lanes, hidden)
     keep_norm: Tensor | None  # of which lanes to keep the norm (lanes, 1), or None for no lane
     acts: list[bool]  # at which layers there is something to add
+    terms: Terms | None = None  # of maps, shapes of delta
 
     def apply(self, k: int, states: Tensor) -> Tensor:
-        moved = states + self.delta[k]
+        scale, read, write = self.terms or (None, None, None)
+        terms = None if scale is None or read is None or write is None else (scale[k], read[k], write[k])
+        moved = add_direction(states, self.delta[k], terms=terms)
         if self.keep_norm is None:
             return moved
-        return add_direction(states, self.delta[k], preserve_norm=True).where(self.keep_norm, moved)
+        kept = add_direction(states, self.delta[k], preserve_norm=True, terms=terms)
+        return kept.where(self.keep_norm, moved)
 
 
 def run_blocks(
@@ -214,32 +218,40 @@ def stages_of(lanes: list[tuple[Steering, ...]], weights: Weights) -> list[Stage
     unless one keeps the norm. A lane without a k-th edit adds zero, which leaves it as it is, bit for bit.
     """
     stages: list[Stage] = []
+    shape = weights.depth, len(lanes), weights.hidden
     for site in get_args(Site):
         chains = [chain_of(steering, site, weights.depth) for steering in lanes]
         for place in range(max(map(len, chains))):
-            delta = torch.zeros(weights.depth, len(lanes), weights.hidden)
+            delta, terms = torch.zeros(shape), torch.zeros(3, *shape)
             keep_norm = torch.zeros(len(lanes), 1, dtype=torch.bool)
             for lane, chain in enumerate(chains):
                 if place < len(chain):
-                    delta[:, lane], keep_norm[lane] = chain[place]
+                    delta[:, lane], keep_norm[lane], theirs = chain[place]
+                    if theirs is not None:
+                        terms[:, :, lane] = torch.stack(theirs)
             keep = keep_norm.to(weights.embeddings.device) if keep_norm.any() else None
-            stages.append(Stage(site, delta.to(weights.embeddings), keep, delta.flatten(1).any(1).tolist()))
+            rest = tuple(terms.to(weights.embeddings)) if terms.any() else None
+            acts = (delta.flatten(1).any(1) | terms.transpose(0, 1).flatten(1).any(1)).tolist()
+            stages.append(Stage(site, delta.to(weights.embeddings), keep, acts, rest))
     return stages
 
 
-def chain_of(steering: tuple[Steering, ...], site: Site, depth: int) -> list[tuple[Tensor, bool]]:
-    """One lane's edits at one site: (deltas (layers, hidden), whether to keep the norm)."""
-    chain: list[tuple[Tensor, bool]] = []
+def chain_of(
+    steering: tuple[Steering, ...], site: Site, depth: int
+) -> list[tuple[Tensor, bool, Terms | None]]:
+    """One lane's edits at one site: (deltas (layers, hidden), whether to keep the norm, terms of a map)."""
+    chain: list[tuple[Tensor, bool, Terms | None]] = []
     for each in steering:
         if each.site != site:
             continue
-        delta = each.deltas(depth)
-        if not delta.any():
+        delta, terms = each.push(depth)
+        if not delta.any() and terms is None:
             continue
-        if chain and not each.preserve_norm and not chain[-1][1]:
-            chain[-1] = (chain[-1][0] + delta, False)
+        plain = not each.preserve_norm and terms is None
+        if chain and plain and chain[-1][1:] == (False, None):
+            chain[-1] = (chain[-1][0] + delta, False, None)
         else:
-            chain.append((delta, each.preserve_norm))
+            chain.append((delta, each.preserve_norm, terms))
     return chain
 
 

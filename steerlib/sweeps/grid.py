@@ -37,11 +37,12 @@ from steerlib.measure.rhythm import checkpoint_path, sure_tempo, tempo
 from steerlib.model import MusicModel, check_shape
 from steerlib.steering import (
     Branches,
+    Edit,
     Feedback,
     Positions,
     Site,
     Steering,
-    SteeringVector,
+    SteeringMap,
     Steps,
     active_steering,
     kappa,
@@ -65,7 +66,7 @@ class Grid:
 
     Attributes
     ----------
-    vectors : mapping of str to SteeringVector
+    vectors : mapping of str to SteeringVector or SteeringMap
         By the name of their attribute.
     multipliers : sequence of float, or mapping of names to such
         The same for all vectors, or each its own. The baseline, 0, is always made.
@@ -78,7 +79,7 @@ class Grid:
         See `Steering`.
     """
 
-    vectors: Mapping[str, SteeringVector]
+    vectors: Mapping[str, Edit]
     multipliers: Sequence[float] | Mapping[str, Sequence[float]]
     layers: Sequence[int] | Mapping[str, int | Sequence[int]] | None = None
     strategy: Strategy = "one_to_all"
@@ -461,6 +462,9 @@ def _content(steering: Steering) -> dict[str, Any]:
         "site": steering.site,
         "preserve_norm": steering.preserve_norm,
     }
+    if isinstance(steering.vector, SteeringMap):
+        shift, terms = steering.push(len(deltas))
+        content["map"] = digest((torch.stack([shift, *(terms or ())]) + 0.0).numpy().tobytes())
     # left out at their defaults, so that rows made before there were these fields keep their keys
     optional = {"schedule": (_told(steering.schedule), None), "positions": (steering.positions, "all")}
     return content | {name: value for name, (value, default) in optional.items() if value != default}

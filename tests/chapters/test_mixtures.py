@@ -79,15 +79,6 @@ def test_what_a_mixture_costs_is_told_beside_what_one_push_costs():
     assert told.loc[("random in place of the other", "tempo"), "kept"].startswith("0.5 ")
 
 
-def test_the_words_of_both_poles_stand_before_the_music():
-    assert (
-        chapter.say("A folk dance with a flute", ["fast", "dark"]) == "A fast, dark folk dance with a flute"
-    )
-    assert chapter.say("A score in Rome", ["energetic"]) == "An energetic score in Rome"
-    assert chapter.say("Electronic music from Rome", ["slow"]) == "Slow electronic music from Rome"
-    assert chapter.say("A rap number", []) == "A rap number"
-
-
 def test_a_square_has_nine_points_four_names_and_an_arrow_for_each_corner():
     _, ax = plt.subplots()
     poles = {"tempo": {1: "fast", -1: "slow"}, "timbre": {1: "bright", -1: "dark"}}

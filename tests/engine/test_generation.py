@@ -8,7 +8,7 @@ from steerlib.engine.clips import Clips
 from steerlib.engine.generation import BACKEND, Run, generate
 from steerlib.engine.sampling import Sampling
 from steerlib.model import decoder_blocks
-from steerlib.steering import Steering, SteeringVector
+from steerlib.steering import Steering, SteeringMap, SteeringVector
 
 PROMPTS = ["a fast rock song", "slow jazz", "the dark piano piece with drums of rock"]
 SECONDS = 0.4  # 10 frames of 640 samples
@@ -20,6 +20,13 @@ UNCONDITIONAL = Steering(SteeringVector(torch.ones(3, 32)), branches="unconditio
 @pytest.fixture
 def vector(rng):
     return SteeringVector(rng.normal(size=(3, 32)))
+
+
+@pytest.fixture
+def affine():
+    """A map that depends on the state; drawn apart from `vector`, whose numbers other tests know."""
+    shift, scale, read, write = np.random.default_rng(7).normal(size=(4, 2, 3, 32)) / 3
+    return SteeringMap(shift, scale, read, write, np.zeros((3, 32)))
 
 
 @pytest.fixture
@@ -97,6 +104,15 @@ def test_steered_greedy_tokens_are_those_of_hooks_in_transformers(tiny, make, ve
     assert not np.array_equal(expected, plain.tokens)
 
 
+@pytest.mark.parametrize("multiplier", [0.7, -0.7])
+@pytest.mark.parametrize("settings", [{}, {"source_layer": 1, "positions": "audio"}, {"preserve_norm": True}], ids=str)
+def test_greedy_tokens_under_a_map_are_those_of_hooks_in_transformers(tiny, make, affine, multiplier, settings):
+    with affine.apply(tiny, multiplier, **settings):
+        expected = transformers_tokens(tiny)
+    assert np.array_equal(make(sampling=GREEDY, steering=Steering(affine, multiplier, **settings)).tokens, expected)
+    assert not np.array_equal(expected, make(sampling=GREEDY).tokens)
+
+
 def test_prefix_and_audio_are_all_positions_and_neither_alone_is(make, vector):
     together = Steering(vector, 0.7, positions="prefix"), Steering(vector, 0.7, positions="audio")
     both = make(sampling=GREEDY, steering=[together] * 3).tokens
@@ -165,7 +181,7 @@ def test_the_random_stream_of_the_caller_is_left_alone(make):
 
 
 @pytest.fixture
-def crowd(vector):
+def crowd(vector, affine):
     """Forty rows of mixed prompts, seeds and settings."""
     settings = [
         None,
@@ -174,6 +190,7 @@ def crowd(vector):
         Steering(vector, 0.5, site="attention", preserve_norm=True),
         Steering(vector, 0.5, positions="prefix"),
         Steering(vector, 0.5, positions="audio", schedule=(0.5, 1.0)),
+        (Steering(affine, -0.4, positions="audio"), Steering(vector, 0.2), Steering(affine, 0.2, preserve_norm=True)),
         (
             Steering(vector, 0.2, steps="first"),
             Steering(vector, 0.1, preserve_norm=True),

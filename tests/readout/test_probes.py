@@ -7,6 +7,7 @@ import torch
 from steerlib.activations import Activations
 from steerlib.readout.probes import (
     grouped_splits,
+    head_directions,
     nested_accuracy,
     probe_accuracy,
     probe_directions,
@@ -155,3 +156,32 @@ def test_the_best_of_many_layers_of_noise_is_no_better_than_chance_if_chosen_ins
         best.append(scan["accuracy"].max())
     assert abs(np.mean(nested) - 0.5) < 0.06
     assert np.mean(best) > 0.58
+
+
+# --- heads ---
+
+
+def test_the_head_that_knows_is_found_and_pushed_through_its_part_of_the_projection(tiny, rng):
+    labels = torch.tensor([True, False] * 12)
+    values = torch.as_tensor(rng.normal(size=(24, tiny.depth, tiny.width)), dtype=torch.float32)
+    count = tiny.stack.layers[0].self_attn.num_heads
+    width = tiny.width // count
+    values[labels, 1, width : width + 2] += 6
+    heard = Activations(values, labels, tuple(map(str, range(24))), None, {"site": "heads"})
+    found = head_directions(tiny, heard, heads=1)
+    (layer, head, accuracy), *rest = found.metadata["heads"]
+    assert (layer, head, rest) == (1, 1, []) and accuracy > 0.95
+    assert found.directions[[0, 2]].abs().max() == 0
+    part = tiny.stack.layers[1].self_attn.out_proj.weight[:, width : 2 * width].detach()
+    push = torch.linalg.lstsq(part, found.directions[1]).solution
+    torch.testing.assert_close(part @ push, found.directions[1], atol=1e-4, rtol=1e-3)
+    assert push[:2].min() > 0 and push[:2].norm() > 0.8 * push.norm()
+
+
+def test_heads_need_labels_their_own_activations_and_enough_of_them(tiny):
+    values = torch.zeros(4, tiny.depth, tiny.width)
+    labels = torch.tensor([True, False] * 2)
+    with pytest.raises(ValueError, match="site='heads', labels="):
+        head_directions(tiny, Activations(values, labels, tuple("abcd"), None, {"site": "residual"}))
+    with pytest.raises(ValueError, match="heads must be 1 to the"):
+        head_directions(tiny, Activations(values, labels, tuple("abcd"), None, {"site": "heads"}), heads=999)

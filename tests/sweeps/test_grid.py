@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
 from steerlib.activations import stream_norms
 from steerlib.engine.generation import Run, generate, nll
 from steerlib.engine.sampling import Sampling
 from steerlib.measure import spectral_centroid
-from steerlib.steering import Steering, SteeringVector, kappa
+from steerlib.steering import Steering, SteeringMap, SteeringVector, kappa
 from steerlib.sweeps import grid as module
 from steerlib.sweeps.grid import BASELINE, Grid, cost, sweep
 from steerlib.sweeps.store import Store, merge
@@ -272,6 +273,21 @@ def test_positions_make_other_clips_and_all_positions_keep_the_keys_that_rows_ha
     assert module._content(Steering(tiny_vectors()["tempo"])).keys() == {
         *("deltas", "steps", "branches", "site", "preserve_norm")
     }
+
+
+def test_maps_make_other_clips_than_vectors_and_than_each_other(run):
+    shift, none = torch.randn(2, 2, 3, 32, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 3, 32)
+    origin = torch.zeros(3, 32)
+    maps = [
+        SteeringMap(shift[0], none, none, none, origin),
+        SteeringMap(shift[0], shift[1], none, none, origin),  # the same push at the origin
+    ]
+    vector = SteeringVector(shift[0, 0])
+    contents = [module._content(Steering(each, 0.5)) for each in (*maps, vector)]
+    assert contents[0]["deltas"] == contents[1]["deltas"] == contents[2]["deltas"]
+    assert len({str(each) for each in contents}) == 3
+    rows = run(grid=Grid({"tempo": maps[1]}, [0.5], [1]))
+    assert rows["kappa"].max() > 0 and rows["key"].nunique() == len(rows)
 
 
 def test_a_sweep_that_broke_off_goes_on_to_the_same_table(run, made, monkeypatch):
