@@ -198,7 +198,24 @@ def test_the_attention_site_of_audio_is_the_output_of_self_attention(tiny, audio
         ).values
     finally:
         hook.remove()
-    torch.testing.assert_close(values[:, 1], seen[0])
+    torch.testing.assert_close(values[:, 1], seen[-1])  # the pass before it reads the empty prompt
+
+
+def test_the_empty_prompt_is_read_once_unless_steering_acts_on_it(tiny, audio):
+    reads = []
+    hook = tiny.stack.register_forward_pre_hook(
+        lambda module, args, given: reads.append("encoder_hidden_states" in given), with_kwargs=True
+    )
+    nothing = SteeringVector(torch.zeros(3, 32))
+    options = {"sample_rate": 16000, "batch_size": 1, "progress": False}
+    try:
+        once = extract_audio_activations(tiny, audio, **options)
+        with nothing.apply(tiny):
+            each = extract_audio_activations(tiny, audio, **options)
+    finally:
+        hook.remove()
+    assert reads == [True, False, False, False, True, True, True]
+    torch.testing.assert_close(once.values, each.values)
 
 
 def test_what_the_heads_give_makes_the_output_of_self_attention(tiny, audio):
