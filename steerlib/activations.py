@@ -247,10 +247,8 @@ def extract_audio_activations(
     --------
     >>> bright = extract_audio_activations(model, clips)                            # doctest: +SKIP
     """
-    [found] = hear(
-        model, audio, [(position, site)], sample_rate=sample_rate, labels=labels, batch_size=batch_size, progress=progress
-    )  # fmt: skip
-    return found
+    options: dict[str, Any] = {"labels": labels, "batch_size": batch_size, "progress": progress}
+    return hear(model, audio, [(position, site)], sample_rate=sample_rate, **options)[0]
 
 
 def hear(
