@@ -72,10 +72,9 @@ pdf: book
 	cp -r _build/pdf/_build/singlehtml/book/. _build/pdf/_build/singlehtml/  # its paths start there
 	$(if $(CHROMIUM),CHROMIUM=$(CHROMIUM)) $(BIN)/python book/print.py _build/pdf/_build/singlehtml/intro.html _build/book.pdf
 
-# Slides with sound (_build/slides/index.html) and a handout of one page, from the executed chapters.
+# Slides with sound (_build/slides/index.html) and a handout of one page (handout.pdf), from the executed chapters.
 slides: book
-	$(BIN)/python -m book.slides.make _build/slides
-	$(if $(CHROMIUM),CHROMIUM=$(CHROMIUM)) $(BIN)/python book/print.py _build/slides/handout.html _build/slides/handout.pdf
+	$(if $(CHROMIUM),CHROMIUM=$(CHROMIUM)) $(BIN)/python -m book.slides.make _build/slides
 
 clean:
 	rm -rf _build .snakemake book/chapters logs results trial

@@ -27,30 +27,21 @@ FOOT = (
 )
 
 
-def main() -> int:
-    if len(sys.argv) != 3:
-        print("usage: python book/print.py SINGLE_PAGE.html BOOK.pdf", file=sys.stderr)
-        return 2
-    page, pdf = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
-    if not page.is_file():
-        print(f"ERROR: there is no page {page}; say: make pdf", file=sys.stderr)
-        return 1
-    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if chromium is None:
-        print(
-            "ERROR: the PDF is printed by a Chromium, and there is none on the PATH. Install one (on Debian: "
-            "apt install chromium), or name it: make pdf CHROMIUM=/path/to/chromium",
-            file=sys.stderr,
-        )
-        return 1
+def browser() -> str | None:
+    """The Chromium that prints, if there is one."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def to_pdf(page: Path, pdf: Path, chromium: str) -> None:
+    """Print a page on A4; `pdf` is there whole or not at all."""
     from playwright.sync_api import sync_playwright
 
     pdf.parent.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        tab = browser.new_page()
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        tab = opened.new_page()
         tab.set_default_timeout(600_000)
-        tab.goto(page.as_uri(), wait_until="load")
+        tab.goto(page.resolve().as_uri(), wait_until="load")
         tab.evaluate(UNFOLD)
         tab.pdf(
             path=pdf.with_suffix(".part"),
@@ -63,8 +54,27 @@ def main() -> int:
             outline=True,
             tagged=True,
         )
-        browser.close()
+        opened.close()
     pdf.with_suffix(".part").replace(pdf)
+
+
+def main() -> int:
+    if len(sys.argv) != 3:
+        print("usage: python book/print.py SINGLE_PAGE.html BOOK.pdf", file=sys.stderr)
+        return 2
+    page, pdf = Path(sys.argv[1]), Path(sys.argv[2])
+    if not page.is_file():
+        print(f"ERROR: there is no page {page.resolve()}; say: make pdf", file=sys.stderr)
+        return 1
+    chromium = browser()
+    if chromium is None:
+        print(
+            "ERROR: the PDF is printed by a Chromium, and there is none on the PATH. Install one (on Debian: "
+            "apt install chromium), or name it: make pdf CHROMIUM=/path/to/chromium",
+            file=sys.stderr,
+        )
+        return 1
+    to_pdf(page, pdf, chromium)
     print(f"The book as a PDF: {pdf}")
     return 0
 

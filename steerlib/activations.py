@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,13 +32,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+from transformers import DynamicCache
 
 from steerlib.engine.generation import BACKEND, Run, generate
 from steerlib.files import write_whole
 from steerlib.measure.audio import FloatArray, Sound, check, resample
 from steerlib.model import MusicModel, versions
 from steerlib.prompts import Attribute, prompts_hash
-from steerlib.steering import Site
+from steerlib.steering import Site, active_steering
 
 __all__ = [
     "Activations",
@@ -47,6 +49,7 @@ __all__ = [
     "audio_states",
     "extract_activations",
     "extract_audio_activations",
+    "hear",
     "stream_norms",
 ]
 
@@ -224,7 +227,8 @@ def extract_activations(
                 else torch.full_like(last[rows], start)
             )
             tokens = torch.full((len(prefix), model.codebooks, 1), model.start_token)
-            _record(model, prefix, mask[rows], tokens, partial(_at, where=where), site, into=values[rows])
+            wanted = site, partial(_at, where=where), values[rows]
+            _record(model, _read(model, prefix, mask[rows], tokens), [wanted])
             bar.update(len(prefix))
 
     metadata = {
@@ -290,9 +294,46 @@ def extract_audio_activations(
     --------
     >>> bright = extract_audio_activations(model, clips)                            # doctest: +SKIP
     """
-    for name, value, names in (("position", position, AudioPosition), ("site", site, Place)):
-        if value not in get_args(names):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
+    options: dict[str, Any] = {"labels": labels, "batch_size": batch_size, "progress": progress}
+    return hear(model, audio, [(position, site)], sample_rate=sample_rate, **options)[0]
+
+
+def hear(
+    model: MusicModel,
+    audio: Sound | FloatArray,
+    readings: Sequence[tuple[AudioPosition, Place]],
+    *,
+    sample_rate: int | None = None,
+    labels: Sequence[bool] | npt.NDArray[np.bool_] | Tensor | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> list[Activations]:
+    """`extract_audio_activations` at several positions and sites of one pass.
+
+    Chapters: *Known truth and controls*, *Methods*.
+
+    Parameters
+    ----------
+    model, audio, sample_rate, labels, batch_size, progress
+        See `extract_audio_activations`.
+    readings : sequence of (position, site)
+
+    Returns
+    -------
+    list of Activations
+        In the order of the readings.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `extract_audio_activations`, and if there are no readings.
+    """
+    if not readings:
+        raise ValueError("readings is empty: give at least one, such as ('last', 'residual')")
+    for position, site in readings:
+        for name, value, names in (("position", position, AudioPosition), ("site", site, Place)):
+            if value not in get_args(names):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
     samples = _samples(model, audio, sample_rate, batch_size)
     poles = None if labels is None else torch.as_tensor(labels)
     if poles is not None and (poles.dtype != torch.bool or tuple(poles.shape) != (len(samples),)):
@@ -300,23 +341,28 @@ def extract_audio_activations(
             f"labels must be {len(samples)} booleans, one for each clip, got {poles.dtype} of shape "
             f"{tuple(poles.shape)}"
         )
-    values = torch.zeros(len(samples), model.depth, model.width)
+    kept = [torch.zeros(len(samples), model.depth, model.width) for _ in readings]
     digest = hashlib.sha256()
-    for rows, codes, prefix, tokens in _heard(model, samples, batch_size, progress):
+    for rows, codes, read in _heard(model, samples, batch_size, progress):
         digest.update(codes.to(torch.int32).cpu().numpy().tobytes())
-        reduce = partial(_of_last, count=1 if position == "last" else codes.shape[2])
-        _record(model, prefix, None, tokens, reduce, site, into=values[rows])
+        reduce = {"last": partial(_of_last, count=1), "mean": partial(_of_last, count=codes.shape[2])}
+        wanted = [
+            (site, reduce[position], values[rows])
+            for (position, site), values in zip(readings, kept, strict=True)
+        ]
+        _record(model, read, wanted)
 
-    prompts = getattr(audio, "prompts", None) or [f"clip {index}" for index in range(len(samples))]
+    prompts = tuple(getattr(audio, "prompts", None) or [f"clip {index}" for index in range(len(samples))])
     metadata = {
         **model.identity,
-        "position": position,
-        "site": site,
         "text_length": model.text_length,
         "audio_tokens_sha256": digest.hexdigest(),
         "versions": versions(),
     }
-    return Activations(values, poles, tuple(prompts), None, metadata)
+    return [
+        Activations(values, poles, prompts, None, {**metadata, "position": position, "site": site})
+        for (position, site), values in zip(readings, kept, strict=True)
+    ]
 
 
 def audio_states(
@@ -352,10 +398,9 @@ def audio_states(
         raise ValueError(f"layer must be a block of the model, 0 to {model.depth - 1}, got {layer!r}")
     samples = _samples(model, audio, sample_rate, batch_size)
     found = []
-    for _, codes, prefix, tokens in _heard(model, samples, batch_size, progress):
-        count = codes.shape[2]
-        states = torch.zeros(len(codes), count, model.width)
-        _record(model, prefix, None, tokens, lambda hidden, count=count: hidden[:, -count:], "residual", states, layer)
+    for _, codes, read in _heard(model, samples, batch_size, progress):
+        states = torch.zeros(len(codes), codes.shape[2], model.width)
+        _record(model, read, [("residual", partial(_last_of, count=codes.shape[2]), states)], layer)
         found.append(states)
     return torch.cat(found)
 
@@ -381,21 +426,43 @@ def _samples(
 
 def _heard(
     model: MusicModel, samples: npt.NDArray[np.float32], batch_size: int | None, progress: bool
-) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Some clips at a time: their rows, codes (clips, codebooks, frames), an empty prompt, what the decoder reads."""
+) -> Iterator[tuple[slice, Tensor, dict[str, Any]]]:
+    """Some clips at a time: their rows, their codes (clips, codebooks, frames), and what the decoder reads.
+
+    Before the codes the decoder reads an empty prompt and the start token, the same for all clips: where these are
+    part of its sequence, it reads them once.
+    """
     if batch_size is None:
         channels = getattr(model.config.audio_encoder, "num_filters", 16)
         batch_size = max(1, min(16, 2**28 // (4 * samples.shape[1] * channels)))
+    text = torch.zeros(1, model.text_length, model.width).to(model.stack.layer_norm.weight)
+    prefix = _with_null_melody(model, text) if model.is_prefix else text
+    before = None
+    if model.is_prefix and not active_steering(model):
+        before = DynamicCache(config=model.config.decoder)
+        start = torch.full((1, model.codebooks, 1), model.start_token)
+        with torch.inference_mode():
+            model.stack(**_read(model, prefix, None, start), past_key_values=before, use_cache=True)
     with tqdm(total=len(samples), desc="activations", unit="clip", disable=not progress) as bar:
         for begin in range(0, len(samples), batch_size):
             rows = slice(begin, begin + batch_size)
             batch = torch.from_numpy(samples[rows])[:, None].to(model.device, torch.float32)
             with torch.inference_mode():
                 codes = model.network.audio_encoder.encode(batch).audio_codes[0]
-                text = torch.zeros(len(codes), model.text_length, model.width).to(model.stack.layer_norm.weight)
-                prefix = _with_null_melody(model, text) if model.is_prefix else text
-            yield rows, codes, prefix, _delayed(codes, model.start_token)
+                tokens = _delayed(codes, model.start_token)
+                read = _read(model, prefix.expand(len(codes), -1, -1), None, tokens)
+                if before is not None:
+                    past = deepcopy(before)
+                    past.batch_repeat_interleave(len(codes))
+                    read = {"input_ids": tokens[:, :, 1:].to(model.device), "past_key_values": past, "use_cache": True}
+            yield rows, codes, read
             bar.update(len(codes))
+
+
+def _read(model: MusicModel, prefix: Tensor, mask: Tensor | None, tokens: Tensor) -> dict[str, Any]:
+    """What the decoder is called with to read a prefix and then tokens (rows, codebooks, positions)."""
+    text_mask = {} if mask is None or model.is_prefix else {"encoder_attention_mask": mask}
+    return {"input_ids": tokens.to(prefix.device), "encoder_hidden_states": prefix, **text_mask}
 
 
 def stream_norms(model: MusicModel) -> Tensor:
@@ -430,7 +497,7 @@ def stream_norms(model: MusicModel) -> Tensor:
         with torch.inference_mode():
             prefix = model.read_text(input_ids, mask)
             prefix = _with_null_melody(model, prefix) if model.is_prefix else prefix
-            _record(model, prefix, mask, tokens, reduce, "residual", into=values)
+            _record(model, _read(model, prefix, mask, tokens), [("residual", reduce, values)])
         known[backend] = values.mean(dim=(0, 2))
     return known[backend]
 
@@ -438,6 +505,11 @@ def stream_norms(model: MusicModel) -> Tensor:
 def _of_last(hidden: Tensor, count: int) -> Tensor:
     """Mean (rows, hidden) over the last positions of sequences (rows, positions, hidden)."""
     return hidden[:, -count:].mean(dim=1, dtype=torch.float32)
+
+
+def _last_of(hidden: Tensor, count: int) -> Tensor:
+    """The last positions of sequences (rows, positions, hidden)."""
+    return hidden[:, -count:]
 
 
 def _with_null_melody(model: MusicModel, text: Tensor) -> Tensor:
@@ -450,42 +522,33 @@ def _with_null_melody(model: MusicModel, text: Tensor) -> Tensor:
 @torch.inference_mode()
 def _record(
     model: MusicModel,
-    prefix: Tensor,
-    mask: Tensor | None,
-    tokens: Tensor,
-    reduce: Callable[[Tensor], Tensor],
-    site: Place,
-    into: Tensor,
+    read: dict[str, Any],
+    wanted: Sequence[tuple[Place, Callable[[Tensor], Tensor], Tensor]],
     only: int | None = None,
 ) -> None:
-    """Run the decoder over prefix and tokens; put what `reduce` keeps of a sequence into (rows, layers, hidden).
+    """Run the decoder over what it is to read, and keep what is wanted of it: (site, `reduce`, `into`).
 
-    `into` is preallocated: allocating small results between large temporaries fragments the heap. With the layer `only`
-    it has whatever shape `reduce` gives of that one.
+    What `reduce` keeps of a sequence goes `into` a tensor (rows, layers, hidden). It is preallocated: allocating small
+    results between large temporaries fragments the heap. With the layer `only` it has whatever shape `reduce` gives of
+    that one.
     """
-    stack = model.stack
 
-    def keep(layer: int) -> Callable[..., None]:
+    def keep(layer: int, site: Place, reduce: Callable[[Tensor], Tensor], into: Tensor) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             seen = args[0] if site == "heads" else output[0] if isinstance(output, tuple) else output
             (into if only is not None else into[:, layer])[...] = reduce(seen)
 
         return hook
 
-    text_mask = {}
-    if mask is not None and not model.is_prefix:
-        text_mask = {"encoder_attention_mask": mask}
+    targets = {
+        "residual": lambda block: block, "attention": lambda block: block.self_attn,
+        "heads": lambda block: block.self_attn.out_proj,
+    }  # fmt: skip
     with ExitStack() as hooks:
-        targets = {
-            "residual": lambda block: block, "attention": lambda block: block.self_attn,
-            "heads": lambda block: block.self_attn.out_proj,
-        }  # fmt: skip
-        for layer, block in enumerate(stack.layers):
-            if only not in (None, layer):
-                continue
-            target = targets[site](block)
-            hooks.callback(target.register_forward_hook(keep(layer)).remove)
-        stack(input_ids=tokens.to(prefix.device), encoder_hidden_states=prefix, use_cache=False, **text_mask)
+        for layer, block in enumerate(model.stack.layers):
+            for site, reduce, into in wanted if only in (None, layer) else ():
+                hooks.callback(targets[site](block).register_forward_hook(keep(layer, site, reduce, into)).remove)
+        model.stack(**{"use_cache": False, **read})
 
 
 def _at(hidden: Tensor, where: Tensor) -> Tensor:

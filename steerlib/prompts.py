@@ -188,7 +188,7 @@ def load_prompts(name_or_path: str | Path) -> tuple[str, ...]:
 
 
 def say(prompt: str, words: Sequence[str]) -> str:
-    """A prompt with words for its poles.
+    """A prompt with words for its poles. Chapters: *Mixtures*, *Methods*.
 
     Examples
     --------

@@ -224,26 +224,21 @@ class Study:
         return self.verdicts[-1]
 
     def bottom_line(
-        self, found: Sequence[str] = (), against: str = "", *, hear: pd.DataFrame | None = None
+        self, found: Sequence[str] = (), against: str = "", *, hear: pd.DataFrame | HTML | None = None
     ) -> HTML:
         """What this run found, for the box below the chapter's question; see `page.bottom_line.bottom_line`.
 
-        Without words of the chapter's own, those of its verdicts (`page.bottom_line.of_verdicts`). `hear` has the rows
-        of the clips that show it, as `evidence.stats.typical` has them.
+        Without words of the chapter's own, those of its verdicts (`page.bottom_line.of_verdicts`). `hear` is a player,
+        or has the rows of its clips, as from `Trial.typical`.
         """
-        player = None
-        if hear is not None:
+        if isinstance(hear, pd.DataFrame):
             attribute = self.attributes[hear["attribute"].iloc[0]]
-            labels = [
-                "not steered" if not value else attribute.positive if value > 0 else attribute.negative
-                for value in hear["multiplier"]
-            ]
-            player = self.players(hear, labels, label=f"Hear it: {hear['prompt'].iloc[0]}")
+            names = {-1.0: attribute.negative, 0.0: "not steered", 1.0: attribute.positive}
+            labels = [names[sign] for sign in np.sign(hear["multiplier"])]
+            hear = self.players(hear, labels, label=f"Hear it: {hear['prompt'].iloc[0]}")
         if not found:
             found, against = of_verdicts(self.verdicts)
-        return bottom_line(
-            self.chapter, found, against, model=self.model.name, folder=self.scores, hear=player
-        )
+        return bottom_line(self.chapter, found, against, model=self.model.name, folder=self.scores, hear=hear)
 
 
 @dataclass(frozen=True, eq=False)
@@ -337,6 +332,11 @@ class Trial:
         """Half the distance between the poles of an attribute, by prompt and `by`; see `evidence.stats.shifts`."""
         value = metric or self.study.attributes[name].metric
         return stats.shifts(self._rows(name, metric), value=value, by=by, octaves=octaves)
+
+    def typical(self, name: str, *, size: float | None = None, **where: Any) -> pd.DataFrame:
+        """Clips of an attribute to be heard, with such values of columns; see `evidence.stats.typical`."""
+        metric = self.study.attributes[name].metric
+        return stats.typical(self.parts[name], value=metric, size=size, where=where)
 
     def distances(self, *, window: float, embedding: str = "clap") -> Distances:
         """Fréchet distances to the unsteered clips of other random numbers, in windows of so many seconds."""

@@ -5,7 +5,13 @@ import pytest
 import soxr
 import torch
 
-from steerlib.activations import Activations, audio_states, extract_activations, extract_audio_activations
+from steerlib.activations import (
+    Activations,
+    audio_states,
+    extract_activations,
+    extract_audio_activations,
+    hear,
+)
 from steerlib.directions import diff_mean
 from steerlib.engine.clips import Clips
 from steerlib.model import decoder_blocks
@@ -198,7 +204,34 @@ def test_the_attention_site_of_audio_is_the_output_of_self_attention(tiny, audio
         ).values
     finally:
         hook.remove()
-    torch.testing.assert_close(values[:, 1], seen[0])
+    torch.testing.assert_close(values[:, 1], seen[-1])  # the pass before it reads the empty prompt
+
+
+def test_one_pass_gives_what_several_would(tiny, audio):
+    readings = [("last", "residual"), ("mean", "heads"), ("mean", "residual"), ("last", "attention")]
+    options = {"sample_rate": 16000, "progress": False}
+    for (position, site), found in zip(readings, hear(tiny, audio, readings, **options), strict=True):
+        alone = extract_audio_activations(tiny, audio, position=position, site=site, **options)
+        assert torch.equal(found.values, alone.values) and found.metadata == alone.metadata
+    with pytest.raises(ValueError, match="readings is empty: give at least one"):
+        hear(tiny, audio, [], **options)
+
+
+def test_the_empty_prompt_is_read_once_unless_steering_acts_on_it(tiny, audio):
+    reads = []
+    hook = tiny.stack.register_forward_pre_hook(
+        lambda module, args, given: reads.append("encoder_hidden_states" in given), with_kwargs=True
+    )
+    nothing = SteeringVector(torch.zeros(3, 32))
+    options = {"sample_rate": 16000, "batch_size": 1, "progress": False}
+    try:
+        once = extract_audio_activations(tiny, audio, **options)
+        with nothing.apply(tiny):
+            each = extract_audio_activations(tiny, audio, **options)
+    finally:
+        hook.remove()
+    assert reads == [True, False, False, False, True, True, True]
+    torch.testing.assert_close(once.values, each.values)
 
 
 def test_what_the_heads_give_makes_the_output_of_self_attention(tiny, audio):

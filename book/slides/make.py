@@ -2,7 +2,7 @@
 
 Nothing is written for the slides: a chapter gives its question, its bottom line, its first figure and its first sound,
 as the run has made them. Everything that the deck loads is copied beside it, so that the folder can be carried to a
-classroom without a network.
+classroom without a network. Where there is a Chromium, the handout is printed as a PDF, too.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from book.print import browser, to_pdf
+
 __all__ = ["Chapter", "deck", "handout", "parts", "read"]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 TITLE = "Steering Music Models"
 HANDOUT = ("diffmean_directions", "held_out", "known_truth", "scorecard")
 """The chapters whose bottom lines are on the handout."""
+_MESSAGE = '<p class="figure-message">'
 _SOUND = re.compile(r'src="audio/([0-9a-f]{16}\.(?:mp3|webp))"')
 
 
@@ -102,7 +105,8 @@ def _figures(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
             if "figure" in about:
                 alt = escape(about.get("image", {}).get("alt", ""))
                 shown = looks.figure("".join(svg), about["figure"]["name"], alt)
-                yield f"<figure>{shown}<figcaption>{_plain(about['figure']['caption'])}</figcaption></figure>"
+                said = next((page for page in _html(cell) if page.startswith(_MESSAGE)), "")
+                yield f"<figure>{said}{shown}<figcaption>{_plain(about['figure']['caption'])}</figcaption></figure>"
 
 
 def _plain(markdown: str) -> str:
@@ -192,6 +196,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
     print(f"The slides are here: {(options.folder / 'index.html').resolve().as_uri()}")
+    page = (options.folder / "handout.html").resolve()
+    if chromium := browser():
+        to_pdf(page, page.with_suffix(".pdf"), chromium)
+        print(f"The handout is here: {page.with_suffix('.pdf').as_uri()}")
+    else:
+        print(
+            f"The handout is here, as a page: {page.as_uri()}. There is no Chromium on the PATH that could make a PDF "
+            "of it: print the page from your browser, or name one: make slides CHROMIUM=/path/to/chromium"
+        )
     return 0
 
 

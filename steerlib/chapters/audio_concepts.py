@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -21,7 +21,7 @@ from steerlib.model import MusicModel
 from steerlib.music import datasets
 from steerlib.music.datasets import AudioSet, SynTheory
 from steerlib.page import figures
-from steerlib.page.bottom_line import measured
+from steerlib.page.bottom_line import measured, told
 from steerlib.page.players import players
 from steerlib.page.style import PALETTE, signed
 from steerlib.readout import analysis
@@ -90,15 +90,17 @@ def genre_clips(
 
 
 def examples(sounds: Mapping[str, AudioSet]) -> None:
-    """Players of a clip of each of three labels, for each concept."""
-    for concept, clips in sounds.items():
-        rows = clips.table["label"].drop_duplicates().index[:3]
+    """A clip of each of two labels: those of the last concept are open, those of the others folded."""
+    for number, (concept, clips) in enumerate(reversed(list(sounds.items()))):
+        rows = clips.table["label"].drop_duplicates().index[:2]
         names = [str(clips.table["label"][row]) for row in rows]
         heard = {
             f"{concept} {name}" if name.isdigit() else name: clips.audio[row]
             for name, row in zip(names, rows, strict=True)
         }
-        display(players(heard, clips.sample_rate, label=f"{concept}: three labels"))
+        player = players(heard, clips.sample_rate, label=f"{concept}: two labels").data
+        fold = "<details open>" if not number else "<details>"
+        display(HTML(f"{fold}<summary>Hear two clips that differ in {concept}</summary>{player}</details>"))
 
 
 def listen(
@@ -126,7 +128,7 @@ def curves(
 ) -> dict[str, pd.DataFrame]:
     """Draw the agreement of clusters and labels against the layer, a panel for each concept; return the decoder's."""
     tables: dict[str, pd.DataFrame] = {}
-    top = 0.0
+    top, best = 0.0, {}
     axes = _panels(len(heard), (3.2, 2.7), sharey=True)
     for ax, (concept, listeners) in zip(axes, heard.items(), strict=False):
         labels = sounds[concept].table["label"]
@@ -136,6 +138,7 @@ def curves(
             )
             draw_agreement_by_layer(table, ax, label=name, colour=colour)
             tables.setdefault(concept, table)
+            best[name, concept] = table["ari"].max() if name != DECODER else table["ari_low"].max()
             top = max(top, float(table["ari_high"].max()))
         for name, style in (("codec", "--"), ("mel spectrum", ":")):
             flat = analysis.partition(listeners[name], labels, 0, starts=starts, seed=seed)
@@ -145,6 +148,9 @@ def curves(
     axes[0].set_ylim(-0.1, min(1.02, 1.05 * top))
     names = axes[0].get_legend_handles_labels()
     axes[0].figure.legend(*names, loc="outside upper left", ncols=2, fontsize="small")
+    above = {concept: best[DECODER, concept] > best["untrained decoder", concept] for concept in tables}
+    yes = "At its best layer, the trained decoder sorts better than an untrained one by {}"
+    figures.message(told(above, yes, "no gain over an untrained decoder is shown for {}"))
     plt.show()
     return tables
 
@@ -165,14 +171,20 @@ def matrices(
     heard: Mapping[str, Heard], sounds: Mapping[str, AudioSet], layers: Mapping[str, int], *, seed: int
 ) -> None:
     """Which label is which cluster of the decoder, a Jaccard matrix for each concept at its layer."""
-    axes = _panels(len(layers), (3.0, 3.9))
+    axes, overlap = _panels(len(layers), (3.0, 3.9)), {}
     for ax, (concept, layer) in zip(axes, layers.items(), strict=False):
         labels = sounds[concept].table["label"]
         found = analysis.partition(heard[concept][DECODER], labels, layer, seed=seed)
         draw_jaccard_matrix(analysis.jaccard(labels, found), ax)
         ax.set_title(f"{concept}, layer {layer}")
+        overlap[concept] = float(np.diag(np.asarray(ax.images[0].get_array())).mean())
     scale = axes[0].figure.colorbar(axes[0].images[0], ax=axes, label="Jaccard index", shrink=0.5, aspect=30)
     scale.outline.set_visible(False)
+    most, least = (pick(overlap, key=overlap.__getitem__) for pick in (max, min))
+    figures.message(
+        f"A label and its cluster share {100 * overlap[most]:.0f} % of their clips for {most}, and "
+        f"{100 * overlap[least]:.0f} % for {least}, on average",
+    )
     plt.show()
 
 
@@ -331,6 +343,13 @@ def draw_excess(found: Mapping[str, Excess]) -> None:
     ax.invert_yaxis()
     ax.set(xlabel="adjusted Rand index on clips that did not choose the layer")
     figures.legend(ax)
+    figures.message(
+        told(
+            {concept: each.value > 0 for concept, each in found.items()},
+            "The decoder’s clusters fit best for {}",
+            "a listener that has learnt nothing does as well for {}",
+        ),
+    )
     plt.show()
 
 

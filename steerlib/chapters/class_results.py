@@ -8,6 +8,8 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from steerlib.files import DATA
+from steerlib.page import figures
+from steerlib.page.bottom_line import told
 from steerlib.page.style import PALETTE, signed
 
 __all__ = ["COIN", "COLUMNS", "draw", "read_answers", "shares"]
@@ -98,4 +100,10 @@ def draw(answers: pd.DataFrame, level: float = 0.95) -> None:
     ax.axvline(0.5, color=PALETTE["baseline"], linewidth=1)
     ax.set_yticks(range(len(table)), labels=names)
     ax.set(xlim=(-0.03, 1.03), ylim=(len(table) - 0.5, -0.5), xlabel="share of right answers; line: guessing")
+    heard = {f"“{name}”": low > 0.5 for name, low in zip(names, table["low"], strict=True)}
+    figures.message(
+        told(heard, "The class does better than guessing at {}", "nothing beyond guessing is shown at {}")
+        if any(heard.values())
+        else "The class is not shown to do better than guessing",
+    )
     plt.show()

@@ -5,6 +5,7 @@ that is reported from held-out ones.
 """
 
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -26,8 +27,8 @@ from steerlib.evidence.scorecard import Check, Measured, Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.measure import spectral_centroid, tempo
 from steerlib.measure.registry import CHECKPOINTS, METRICS, Metric
-from steerlib.page import figures
-from steerlib.page.bottom_line import listed, measured, moved
+from steerlib.page import figures, style
+from steerlib.page.bottom_line import listed, measured, moved, told
 from steerlib.page.players import players as listen
 from steerlib.page.style import HIGH, LOW, METRIC_LABELS, PALETTE
 from steerlib.prompts import load_prompts
@@ -48,6 +49,7 @@ __all__ = [
     "findings",
     "followed",
     "hear_over_time",
+    "heard",
     "hit",
     "in_reach",
     "interval_of",
@@ -88,9 +90,12 @@ def calibrations(trial: Trial, limit: float) -> dict[str, Calibration]:
 
 def curves(trial: Trial, scales: Mapping[str, Calibration]) -> None:
     """Each clip's change against λ, and the monotone curve through them."""
+    reach = []
     for ax, (name, scale) in zip(
         figures.panels(1, len(scales), size=(4.4, 3.4)), scales.items(), strict=True
     ):
+        low, high = scale.reach()
+        reach.append(f"{name} from {low:.0f} to {high:.0f} {trial.study.attributes[name].unit}")
         part = trial.parts[name].assign(value=lambda rows, m=scale.metric: control.scaled(rows[m], m))
         wide = part.pivot(index="prompt_id", columns="multiplier", values="value")
         for factor, change in wide.sub(wide[0.0], axis=0).items():
@@ -101,6 +106,8 @@ def curves(trial: Trial, scales: Mapping[str, Calibration]) -> None:
         ax.set(
             xlabel="λ", ylabel=f"change of {METRIC_LABELS[scale.metric].split(' (')[0]} ({unit})", title=name
         )
+    if reach:
+        figures.message(f"λ moves the typical clip’s {listed(reach)}")
     plt.show()
 
 
@@ -332,6 +339,7 @@ def likelihoods(table: pd.DataFrame) -> list[Check]:
 
 def draw_targets(table: pd.DataFrame, scales: Mapping[str, Calibration]) -> None:
     """What was asked for, and what came."""
+    closer = {}
     for ax, (name, scale) in zip(
         figures.panels(1, len(scales), size=(4.4, 3.8)), scales.items(), strict=True
     ):
@@ -353,6 +361,12 @@ def draw_targets(table: pd.DataFrame, scales: Mapping[str, Calibration]) -> None
         ax.set_xticks(aims)
         ax.set_yticks(aims)
         figures.legend(ax)
+        errors = {way: _medians(part[part["way"].str.startswith(way)]).median() for way in _COLOURS}
+        least = np.nanmin([errors["open loop"], errors["closed loop"], np.inf])
+        closer[f"{name} (typical miss: {moved(float(least), 'octaves')})"] = least < errors["random"]
+    if closer:
+        yes = "Asked for a number, steering comes closer than random directions for {}"
+        figures.message(told(closer, yes, "it is not shown to come closer than random ones for {}"))
     plt.show()
 
 
@@ -381,7 +395,7 @@ def draw_loop(
         steering=ways, run=Run(progress=False),
     )  # fmt: skip
     assert clips.heard is not None
-    axes, rate = figures.panels(2, len(probes), size=(4.4, 2.4)), study.model.frame_rate
+    axes, rate, away = figures.panels(2, len(probes), size=(4.4, 2.4)), study.model.frame_rate, []
     for k, (name, target, loop, probe) in enumerate(pairs):
         heard, upper, lower = torch.from_numpy(clips.heard[k]), axes[k], axes[len(pairs) + k]
         ends = range(probe.window, len(heard) + 1, 5)
@@ -393,6 +407,8 @@ def draw_loop(
         factors = [loop.factor(frame, heard) for frame in frames]
         lower.step([frame / rate for frame in frames], factors, color=LOW)
         lower.set(xlabel="time (s)", ylabel="λ")
+        away.append(f"{style.number(read[-1])} of {target:g} {study.attributes[name].unit} for {name}")
+    figures.message(f"At the end of the clip, the probe reads {listed(away)}")
     plt.show()
     sounds = {
         f"{name} {target:g} {study.attributes[name].unit}": audio
@@ -404,12 +420,22 @@ def draw_loop(
 def players(study: Study, table: pd.DataFrame, name: str) -> HTML:
     """The first prompt, asked for the last target in each way."""
     rows = table.query("attribute == @name and prompt_id == 0")
-    rows = rows[(rows["target"] == rows["target"].iloc[-1]) & ~rows["way"].str.startswith("random")]
-    unit = study.attributes[name].unit
+    return _ways(study, rows[rows["target"] == rows["target"].iloc[-1]])
+
+
+def heard(study: Study, table: pd.DataFrame) -> HTML:
+    """The prompt and target that the open loop misses by the median error, asked for in each way."""
+    key = ["attribute", "prompt_id", "target"]
+    chosen = stats.middle(table[table["way"] == "open loop"].set_index(key)["error"])
+    return _ways(study, table.set_index(key).sort_index().loc[[chosen]].reset_index(), "Hear it: ")
+
+
+def _ways(study: Study, rows: pd.DataFrame, before: str = "") -> HTML:
+    """Clips of one prompt that was asked for one target, but for random directions."""
+    rows = rows[~rows["way"].str.startswith("random")]
+    unit, prompt = study.attributes[rows["attribute"].iloc[0]].unit, study.prompts[rows["prompt_id"].iloc[0]]
     labels = [f"{row.way}: {row.value:.0f} {unit}" for row in rows.itertuples()]
-    return study.players(
-        rows, labels, label=f"{study.prompts[0]}, {rows['target'].iloc[0]:g} {unit} asked for"
-    )
+    return study.players(rows, labels, label=f"{before}{prompt}, {rows['target'].iloc[0]:g} {unit} asked for")
 
 
 # --- over time ----------------------------------------------------------------------------------------------
@@ -530,6 +556,7 @@ def draw_over_time(study: Study, table: pd.DataFrame) -> None:
     kinds = [kind for kind in ("ramp", "step") if kind in set(table["kind"])]
     if not kinds:
         return
+    gained: dict[tuple[str, str], list[float]] = defaultdict(list)
     for ax, kind in zip(figures.panels(1, len(kinds), size=(4.4, 3.2)), kinds, strict=True):
         for along, part in table[table["kind"] == kind].groupby("along", sort=False):
             base = np.stack([plain[number] for number in part["prompt_id"]])
@@ -537,11 +564,19 @@ def draw_over_time(study: Study, table: pd.DataFrame) -> None:
             times = (np.arange(change.shape[1]) + 0.5) * size
             colour = HIGH if along == "own" else PALETTE["baseline"]
             label = {"own": "own direction", "random 1": "random directions"}.get(str(along))
-            ax.plot(times, np.nanmedian(change, axis=0), color=colour, label=label)
+            middle = np.nanmedian(change, axis=0)
+            ax.plot(times, middle, color=colour, label=label)
+            gained[kind, "own" if along == "own" else "random"].append(middle[-1] - middle[0])
         ax.axhline(0, color=PALETTE["baseline"], linewidth=1)
         ax.set_title(str(kind), loc="right")
         ax.set(xlabel="time (s)", ylabel="change of brightness (octaves)")
         figures.legend(ax)
+    followed = {
+        f"a {kind}": gained[kind, "own"][0] > max(map(abs, gained[kind, "random"]), default=0.0)
+        for kind in kinds
+    }
+    yes = "From beginning to end, brightness rises more than along random directions for {}"
+    figures.message(told(followed, yes, "it is not shown to rise more than along random directions for {}"))
     plt.show()
 
 

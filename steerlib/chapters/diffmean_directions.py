@@ -27,7 +27,7 @@ from steerlib.evidence import scorecard, stats
 from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.page import explorables, figures
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page.bottom_line import listed, measured, told
 from steerlib.page.style import pole_colour
 from steerlib.prompts import Attribute, load_attribute
 from steerlib.readout.analysis import Blocks, neighbour_cosine, similarity_blocks
@@ -102,18 +102,37 @@ def clouds(activations: Activations, layers: Sequence[int]) -> None:
     """Prompts on the two principal components of their activations, a panel a layer (paper A, figure 2)."""
     for ax, layer in zip(figures.panels(1, len(layers), size=(3.0, 3.0)), layers, strict=True):
         draw_activation_kde(activations, layer, ax)
+    apart = {f"layer {layer}": plane_auc(activations, layer).low > 0.5 for layer in layers}
+    attribute = activations.attribute
+    poles = f"{attribute.positive} and {attribute.negative}" if attribute else "Opposite"
+    yes, no = (
+        f"two dimensions {verb} {poles.lower()} prompts apart at {{}}" for verb in ("tell", "do not tell")
+    )
+    figures.message(told(apart, yes, no))
     plt.show()
 
 
 def separation(table: pd.DataFrame) -> None:
     """Silhouette and linear AUC by layer, from `readout.analysis.separation`."""
-    draw_separation_by_layer(table, plt.subplots(figsize=(6, 3.2))[1])
+    ax = plt.subplots(figsize=(6, 3.2))[1]
+    draw_separation_by_layer(table, ax)
+    apart = int((table["auc_low"] > 0.5).sum())
+    least = table["auc"].min()
+    figures.message(
+        f"A linear classifier tells the poles apart at {apart} of {len(table)} layers; its least AUC is {least:.2f}",
+    )
     plt.show()
 
 
 def cosines(vector: SteeringVector, blocks: Blocks) -> None:
     """Cosines between the directions of all layers, the blocks framed (paper A, figure 6)."""
-    draw_cosine_matrix(vector.cosine_similarity().numpy(), plt.subplots(figsize=(4.6, 4))[1], blocks=blocks)
+    matrix, ax = vector.cosine_similarity().numpy(), plt.subplots(figsize=(4.6, 4))[1]
+    draw_cosine_matrix(matrix, ax, blocks=blocks)
+    count = len(blocks.bounds)
+    figures.message(
+        f"{'Two layers’ directions have' if count > 1 else 'All layers’ directions have'} a cosine of at least "
+        f"{matrix.min():.2f}; {count} {'blocks' if count > 1 else 'block'}",
+    )
     plt.show()
 
 

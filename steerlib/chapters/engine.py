@@ -19,7 +19,7 @@ from steerlib.files import DATA
 from steerlib.model import MusicModel
 from steerlib.page import figures
 from steerlib.page.bottom_line import bottom_line, listed
-from steerlib.page.style import PALETTE
+from steerlib.page.style import PALETTE, number
 from steerlib.steering import Steering, SteeringVector
 
 __all__ = [
@@ -96,7 +96,17 @@ def cost_curves(table: pd.DataFrame) -> None:
         ax.plot(part["value"], part["seconds a clip"], marker="o", color=PALETTE["slow"])
         ax.set(xlabel=name, ylim=(0, None))
     axes[0].set(ylabel="seconds for one clip")
+    figures.message(_of_calls(next(iter(table.groupby("varied", sort=False)))[1]))
     plt.show()
+
+
+def _of_calls(part: pd.DataFrame, value: str = "value", seconds: str = "seconds a clip") -> str:
+    """What a clip costs in the largest call, compared with the smallest."""
+    first, last = (part.sort_values(value).iloc[end] for end in (0, -1))
+    return (
+        f"A clip takes {number(first[seconds])} s in a call of {first[value]:g}, "
+        f"and {number(last[seconds])} s in a call of {last[value]:g}"
+    )
 
 
 def benchmark() -> pd.DataFrame:
@@ -150,6 +160,7 @@ def scaling_curves() -> None:
         ax.set_xticks(part[name], labels=[f"{value:g}" for value in part[name]])
         ax.minorticks_off()
     axes[0].set(ylabel="seconds for one clip")
+    figures.message(_of_calls(table[table["varied"] == "rows"], "rows", "s_per_clip"))
     plt.show()
 
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 
 from steerlib.activations import Activations
 from steerlib.engine.generation import Run
@@ -21,7 +21,7 @@ from steerlib.evidence.scorecard import Check, Measured, Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.measure import clap_scores
 from steerlib.page import figures
-from steerlib.page.bottom_line import measured
+from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import signed
 from steerlib.steering import Site
 from steerlib.study import Study
@@ -38,6 +38,7 @@ __all__ = [
     "draw_clips",
     "findings",
     "genres_of",
+    "heard",
     "name",
     "players",
     "shares",
@@ -52,6 +53,11 @@ FUSED = 0.1
 Pair = Sequence[str]
 Setting = Sequence[Any]
 _CONTROLS = [control for control in get_args(Control) if control]
+_ARMS = {
+    "steered": "the steered clips",
+    "words": "clips whose prompt names both",
+    "random direction": "clips that are pushed at random",
+}
 _ENDS = {"target": "target genre", "source": "source genre", "other": "other genres, mean"}
 
 
@@ -254,7 +260,24 @@ def draw(
     figures.score_effects(effects, ax, quantity=quantity)
     if limit is not None:
         ax.axvline(limit, color="#999999", linestyle=":", linewidth=1.2)
+    figures.message(_changed(effects) if "kind" in effects else _fused(effects))
     plt.show()
+
+
+def _changed(effects: pd.DataFrame) -> str:
+    """For how many pairs, or settings, the target is shown to rise, and the source to fall."""
+    target, source = (effects[effects["kind"] == _ENDS[end]] for end in ("target", "source"))
+    return (
+        f"The target genre is shown to rise in {(target['low'] > 0).sum()} of {len(target)} rows, "
+        f"the source genre to fall in {(source['high'] < 0).sum()}"
+    )
+
+
+def _fused(shares: pd.DataFrame) -> str:
+    """How often clips are fused by steering, and by words."""
+    of = shares.set_index("name")["effect"]
+    told = [f"{100 * of[arm]:.0f} % of {what}" for arm, what in _ARMS.items() if arm in of]
+    return f"CLAP hears both genres in {listed(told)}"
 
 
 def draw_clips(table: pd.DataFrame, arms: Sequence[str]) -> None:
@@ -269,6 +292,9 @@ def draw_clips(table: pd.DataFrame, arms: Sequence[str]) -> None:
         ax.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="source genre's score", xticks=[0, 0.5, 1])
         ax.set_title(f"{arm}\n{part['fused'].mean():.0%} of {len(part)} fused", loc="left")
     axes[0].set(ylabel="target genre's score")
+    clips = table[table["arm"].isin(arms)].drop_duplicates(["arm", "pair", "prompt_id", "draw"])
+    sure = clips[["source score", "target score"]].max(axis=1) >= 1 - FUSED
+    figures.message(f"CLAP is nearly sure of one genre in {100 * sure.mean():.0f} % of these clips")
     plt.show()
 
 
@@ -280,6 +306,18 @@ def players(study: Study, table: pd.DataFrame, pairs: int = 4) -> None:
             f"toward {row['target']}" if row["multiplier"] else "not steered" for _, row in rows.iterrows()
         ]
         display(study.players(rows, labels, label=f"{rows['prompt'].iloc[0]}: {pair}"))
+
+
+def heard(study: Study, table: pd.DataFrame) -> HTML:
+    """The clip with the median change of the target genre's score, and its unsteered twin; from the main setting."""
+    key = ["pair", "prompt_id"]
+    steered, plain = (
+        table[table["arm"] == arm].drop_duplicates(key).set_index(key) for arm in ("steered", "not steered")
+    )
+    pair, prompt = stats.middle(steered["target score"] - plain["target score"])
+    rows = table[(table["pair"] == pair) & (table["prompt_id"] == prompt)].drop_duplicates("arm")
+    labels = [f"toward {row['target']}" if row["multiplier"] else "not steered" for _, row in rows.iterrows()]
+    return study.players(rows, labels, label=f"Hear it: {rows['prompt'].iloc[0]}")
 
 
 def tables_1_and_2(effects: pd.DataFrame) -> pd.DataFrame:

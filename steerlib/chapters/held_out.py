@@ -18,8 +18,9 @@ from steerlib.evidence.stats import Interval
 from steerlib.measure import band_level
 from steerlib.measure.distance import Distances
 from steerlib.page import figures, style
-from steerlib.page.bottom_line import listed, moved
+from steerlib.page.bottom_line import listed, moved, told
 from steerlib.page.players import players as listen
+from steerlib.page.style import signed
 from steerlib.prompts import Attribute
 from steerlib.study import Study, Trial
 
@@ -31,7 +32,6 @@ __all__ = [
     "draw_beside",
     "draw_spectrogram",
     "findings",
-    "heard",
     "in_paper_figures",
     "players",
     "poles",
@@ -108,7 +108,21 @@ def draw_beside(beside: pd.DataFrame) -> None:
             quantity=f"shift ({part['unit'].iloc[0]})",
         )  # fmt: skip
         ax.set_title(f"{name}: its own direction is the first row", loc="left")
+    beyond = {str(name): _beyond(part) for name, part in parts}
+    figures.message(
+        told(
+            beyond,
+            "Steering shifts {} further than any direction that should not steer",
+            "for {}, a direction that should not steer may reach as far",
+        ),
+    )
     plt.show()
+
+
+def _beyond(part: pd.DataFrame) -> bool:
+    """Whether the own direction's whole interval lies beyond the shifts along all others, of one attribute."""
+    others = part[part["kind"].isin(["random", "other"])]["shift"].abs()
+    return bool((part.loc[part["kind"] == "own", "low"] > others.max()).all())
 
 
 def claimed(study: Study) -> list[str]:
@@ -160,12 +174,7 @@ def sounds_by_pole(trial: Trial, name: str) -> Sounds:
 
 def typical_prompt(trial: Trial, name: str) -> int:
     """The prompt with the median distance between the poles: neither the best nor the worst."""
-    return int(heard(trial, name)["prompt_id"].iloc[0])
-
-
-def heard(trial: Trial, name: str) -> pd.DataFrame:
-    """The rows of the typical prompt of one attribute: at the negative pole, unsteered and at the positive pole."""
-    return stats.typical(trial.parts[name], value=trial.study.attributes[name].metric)
+    return int(trial.typical(name)["prompt_id"].iloc[0])
 
 
 def spectrograms(sounds: Sounds, prompt: int, sample_rate: int, *, split: float) -> None:
@@ -178,6 +187,13 @@ def spectrograms(sounds: Sounds, prompt: int, sample_rate: int, *, split: float)
         ax.axhline(split / 1000, color="white", linestyle=":", linewidth=1)
         ax.set_title(pole)
         ax.label_outer()
+    levels = {pole: float(band_level(sound[None], sample_rate=sample_rate, low=split)[0])
+              for pole, sound in shown.items()}  # fmt: skip
+    first, plain, last = levels
+    apart = [signed(levels[pole] - levels[plain], "+.1f") for pole in (first, last)]
+    figures.message(
+        f"Above {split:g} Hz, this clip changes by {apart[0]} dB toward {first} and {apart[1]} dB toward {last}",
+    )
     plt.show()
 
 
@@ -197,12 +213,14 @@ def bands(sounds: Sounds, attribute: Attribute, sample_rate: int) -> None:
     centres = np.r_[62.5, np.sqrt(edges[1:-1] * edges[2:])]
     _, ax = plt.subplots(figsize=(6, 3.4))
     ax.axhline(0, color=style.PALETTE["baseline"], linewidth=1)
+    top: dict[str, Interval] = {}
     for pole, positive in ((attribute.positive, True), (attribute.negative, False)):
         changes = []
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             band = {"low": low, "high": high, "sample_rate": sample_rate}
             level, plain = (band_level(sounds[each], **band) for each in (pole, "not steered"))
             changes.append(stats.paired_interval(level, plain))
+        top[pole] = changes[-1]
         colour = style.pole_colour(pole, positive)
         limits = [each.low for each in changes], [each.high for each in changes]
         ax.fill_between(centres, *limits, color=colour, alpha=0.2, linewidth=0)
@@ -211,6 +229,13 @@ def bands(sounds: Sounds, attribute: Attribute, sample_rate: int) -> None:
     ax.set(xscale="log", xlabel="centre of the octave (Hz)", ylabel="change of level (dB)")
     ax.set_xticks([100, 300, 1000, 3000], ["100", "300", "1000", "3000"])
     ax.legend()
+    tilted = {
+        f"{attribute.positive} (louder)": top[attribute.positive].low > 0,
+        f"{attribute.negative} (quieter)": top[attribute.negative].high < 0,
+    }
+    above = f"bove {edges[-2]} Hz, "
+    yes, no = "the level changes as intended toward {}", "no change as intended is shown toward {}"
+    figures.message(told(tilted, f"A{above}{yes}", f"a{above}{no}"))
     plt.show()
 
 

@@ -229,7 +229,20 @@ def curves(table: pd.DataFrame, attribute: str) -> None:
     axes[0].yaxis.set_major_formatter(PercentFormatter(1))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figures.message(_hurt(part, JUDGES[attribute][0]))
     plt.show()
+
+
+def _hurt(part: pd.DataFrame, judge: str) -> str:
+    """How often a judge is right on clips as composed, and which degradation hurts it most."""
+    rows = part[part["judge"] == judge].dropna(subset="right")
+    worst = rows.loc[rows["right"].idxmin()]
+    clean = rows.loc[rows["degree"] == 0, "right"].max()
+    name = judge if judge.isupper() else f"The {judge}"
+    return (
+        f"{name} is right on {100 * clean:.0f} % of clips as composed, and on {100 * worst['right']:.0f} % where it is "
+        f"hurt most ({worst['kind']})"
+    )
 
 
 def draw_curves(table: pd.DataFrame, judges: Sequence[str], ax: Axes) -> None:
@@ -339,6 +352,13 @@ def agreement_matrix(made: pd.DataFrame) -> None:
         ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
         ax.set_yticks(range(len(names)), names)
         ax.set_title(f"{pole} prompts")
+    one, other = JUDGES["tempo"][0], JUDGES["tempo"][-1]
+    both = lowest[[one, other]].dropna()
+    share = agreement(lowest).loc[one, other]
+    figures.message(
+        f"{one.capitalize()} and {other} both answer on {len(both)} of {len(lowest)} clips"
+        + (f", and agree on {100 * share:.0f} % of them" if len(both) else ""),
+    )
     plt.show()
 
 
@@ -388,7 +408,9 @@ def real_music(
         Seeds the choice of songs.
     """
     if not debian.available():
-        print("No real music is on this machine. To hear it judged, on Debian or Ubuntu with a network, run once:")
+        print(
+            "No real music is on this machine. To hear it judged, on Debian or Ubuntu with a network, run once:"
+        )
         print(f"    {debian.COMMAND}")
         return
     found = read_fma(debian.folder() / "fma", seconds=8.0, per_class=each, seed=seed, progress=False)
@@ -397,7 +419,9 @@ def real_music(
     labels = found.table["label"]
     parts = [("composed here", composed[:each], np.array([truth.bpm for truth in truths[:each]]))]
     parts += [(label, found.audio[labels == label], bpm[labels == label]) for label in sorted(set(labels))]
-    rows = {name: _heard_in_real_music(model.network.audio_encoder, audio, truth) for name, audio, truth in parts}
+    rows = {
+        name: _heard_in_real_music(model.network.audio_encoder, audio, truth) for name, audio, truth in parts
+    }
     display(pd.DataFrame.from_dict(rows, orient="index").rename_axis("music"))
     if not independent.available():
         print(f"Without BeatNet and musicnn, which `{independent.COMMAND}` gets.")
@@ -409,7 +433,9 @@ def _heard_in_real_music(network: Any, audio: Audio, truth: npt.NDArray[np.float
     tracker, sure = tempo_and_confidence(audio, sample_rate=SAMPLE_RATE)
     row = {
         "chroma kept": str(stats.mean_interval(chroma_correlation(audio, copies, sample_rate=SAMPLE_RATE))),
-        "spectrum off, dB": str(stats.mean_interval(log_spectral_distance(audio, copies, sample_rate=SAMPLE_RATE))),
+        "spectrum off, dB": str(
+            stats.mean_interval(log_spectral_distance(audio, copies, sample_rate=SAMPLE_RATE))
+        ),
         "known": _of(known.known(audio, sample_rate=SAMPLE_RATE)),
         "tracker is sure": _of(sure >= known.learned()["sure"]),
         "tracker right": _of_known(tracker, truth),

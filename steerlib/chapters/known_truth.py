@@ -12,14 +12,20 @@ from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from steerlib.activations import Activations, AudioPosition, extract_activations, extract_audio_activations
+from steerlib.activations import (
+    Activations,
+    AudioPosition,
+    extract_activations,
+    extract_audio_activations,
+    hear,
+)
 from steerlib.evidence import stats
 from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.model import MusicModel
 from steerlib.music.corpus import SAMPLE_RATE, Truth
 from steerlib.page import figures, style
-from steerlib.page.bottom_line import listed, moved
+from steerlib.page.bottom_line import listed, moved, told
 from steerlib.page.style import PALETTE
 from steerlib.readout.baselines import codec_latents, mel_features, untrained
 from steerlib.readout.decoding import decodability
@@ -35,6 +41,7 @@ __all__ = [
     "draw_layer_curves",
     "effects",
     "findings",
+    "heard",
     "listen",
     "read_and_hear",
     "readable",
@@ -57,10 +64,12 @@ def read_and_hear(
 ) -> dict[str, Activations]:
     """The decoder's states at the end of each caption, and at each position of each clip that it hears."""
     seen = {"caption read, EOS": extract_activations(model, [truth.caption for truth in truths])}
-    for position in positions:
-        heard = extract_audio_activations(model, np.stack(audio), sample_rate=SAMPLE_RATE, position=position)
-        seen[f"clip heard, {position}"] = replace(heard, prompts=tuple(truth.caption for truth in truths))
-    return seen
+    captions = tuple(truth.caption for truth in truths)
+    heard = hear(model, np.stack(audio), [(each, "residual") for each in positions], sample_rate=SAMPLE_RATE)
+    return seen | {
+        f"clip heard, {each}": replace(found, prompts=captions)
+        for each, found in zip(positions, heard, strict=True)
+    }
 
 
 def readable(study: Study, seen: Mapping[str, Activations], number: Numbers) -> pd.DataFrame:
@@ -90,6 +99,9 @@ def readable_curves(study: Study, read: pd.DataFrame, words: Mapping[str, Interv
         draw_layer_curves(read[read["attribute"] == name], ax, ylabel="held-out R² of the true number")
         ax.axhline(words[name].estimate, color=style.PALETTE["baseline"], linestyle="--", linewidth=1)
         ax.set_title(name, loc="left", pad=36)
+    heard = read[read["series"].str.startswith("clip heard")].groupby("attribute")["value"].max()
+    said = [f"{100 * heard[name]:.0f} % of the variance of {name}" for name in study.attributes]
+    figures.message(f"From clips that the model hears, a regression reads up to {listed(said)}")
     plt.show()
 
 
@@ -108,16 +120,21 @@ def readable_table(study: Study, read: pd.DataFrame, words: Mapping[str, Interva
 
 def cosines(study: Study, found: Mapping[str, Mapping[str, SteeringVector]]) -> None:
     """Cosine of DiffMean with other directions, layer by layer; grey: where 95 % of random directions lie."""
-    chance = 1.96 / np.sqrt(study.model.width)
+    chance, shares = 1.96 / np.sqrt(study.model.width), []
     for ax, (name, vector) in zip(_panels(study, 3.6, sharey=True), study.vectors.items(), strict=True):
         curves = [
             pd.DataFrame({"value": vector.cosine_similarity(other).diagonal().numpy(), "series": label})
             for label, other in found[name].items()
         ]
         table = pd.concat(curves).rename_axis("layer").reset_index()
+        outside = table.loc[table["series"] == "filter, clip heard", "value"]
         draw_layer_curves(table, ax, ylabel="cosine with DiffMean")
         ax.axhspan(-chance, chance, color=style.PALETTE["baseline"], alpha=0.2, linewidth=0)
-        ax.set_title(name, loc="left", pad=54)
+        ax.set_title(name, loc="left", pad=36)
+        shares.append(f"{(outside > chance).sum()} of {len(outside)} layers for {name}")
+    figures.message(
+        f"The filter from heard clips is closer to DiffMean than random directions are at {listed(shares)}",
+    )
     plt.show()
 
 
@@ -222,7 +239,21 @@ def control(study: Study, table: pd.DataFrame) -> None:
         rows.loc[rows["label"].str.startswith("random"), "colour"] = style.PALETTE["baseline"]
         draw_forest(rows, ax, xlabel=f"shift toward {attribute.positive} ({attribute.unit})")
         ax.set_title(name, loc="left")
+    beyond = {name: _beyond(table.loc[name, "shift"]) for name in study.attributes}
+    figures.message(
+        told(
+            beyond,
+            "DiffMean shifts {} further than any random direction",
+            "a random direction may shift {} as far as DiffMean",
+        ),
+    )
     plt.show()
+
+
+def _beyond(shifts: "pd.Series[Any]") -> bool:
+    """Whether the whole interval of DiffMean lies beyond what the random directions reach, on either side."""
+    random = [abs(each.estimate) for name, each in shifts.items() if str(name).startswith("random")]
+    return bool(shifts["DiffMean"].low > max(random, default=np.inf))
 
 
 def listen(trial: Trial) -> None:
@@ -233,6 +264,13 @@ def listen(trial: Trial) -> None:
         labels = rows["attribute"].where(rows["multiplier"] != 0, "not steered")
         title = f"{trial.study.prompts[0]}: +λ along each direction, {name}"
         display(trial.study.players(rows, list(labels), label=title))
+
+
+def heard(trial: Trial) -> pd.DataFrame:
+    """The clips along DiffMean of the first attribute, for the prompt with the median effect."""
+    name, table = next(iter(trial.study.attributes)), trial.table
+    rows = table[(table["setting"] == name) & (table["attribute"] == "DiffMean")]
+    return Trial(trial.study, rows.assign(attribute=name)).typical(name)
 
 
 def _panels(study: Study, height: float, **options: Any) -> list[Any]:

@@ -38,6 +38,9 @@ def curves(trial: Trial) -> None:
     axes = figures.panels(1, len(trial.parts))
     for ax, (name, attribute) in zip(axes, trial.study.attributes.items(), strict=True):
         draw_layer_scan(trial.effects(name), ax, attribute=attribute)
+    limits = {name: choices.worst_pole(trial.effects(name), by="source_layer") for name in trial.parts}
+    shown = listed([f"{(each > 0).sum()} of {len(each)} layers for {name}" for name, each in limits.items()])
+    figures.message(f"Both poles are shown to move as intended from {shown}")
     plt.show()
 
 
@@ -92,7 +95,7 @@ def inject(study: Study, layers: Sequence[int], multiplier: float, *, prompts: i
 
 def injection_curves(trial: Trial) -> None:
     """The shift against the block at which it is injected (paper A, figure 4, in its other reading)."""
-    axes = figures.panels(1, len(trial.parts))
+    axes, shown = figures.panels(1, len(trial.parts)), []
     for ax, name in zip(axes, trial.parts, strict=True):
         means = pd.DataFrame(
             [(layer, *_limits(each)) for layer, each in shift(trial, name).items()],
@@ -104,6 +107,8 @@ def injection_curves(trial: Trial) -> None:
         ax.set(xlabel="block at which it is added", ylabel=f"shift ({_unit(trial.study, name)})")
         ax.set_title(name, loc="left")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        shown.append(f"{(means['low'] > 0).sum()} of {len(means)} blocks for {name}")
+    figures.message(f"Added after one block alone, the direction is shown to steer at {listed(shown)}")
     plt.show()
 
 

@@ -14,8 +14,9 @@ from steerlib.evidence import stats
 from steerlib.measure import tempo
 from steerlib.model import MusicModel
 from steerlib.page import explorables, figures, players, style
-from steerlib.page.bottom_line import measured
+from steerlib.page.bottom_line import measured, told
 from steerlib.page.style import number
+from steerlib.prompts import Attribute
 from steerlib.study import Study
 from steerlib.sweeps.grid import METRICS
 
@@ -99,7 +100,8 @@ def tokens(clips: Clips) -> None:
     ax.imshow(clips.tokens[0], aspect="auto", interpolation="nearest", cmap="cividis")
     count = len(clips.tokens[0])
     ax.set_yticks(range(count), labels=[str(1 + row) for row in range(count)])
-    ax.set(xlabel="frame", ylabel="codebook", title=f"{count} codes for each frame: {clips.prompts[0]}")
+    ax.set(xlabel="frame", ylabel="codebook")
+    figures.message(f"The model writes {count} codes for each frame of “{clips.prompts[0]}”")
     plt.show()
 
 
@@ -134,7 +136,20 @@ def boxes(study: Study, followed: pd.DataFrame) -> None:
                 palette=palette, ax=ax,
             )  # fmt: skip
         ax.set(ylabel=style.METRIC_LABELS[attribute.metric], xlabel="prompts")
+    follows = {
+        name: _follows(each, followed[followed["attribute"] == name])
+        for name, each in study.attributes.items()
+    }
+    no = "no difference between opposite prompts is shown for {}"
+    figures.message(told(follows, "The music follows the words for {}", no))
     plt.show()
+
+
+def _follows(attribute: Attribute, rows: pd.DataFrame) -> bool:
+    """Whether clips of the positive pole are shown to measure higher."""
+    poles = (attribute.positive, attribute.negative)
+    high, low = (rows.loc[rows["pole"] == pole, "value"].dropna() for pole in poles)
+    return bool(len(high) and len(low) and stats.auc(high, low).low > 0.5)
 
 
 def poles_apart(study: Study, followed: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from steerlib.music import corpus
 from steerlib.page import figures
 from steerlib.page.bottom_line import bottom_line
 from steerlib.page.players import players
+from steerlib.page.style import number
 
 __all__ = ["Piece", "listen", "minutes", "say", "training_curves", "training_logs", "truths"]
 
@@ -65,6 +66,12 @@ def training_curves(logs: dict[str, pd.DataFrame]) -> None:
         ax.plot(curve["step"], curve[column], color="#0072B2")
         ax.set(xlabel="step")
         ax.set_title(title, fontsize=9)
+    gain = logs["lm"]["text gain"].dropna().iloc[-1]
+    figures.message(
+        f"The decoder uses its prompt: with another clip’s caption it loses {number(gain)} nats"
+        if gain > 0
+        else "The decoder ignores its prompt: another clip’s caption costs it nothing",
+    )
     plt.show()
 
 

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -15,7 +15,7 @@ from steerlib.evidence import stats
 from steerlib.evidence.scorecard import Measured, Verdict
 from steerlib.evidence.stats import check_columns
 from steerlib.page import figures
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page.bottom_line import listed, measured, told
 from steerlib.page.style import PALETTE, signed
 from steerlib.readout.probes import Loss, Nested, nested_accuracy
 from steerlib.steering import Site
@@ -30,6 +30,7 @@ __all__ = [
     "draw_probe_accuracy",
     "effects",
     "findings",
+    "heard",
     "means",
     "nested",
     "nested_table",
@@ -46,6 +47,13 @@ def accuracy_by_layer(accuracy: Mapping[str, pd.DataFrame]) -> None:
     axes = figures.panels(1, len(accuracy), size=(4.5, 3.4), sharey=True)
     for ax, (site, table) in zip(axes, accuracy.items(), strict=True):
         draw_probe_accuracy(table, ax, title=titles[site])
+    true = _true(accuracy)
+    best, worst = (true.loc[find] for find in (true["accuracy"].idxmax(), true["accuracy"].idxmin()))
+    above = int((true["low"] > true["chance"]).sum())
+    figures.message(
+        f"{above} of {len(true)} probes are shown to beat guessing; accuracy goes from {worst.accuracy:.2f} (layer "
+        f"{worst.layer}) to {best.accuracy:.2f} (layer {best.layer})",
+    )
     plt.show()
 
 
@@ -238,7 +246,18 @@ def draw(table: pd.DataFrame) -> None:
     """Draw a table of `effects`."""
     [ax] = figures.panels(1, size=(6, 0.6 * table["name"].nunique() + 1))
     figures.score_effects(table, ax, quantity="change of CLAP's score of the genre")
+    shown = {str(genre): _beats_random(rows) for genre, rows in table.groupby("name", sort=False)}
+    yes = "Both probes’ directions bring {} out more than a random direction does"
+    figures.message(told(shown, yes, "this is not shown for {}" if any(shown.values()) else
+                    "no probe’s direction is shown to beat a random one for {}"))  # fmt: skip
     plt.show()
+
+
+def _beats_random(rows: pd.DataFrame) -> bool:
+    """Whether both probes' intervals lie above what the random direction does, of one genre."""
+    kinds = rows.set_index("kind")
+    random = kinds[kinds.index.str.contains("random")]["effect"].abs().max()
+    return bool((kinds.loc[["BCE", "MSE"], "low"] > max(random, 0)).all())
 
 
 def players(study: Study, table: pd.DataFrame, targets: Sequence[str]) -> None:
@@ -247,6 +266,21 @@ def players(study: Study, table: pd.DataFrame, targets: Sequence[str]) -> None:
         rows = table[(table["target"] == target) & (table["prompt_id"] == 0)].drop_duplicates("key")
         labels = [row["way"] if row["multiplier"] else "not steered" for _, row in rows.iterrows()]
         display(study.players(rows, labels, label=f"{study.prompts[0]}, toward {target}"))
+
+
+def heard(study: Study, table: pd.DataFrame) -> HTML:
+    """The prompt and genre with the median change of CLAP's score: not steered, and along both probes' directions."""
+    key = ["target", "prompt_id"]
+    steered = table[(table["multiplier"] != 0) & (table["way"] == "MSE")].set_index(key)["score"]
+    plain = table[table["multiplier"] == 0].drop_duplicates(key).set_index(key)["score"]
+    target, prompt = stats.middle(steered - plain)
+    rows = table[(table["target"] == target) & (table["prompt_id"] == prompt)].drop_duplicates("key")
+    rows = rows[(rows["multiplier"] == 0) | rows["way"].isin(["BCE", "MSE"])]
+    labels = [
+        f"toward {target} ({row['way']})" if row["multiplier"] else "not steered"
+        for _, row in rows.iterrows()
+    ]
+    return study.players(rows, labels, label=f"Hear it: {study.prompts[prompt]}")
 
 
 def _true(accuracy: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

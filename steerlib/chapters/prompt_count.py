@@ -15,7 +15,7 @@ from steerlib.evidence import stats
 from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.page import figures
-from steerlib.page.bottom_line import measured
+from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import PALETTE, signed
 from steerlib.prompts import Attribute
 from steerlib.readout.analysis import subset_agreement
@@ -39,6 +39,8 @@ __all__ = [
     "unit",
 ]
 
+_ALIKE = 0.9
+"""Least mean cosine of two directions that a figure calls alike."""
 Drawn = Mapping[tuple[int, int], SteeringVector]
 """Directions by the number of prompts, and the number of the draw."""
 
@@ -53,7 +55,17 @@ def agreement(study: Study, counts: Sequence[int], *, draws: int) -> pd.DataFram
         table = subset_agreement(activations, possible, subsets=draws, seed=study.seed)
         draw_agreement_curve(table, ax, layer=layer)
         ax.set_title(name, loc="left", pad=36)
-        parts[name] = table[table["layer"] == layer].groupby("prompts")[["with_all", "with_other", "length"]].mean()
+        parts[name] = (
+            table[table["layer"] == layer].groupby("prompts")[["with_all", "with_other", "length"]].mean()
+        )
+    few = {name: part.index[part["with_other"] > _ALIKE] for name, part in parts.items()}
+    said = [
+        f"{min(each)} prompts for {name}" if len(each) else f"no number tried for {name}"
+        for name, each in few.items()
+    ]
+    figures.message(
+        f"Two directions of different prompts are alike (cosine above {_ALIKE}) from {listed(said)} on",
+    )
     plt.show()
     means = pd.concat(parts, names=["attribute"]).round(2)
     return means.rename(columns={"with_all": "cosine with all", "with_other": "cosine with others"})
@@ -84,6 +96,15 @@ def curves(trial: Trial) -> None:
     for ax, (name, attribute) in zip(axes, trial.study.attributes.items(), strict=True):
         summary = stats.summarise(trial.parts[name], value=attribute.metric, by=by)
         draw_prompt_count_curve(summary, ax, attribute=attribute)
+    means = {name: per_prompt(trial, name).mean() for name in trial.parts}
+    shares = [f"{name} {100 * each.iloc[0] / each.iloc[-1]:.0f} % as far" for name, each in means.items()
+              if each.iloc[-1] > 0]  # fmt: skip
+    least, most = (next(iter(means.values())).index[end] for end in (0, -1))
+    figures.message(
+        f"Directions of {least} prompts shift {listed(shares)} as those of {most} prompts"
+        if shares
+        else f"Not even directions of {most} prompts shift the music as intended",
+    )
     plt.show()
 
 

@@ -17,7 +17,7 @@ from steerlib.evidence.claims import Limit
 from steerlib.evidence.frozen import PROFILES, frozen
 from steerlib.evidence.scorecard import NOT_RUN, SUPERSEDED, VERDICTS, Measured, cards
 from steerlib.files import DATA
-from steerlib.page import style
+from steerlib.page import figures, style
 from steerlib.page.bottom_line import listed
 
 __all__ = [
@@ -108,29 +108,35 @@ def forest(table: pd.DataFrame, model: str) -> None:
     ax.invert_yaxis()
     ax.set_xlabel("primary check, in units of what it must exceed")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
+    tally = shown["outcome"].value_counts().reindex(list(_COLOURS), fill_value=0)
+    figures.message(
+        f"Of {len(shown)} checks, {tally['holds']} held, {tally['fails']} failed and {tally['open']} stayed open",
+    )
     plt.show()
 
 
 def findings(table: pd.DataFrame, model: str) -> tuple[list[str], str]:
     """What the scorecard comes to on a model, in three sentences, and what speaks against it."""
-    here = table[table["model"] == model].set_index("claim")["verdict"]
-    counted = {name: list(here.index[here == name]) for name in VERDICTS}
+    here = table[table["model"] == model].set_index("claim")
+    counted = here["verdict"].value_counts()
     done = [name for name in VERDICTS if name not in (SUPERSEDED, NOT_RUN)]
-    measured = sum(len(counted[name]) for name in done)
-    tally = listed([f"{len(counted[name])} {name}" for name in done])
+    measured = sum(counted.get(name, 0) for name in done)
+    tally = listed([f"{counted.get(name, 0)} {name}" for name in done])
     found = [f"Of {len(here)} claims, {measured} were measured here: {tally}."]
-    told = [
-        f"{listed(counted[name])} {'is' if len(counted[name]) == 1 else 'are'} {name}"
+    told = {
+        name: listed([f"{row.short} ({row.Index})" for row in here[here["verdict"] == name].itertuples()])
         for name in ("supported", "not supported")
-        if counted[name]
-    ]
-    if told:
-        found.append(f"{'; '.join(told)}.")
+    }
+    sentences = [f"**{name.capitalize()}**: {words}." for name, words in told.items() if words]
+    if sentences:
+        found.append(" ".join(sentences))
     shown = parts(table, model)
     if len(shown):
         closest = shown.loc[(shown["estimate"] - 1).abs().idxmin()]
+        part = str(closest["label"]).removeprefix(closest["claim"])
         found.append(
-            f"The closest call is {closest['label']}, at {closest['estimate']:.3g} times what it must exceed."
+            f"The closest call is that {here.loc[closest['claim'], 'short']} ({closest['claim']}"
+            f"{',' if part else ''}{part}), at {closest['estimate']:.3g} times what it must exceed."
         )
     return found, f"{settings(table, model)} All of this comes from one model, trained once."
 
@@ -153,7 +159,9 @@ def settings(table: pd.DataFrame, model: str) -> str:
         else:
             dates.add(date)
     good = len(here) - len(early) - len(changed)
-    words = f"{good} of {len(here)} records have settings (limits, grids and prompts) that were frozen beforehand"
+    words = (
+        f"{good} of {len(here)} records have settings (limits, grids and prompts) that were frozen beforehand"
+    )
     words += f" on {listed(sorted(dates))}" if dates else ""
     words += f"; made with other settings: {listed(changed)}" if changed else ""
     words += f"; made before the freeze: {listed(early)}" if early else ""

@@ -14,7 +14,7 @@ from steerlib.evidence import choices, stats
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.measure.distance import Distances
 from steerlib.page import figures
-from steerlib.page.bottom_line import listed, measured, moved
+from steerlib.page.bottom_line import listed, measured, moved, told
 from steerlib.page.players import Curve
 from steerlib.page.style import PALETTE, signed
 from steerlib.prompts import Attribute
@@ -31,7 +31,6 @@ __all__ = [
     "draw_multiplier_curve",
     "effects",
     "findings",
-    "heard",
     "knees",
     "of_random",
     "linked",
@@ -68,7 +67,23 @@ def curves(trial: Trial) -> None:
             draw_multiplier_curve(trial.effects(name, metric), ax, attribute=trial.study.attributes[name])
             if place and (legend := ax.get_legend()):  # one legend a row
                 legend.remove()
+    rising = {name: _rises(trial.effects(name)) for name in measures}
+    figures.message(
+        told(
+            rising,
+            "The larger λ, the further it moves {} as intended",
+            "no steady change as intended is shown for {}",
+        ),
+    )
     plt.show()
+
+
+def _rises(summary: pd.DataFrame) -> bool:
+    """Whether the mean rises with λ from end to end (rank correlation of 0.9), and both ends are shown to be moved."""
+    steered = summary[summary["multiplier"] != 0].sort_values("multiplier")
+    ends = [choices.intended(row) for _, row in steered.iloc[[0, -1]].iterrows()]
+    rank = steered["multiplier"].corr(steered["effect"], method="spearman")
+    return bool(rank >= 0.9 and all(end.low > 0 for end in ends))
 
 
 def effects(trial: Trial) -> pd.DataFrame:
@@ -115,27 +130,41 @@ def strongest(trial: Trial) -> None:
 
 def distance_curves(study: Study, distances: Distances) -> None:
     """The Fréchet distance against λ, a panel for each attribute (paper A, figure 7)."""
-    for ax, (name, attribute) in zip(
-        figures.panels(len(study.attributes), size=(6.5, 4.2)), study.attributes.items(), strict=True
-    ):
+    axes, worse = figures.panels(len(study.attributes), size=(6.5, 4.2)), []
+    for ax, (name, attribute) in zip(axes, study.attributes.items(), strict=True):
         rows = distances.table[distances.table["attribute"] == name]
         pushes = distances.rows.groupby(["attribute", "multiplier"])["kappa"].mean().reset_index()
         draw_fad_curve(rows.merge(pushes), ax, attribute=attribute)
+        sizes = [abs(value) for value in _worse(distances, name)]
+        worse.append(f"already at |λ| = {min(sizes):g} for {name}" if sizes else f"at no λ for {name}")
+    figures.message(f"Steered music is shown to be further from the model’s own {listed(worse)}")
     plt.show()
+
+
+def _worse(distances: Distances, name: str) -> list[float]:
+    """The multipliers of an attribute at which the distance is shown to be larger than that of unsteered clips."""
+    rows = distances.rows[distances.rows["attribute"] == name]
+    plain, parts = rows[rows["multiplier"] == 0], rows[rows["multiplier"] != 0].groupby("multiplier")
+    return [float(value) for value, part in parts if distances.of(part, versus=plain).low > 0]
 
 
 def linked(trial: Trial, distances: Distances, prompt: int = 0) -> None:
     """A slider for each attribute over the curves of tempo, centroid and distance, shaded where that is shown worse."""
     study, table = trial.study, distances.table
     for name, rows in trial.parts.items():
-        plain = rows[rows["multiplier"] == 0]
-        parts = rows[rows["multiplier"] != 0].groupby("multiplier")
-        worse = [float(value) for value, part in parts if distances.of(part, versus=plain).low > 0]
         far = table[table["attribute"] == name].sort_values("multiplier")
         curves = [_curve(trial.effects(name, metric), *label) for metric, label in _LINKED.items()]
         values, mean, low, high = _columns(far, "multiplier", "fad", "fad_low", "fad_high")
         curves.append(
-            Curve("distance from the model's own music (Fréchet)", "", values, mean, low, high, worse)
+            Curve(
+                "distance from the model's own music (Fréchet)",
+                "",
+                values,
+                mean,
+                low,
+                high,
+                _worse(distances, name),
+            )
         )
         one = rows[rows["prompt_id"] == prompt]
         display(study.slider(one, study.attributes[name], spectrogram=True, curves=curves))
@@ -205,6 +234,12 @@ def budget(study: Study, quality: pd.DataFrame, margins: Mapping[str, float]) ->
             figures.kappa_axis(ax, rows)
             if measure == next(iter(margins)):  # one legend a row
                 figures.legend(ax)
+    largest = {
+        name: choices.strongest(rows, margins) for name, rows in quality.groupby("attribute", sort=False)
+    }
+    within = listed([f"no λ for {name}" if size is None else f"λ up to {size:g} for {name}"
+                     for name, size in largest.items()])  # fmt: skip
+    figures.message(f"Within the budget: {within}")
     plt.show()
 
 
@@ -299,9 +334,7 @@ def of_random(table: pd.DataFrame, name: str, column: str) -> Interval:
     return stats.control_range(table.query("attribute == @name and kind == 'random'")[column])
 
 
-def findings(
-    trial: Trial, best: Mapping[str, float | None], table: pd.DataFrame
-) -> tuple[list[str], str]:
+def findings(trial: Trial, best: Mapping[str, float | None], table: pd.DataFrame) -> tuple[list[str], str]:
     """What this run found, in sentences, and what speaks against it."""
     allowed, found = [], []
     units = {
@@ -321,12 +354,8 @@ def findings(
         allowed.append(f"±{size:g} for {name}")
         if np.isfinite(shift.low):
             found.append(f"{name} by {moved(shift, units[name])}")
-    sentences = [
-        f"The largest λ within the budget of quality is {listed(allowed)}."
-    ]
-    sentences += (
-        [f"There, steering changes {listed(found)}, on average of both poles."] if found else []
-    )
+    sentences = [f"The largest λ within the budget of quality is {listed(allowed)}."]
+    sentences += [f"There, steering changes {listed(found)}, on average of both poles."] if found else []
     random = table[table["kind"] == "random"]
     if random.empty:
         return sentences, "No control could be run, because it needs an allowed λ and a smaller one."
@@ -340,11 +369,6 @@ def findings(
         sentences,
         f"The strongest of {random['direction'].nunique()} random directions of the same length changes {reach}.",
     )
-
-
-def heard(trial: Trial, name: str, size: float) -> pd.DataFrame:
-    """The rows of the typical prompt of one attribute at a size of λ: negative pole, unsteered, positive pole."""
-    return stats.typical(trial.parts[name], value=trial.study.attributes[name].metric, size=size)
 
 
 def draw_multiplier_curve(summary: pd.DataFrame, ax: Axes, *, attribute: Attribute) -> None:

@@ -26,7 +26,7 @@ from steerlib.measure.audio import resample
 from steerlib.music import corpus, datasets
 from steerlib.music.datasets import AudioSet
 from steerlib.page import figures
-from steerlib.page.bottom_line import measured
+from steerlib.page.bottom_line import listed, measured
 from steerlib.page.players import players as show_players
 from steerlib.readout.probes import Method, probe_directions, scaled
 from steerlib.steering import Steering, SteeringVector
@@ -49,6 +49,7 @@ __all__ = [
     "draw_shares",
     "effects",
     "findings",
+    "heard",
     "name_instruments",
     "play_tunes",
     "players",
@@ -280,6 +281,10 @@ def draw(table: pd.DataFrame) -> None:
     """Draw a table of `effects`."""
     [ax] = figures.panels(1, size=(6.5, 0.8 * table["name"].nunique() + 1.2))
     figures.score_effects(table, ax, quantity="change of CLAP's score, and of the correlation with the tune")
+    shown, count = [], table["name"].nunique()
+    for kind, rows in table[table["kind"].str.endswith(": instrument")].groupby("kind", sort=False):
+        shown.append(f"{(rows['low'] > 0).sum()} of {count} along directions of {str(kind).split(':')[0]}")
+    figures.message(f"The instrument is shown to appear for {listed(shown)}")
     plt.show()
 
 
@@ -312,6 +317,12 @@ def draw_shares(table: pd.DataFrame) -> None:
     [ax] = figures.panels(1, size=(6.5, 0.35 * len(table) + 1.2))
     figures.score_effects(table, ax, quantity="share of clips with the instrument and the tune")
     ax.axvline(0.5, color="#999999", linestyle=":", linewidth=1.2)
+    of = table.set_index("name")["effect"]
+    control = of[of.index.str.contains("random|shuffled")].max()
+    shares = [f"{100 * of[kind]:.0f} % ({kind})" for kind in ("pieces", "notes", "words")]
+    figures.message(
+        f"The instrument comes and the tune stays in {listed(shares)}; the best control reaches {100 * control:.0f} %",
+    )
     plt.show()
 
 
@@ -393,6 +404,21 @@ def players(study: Study, tunes: Tunes, table: pd.DataFrame) -> HTML:
     labels = ["{1} ({0})".format(*vector) if vector else "not steered" for vector in rows["vector"]]
     sounds = {"the tune": tunes[:1].at(rate)[0]} | dict(zip(labels, study.sounds(rows), strict=True))
     return show_players(sounds, rate, label=f"{tunes.prompts[0]}, given a tune")
+
+
+def heard(study: Study, tunes: Tunes, table: pd.DataFrame) -> HTML:
+    """The tune and instrument with the median rise along directions of pieces: as given, not steered and steered."""
+    clips = _compared(by_vector(table))
+    key = ["target", "tune"]
+    target, tune = stats.middle(clips[clips["direction"] == "pieces"].set_index(key)["rise"])
+    rows = table[
+        (table["tune"] == tune) & table["vector"].map(lambda each: each in (None, ("pieces", target)))
+    ]
+    labels = [f"toward {target}" if vector else "not steered" for vector in rows["vector"]]
+    rate = study.model.sample_rate
+    sounds = {"the tune": tunes[tune : tune + 1].at(rate)[0]}
+    sounds |= dict(zip(labels, study.sounds(rows), strict=True))
+    return show_players(sounds, rate, label=f"Hear it: {tunes.prompts[tune]}, given a tune")
 
 
 def beside_table_3(table: pd.DataFrame, instruments: Sequence[str]) -> pd.DataFrame:

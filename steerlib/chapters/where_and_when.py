@@ -14,7 +14,7 @@ from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval, check_columns
 from steerlib.measure.distance import Distances
 from steerlib.page import figures, style
-from steerlib.page.bottom_line import measured
+from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import PALETTE
 from steerlib.steering import Branches, Steps
 from steerlib.study import Study, Trial
@@ -235,7 +235,18 @@ def draw(study: Study, both: pd.DataFrame, plain: Interval) -> None:
         right.axvspan(plain.low, plain.high, color=style.PALETTE["baseline"], alpha=0.15, linewidth=0)
         left.set_title(f"{name}: how far it steers", loc="left")
         right.set_title("how far it drifts", loc="left")
+    figures.message(_further(both))
     plt.show()
+
+
+def _further(both: pd.DataFrame) -> str:
+    """Which settings are shown to shift further than One-to-All: whose interval lies beyond its own."""
+    found = {}
+    for name, rows in both.groupby("attribute", sort=False):
+        own = rows.loc[rows["setting"] == "One-to-All", "shift_high"].max()
+        found[str(name)] = [f"“{each}”" for each in rows.loc[rows["shift_low"] > own, "setting"]]
+    said = [f"{listed(names) if names else 'nothing'} for {name}" for name, names in found.items()]
+    return f"Shown to steer further than “One-to-All”: {listed(said)}"
 
 
 def players(trial: Trial, prompt: int) -> None:

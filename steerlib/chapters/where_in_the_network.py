@@ -21,7 +21,7 @@ from steerlib.evidence import stats
 from steerlib.evidence.stats import Interval
 from steerlib.measure import spectral_centroid, tempo
 from steerlib.page import figures, style
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page.bottom_line import listed, measured, told
 from steerlib.prompts import Attribute
 from steerlib.steering import Positions, Steering, SteeringVector
 from steerlib.study import Study
@@ -228,12 +228,9 @@ def findings(
         f"What {width} neighbouring blocks read carries {listed(shares)}.",
         f"Activations of other prompts that say the same carry {100 * most:.0f} % at most.",
     ]
-    half = []
-    for name, rows in written.items():
-        inner = rows[(rows["layer"] >= 0) & (rows["layer"] < study.model.depth - 1)].dropna()
-        wide = [int(layer) for layer, part in inner.groupby("layer") if share(part).low > 0]
-        half.append(f"{name} {f'up to layer {max(wide)}' if wide else 'at no layer that was tried'}")
-    found.append(f"In written music, switching the prompt after a layer still changes {listed(half)}.")
+    found.append(
+        f"In written music, switching the prompt after a layer still changes {_still(study, written)}."
+    )
     pairs = min(interval.n for interval, _ in carried.values())
     return found, f"This rests on {pairs} pairs of prompts, on short music and on one trained model."
 
@@ -251,6 +248,11 @@ def reading_figure(
         draw_curves(table, {"read": "patched"}, ax)
         ax.axhline(0.5, color=style.INK, linestyle=":", linewidth=1)
         ax.set(title=f"{name}, {table['pair'].nunique()} pairs", xlabel=f"first of {width} blocks")
+    carried = {name: carrying(table)[0] for name, table in asked.items()}
+    shares = {name: f"{name} ({100 * each.estimate:.0f} %)" for name, each in carried.items()}
+    beyond = {shares[name]: each.low > controls[name].high for name, each in carried.items()}
+    yes = f"{width} neighbouring blocks carry more than chance of what the words do, for {{}}"
+    figures.message(told(beyond, yes, f"{width} blocks are not shown to carry more than chance for {{}}"))
     plt.show()
 
 
@@ -262,7 +264,26 @@ def one_block_figure(study: Study, asked: Mapping[str, pd.DataFrame]) -> None:
             names = {place: "A's activations", f"DiffMean, {place}": "DiffMean", f"random, {place}": "random"}
             draw_curves(table, names, ax, legend=row == 0)
             ax.set_title(f"{name}, {place}", loc="left", pad=36 if row == 0 else 6)
+    crossed = {name: _crossing(table) for name, table in asked.items()}
+    at = {
+        name if layer is None else f"{name} (layer {layer})": layer is not None
+        for name, layer in crossed.items()
+    }
+    yes = "What the words do passes from the prompt’s positions to the music’s, for {}"
+    figures.message(told(at, yes, "for {}, it does not pass from the prompt’s positions to the music’s"))
     plt.show()
+
+
+def _crossing(table: pd.DataFrame) -> int | None:
+    """The first layer at which the music's positions carry more than the prompt's, if the first layer's do not."""
+    shares = [
+        pd.Series(
+            {layer: share(rows).estimate for layer, rows in table[table["series"] == place].groupby("layer")}
+        )
+        for place in PLACES
+    ]
+    later = shares[1].gt(shares[0])
+    return int(later.idxmax()) if later.any() and not later.iloc[0] else None
 
 
 def source_figure(study: Study, asked: Mapping[str, pd.DataFrame]) -> None:
@@ -272,7 +293,21 @@ def source_figure(study: Study, asked: Mapping[str, pd.DataFrame]) -> None:
             table, {"source layer": "from layer k, into all", "DiffMean, audio": "into block k, audio"}, ax
         )
         ax.set_title(name, loc="left", pad=36)
+    figures.message(_of_sources(asked))
     plt.show()
+
+
+def _of_sources(asked: Mapping[str, pd.DataFrame]) -> str:
+    """By how much the share differs between source layers, and between blocks that are pushed."""
+    ranges = []
+    for name, table in asked.items():
+        parts = [
+            table[table["series"] == series].groupby("layer")
+            for series in ("source layer", "DiffMean, audio")
+        ]
+        source, block = (np.ptp([100 * share(rows).estimate for _, rows in part]) for part in parts)
+        ranges.append(f"{source:.0f} points between source layers and {block:.0f} between blocks for {name}")
+    return f"The share of the words’ effect differs by {listed(ranges)}"
 
 
 def written_figure(study: Study, written: Mapping[str, pd.DataFrame]) -> None:
@@ -291,7 +326,18 @@ def written_figure(study: Study, written: Mapping[str, pd.DataFrame]) -> None:
             ylabel=f"octaves above “{attribute.negative}”",
         )
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figures.message(f"Switching the prompt after a layer still changes {_still(study, written)}")
     plt.show()
+
+
+def _still(study: Study, written: Mapping[str, pd.DataFrame]) -> str:
+    """Up to which layer a switch of the prompt is shown to change each attribute, of the layers but the last."""
+    half = []
+    for name, rows in written.items():
+        inner = rows[(rows["layer"] >= 0) & (rows["layer"] < study.model.depth - 1)].dropna()
+        wide = [int(layer) for layer, part in inner.groupby("layer") if share(part).low > 0]
+        half.append(f"{name} {f'up to layer {max(wide)}' if wide else 'at no layer that was tried'}")
+    return listed(half)
 
 
 def draw_curves(table: pd.DataFrame, names: Mapping[str, str], ax: Axes, *, legend: bool = True) -> None:

@@ -6,6 +6,7 @@ else a chapter measures for a claim is descriptive. An example::
     - id: A1
       place: "section 4.5, Table 1"
       claim: "Steering moves each attribute by 20 % to 40 %."
+      short: steering moves each attribute by 20 % to 40 %     # optional: in plain words, within a sentence
       check:
         what: each attribute on held-out prompts, half the distance between its two poles
         quantity: shift                  # short, for axes and tables
@@ -184,8 +185,9 @@ def claims() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``claim`` (its name: "A3"), ``paper`` (key of the bibliography), ``place``, ``text``, ``check`` (the
-        mapping that declares its primary check, or None); in the order of the files.
+        Columns ``claim`` (its name: "A3"), ``paper`` (key of the bibliography), ``place``, ``text``, ``short`` (the
+        same in plain words, for a sentence), ``check`` (the mapping that declares its primary check, or None); in the
+        order of the files.
 
     Raises
     ------
@@ -200,8 +202,9 @@ def claims() -> pd.DataFrame:
             if missing:
                 raise ValueError(f"{path}: the claim {entry} lacks {sorted(missing)}")
             row = {"claim": str(entry["id"]), "paper": str(content.get("paper", path.stem))}
-            rows.append(row | {"place": entry["place"], "text": entry["claim"], "check": entry.get("check")})
-    table = pd.DataFrame(rows, columns=["claim", "paper", "place", "text", "check"])
+            words = {"text": entry["claim"], "short": entry.get("short", entry["claim"].rstrip("."))}
+            rows.append(row | words | {"place": entry["place"], "check": entry.get("check")})
+    table = pd.DataFrame(rows, columns=["claim", "paper", "place", "text", "short", "check"])
     twice = table.claim[table.claim.str.casefold().duplicated()]
     if len(twice):
         raise ValueError(f"{_PAPERS} names the claim {twice.iloc[0]} twice; each needs a name of its own")

@@ -400,8 +400,8 @@ def read(folder: str | Path | Sequence[str | Path], *, models: Sequence[str] = (
     Returns
     -------
     DataFrame
-        One row for each claim and model: ``claim``, ``paper``, ``place``, ``text``, ``model``, ``verdict`` (one of
-        `VERDICTS`), ``found`` (its `Verdict`, or None where there is nothing, or a record by the old rule),
+        One row for each claim and model: ``claim``, ``paper``, ``place``, ``text``, ``short``, ``model``, ``verdict``
+        (one of `VERDICTS`), ``found`` (its `Verdict`, or None where there is nothing, or a record by the old rule),
         ``notebook``, ``profile``, ``settings`` (digest), ``note``, ``recorded`` (ISO 8601, UTC). The models are
         `models`, then all others found, in the order of the alphabet; if there is none at all, each claim has one row
         whose model is missing.

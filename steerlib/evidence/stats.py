@@ -8,7 +8,7 @@ fractions, 0.25 for +25 %.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ __all__ = [
     "jackknife_interval",
     "mean_interval",
     "median_interval",
+    "middle",
     "paired_interval",
     "ratio_interval",
     "share_interval",
@@ -119,7 +120,9 @@ def median_interval(values: npt.ArrayLike, *, level: float = 0.95) -> Interval:
     n, dropped = len(kept), len(values) - len(kept)
     if not n:
         return Interval(np.nan, np.nan, np.nan, 0, dropped)
-    beyond = int(stats.binom.ppf((1 - level) / 2, n, 0.5))  # the largest number of values to leave out on a side
+    beyond = int(
+        stats.binom.ppf((1 - level) / 2, n, 0.5)
+    )  # the largest number of values to leave out on a side
     low, high = (kept[beyond - 1], kept[-beyond]) if beyond else (-np.inf, np.inf)
     return Interval(float(np.median(kept)), float(low), float(high), n, dropped)
 
@@ -587,27 +590,44 @@ def effect_of(row: "pd.Series[Any]") -> Interval:
     return Interval(row["effect"], row["low"], row["high"], int(row["n"]), int(row.get("dropped", 0)))
 
 
-def typical(table: pd.DataFrame, *, value: str, size: float | None = None) -> pd.DataFrame:
+def middle(values: "pd.Series[float]") -> Any:
+    """The label of the median (of two, the higher): an example that is neither the best nor the worst.
+
+    The first label where nothing was measured.
+
+    Examples
+    --------
+    >>> middle(pd.Series({"a": 9.0, "b": 1.0, "c": 2.0}))
+    'c'
+    """
+    told = values.dropna().sort_values()
+    return told.index[len(told) // 2] if len(told) else values.index[0]
+
+
+def typical(
+    table: pd.DataFrame, *, value: str, size: float | None = None, where: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """One prompt to hear or to see, at minus `size`, 0 and plus `size`, lowest multiplier first.
 
-    It is the prompt with the median difference between the poles: neither the best nor the worst. Used in *Steering
-    sweep* and *Held-out prompts*.
+    It is the prompt with the median difference between the poles (`middle`). Used by `steerlib.study.Trial.typical`.
 
     Parameters
     ----------
     table : DataFrame
-        Columns ``prompt_id``, ``multiplier`` and `value`, of one attribute and one source layer.
+        Columns ``prompt_id``, ``multiplier`` and `value`, of one attribute.
     value : str
     size : float, optional
         Of the multiplier; the largest by default.
+    where : mapping, optional
+        Values of columns that the steered clips must have, such as ``{"source_layer": 5}``.
     """
-    check_columns(table, ["prompt_id", "multiplier", value])
+    check_columns(table, ["prompt_id", "multiplier", value, *(where or {})])
+    for column, wanted in (where or {}).items():
+        table = table[(table[column] == wanted) | (table["multiplier"] == 0)]
     size = float(table["multiplier"].max()) if size is None else size
     rows = table[table["multiplier"].isin([-size, 0.0, size])].drop_duplicates(["prompt_id", "multiplier"])
     wide = rows.pivot(index="prompt_id", columns="multiplier", values=value)
-    spread = (wide[size] - wide[-size]).dropna().sort_values()
-    prompt = spread.index[len(spread) // 2] if len(spread) else wide.index[0]
-    return rows[rows["prompt_id"] == prompt].sort_values("multiplier")
+    return rows[rows["prompt_id"] == middle(wide[size] - wide[-size])].sort_values("multiplier")
 
 
 def shifts(table: pd.DataFrame, *, value: str, by: Sequence[str], octaves: bool = False) -> pd.DataFrame:

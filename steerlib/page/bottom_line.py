@@ -7,7 +7,7 @@ the front page and the scorecard show the same words. Used in every chapter.
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from steerlib.evidence.stats import Interval
 from steerlib.files import write_whole
 from steerlib.page.style import number
 
-__all__ = ["bottom_line", "bottom_lines", "listed", "measured", "moved", "of_verdicts"]
+__all__ = ["bottom_line", "bottom_lines", "listed", "measured", "moved", "of_verdicts", "told"]
 
 _NAME = "bottom_line.{chapter}.md"
 
@@ -151,6 +151,35 @@ def moved(change: Interval | float, unit: str) -> str:
         return f"a factor of {_number(2.0**change)}"
     factors = Interval(2.0**change.estimate, 2.0**change.low, 2.0**change.high, change.n)
     return f"a factor of {measured(factors, sign=False)}"
+
+
+def told(holds: Mapping[str, bool], yes: str, no: str) -> str:
+    """One sentence, without its full stop, that says for which names something holds and for which it does not.
+
+    Parameters
+    ----------
+    holds : mapping of str to bool
+    yes, no : str
+        Each half of the sentence, with ``{}`` in the place of the names; a half without names is left out.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> told({"tempo": True, "mode": False}, "steering shifts {}", "no shift is shown for {}")
+    'Steering shifts tempo; no shift is shown for mode'
+    >>> told({"mode": False}, "steering shifts {}", "no shift is shown for {}")
+    'No shift is shown for mode'
+    """
+    halves = []
+    for half, wanted in ((yes, True), (no, False)):
+        names = [name for name, each in holds.items() if bool(each) is wanted]
+        if names:
+            halves.append(half.format(listed(names)))
+    sentence = "; ".join(halves)
+    return sentence[:1].upper() + sentence[1:]
 
 
 def of_verdicts(verdicts: Sequence[Verdict]) -> tuple[list[str], str]:

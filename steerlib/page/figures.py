@@ -5,12 +5,14 @@ distance (7), number of prompts (8) and spectrograms (9), with what the paper le
 intervals. Colours and labels are those of `steerlib.page.style`; call its `use_style` once before drawing.
 """
 
+import html
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -26,6 +28,7 @@ __all__ = [
     "kappa_axis",
     "legend",
     "mark_knee",
+    "message",
     "metric_label",
     "panels",
     "pole",
@@ -52,6 +55,14 @@ def panels(
     for spare in axes[wanted:]:
         spare.remove()
     return axes[:wanted]
+
+
+def message(sentence: str) -> None:
+    """Say above the figure that is shown next what it shows, as a line of the page: it wraps on a phone.
+
+    The sentence must follow from the data that are drawn: `steerlib.page.bottom_line.told` makes such sentences.
+    """
+    display(HTML(f'<p class="figure-message">{html.escape(sentence, quote=False)}</p>'))
 
 
 def score_effects(table: pd.DataFrame, ax: Axes, *, quantity: str) -> None:

@@ -78,7 +78,7 @@ def train_sparse(
     features, active : int
         Size of the dictionary, and how many of it may make up one state.
     steps, batch : int
-        Of Adam; a batch is drawn anew each time.
+        Of Adam; a batch is drawn anew each time, with replacement.
     rate : float
     seed : int
     progress : bool, default True
@@ -90,12 +90,10 @@ def train_sparse(
     Raises
     ------
     ValueError
-        If there are fewer states than in a batch, or more active features than there are.
+        If there are no two states, or more active features than there are.
     """
-    if states.ndim != 2 or len(states) < batch:
-        raise ValueError(
-            f"states must have shape (N, hidden) with at least the {batch} of a batch, got {tuple(states.shape)}"
-        )
+    if states.ndim != 2 or len(states) < 2:
+        raise ValueError(f"states must have shape (N, hidden) with two or more, got {tuple(states.shape)}")
     if not 1 <= active <= features:
         raise ValueError(f"active must be between 1 and the {features} features, got {active}")
     code = SparseCode(states.shape[1], features, active, seed=seed)

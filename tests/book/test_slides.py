@@ -16,6 +16,7 @@ PLOT = (
     '<svg viewBox="0 0 432 216"><text style="font: 10px sans-serif; fill: #777777">tempo (BPM)</text></svg>'
 )
 SOUND = f'<figure class="sl-listen"><audio src="audio/{"0" * 16}.mp3"></audio></figure>'
+MESSAGE = '<p class="figure-message">Tempo rises.</p>'
 BOX = '<div class="bottom-line"><p><strong>Bottom line.</strong> It holds.</p><p>Little speaks against it.</p></div>'
 
 
@@ -35,7 +36,9 @@ def book(tmp_path):
         head = f"# The chapter {name}\n\n**The question.** Does *it* work?\n\n**The idea.** Not shown."
         cells = [{"cell_type": "markdown", "source": head, "metadata": {}}]
         if name == "held_out":
-            cells += [cell({"text/html": BOX}), cell({"image/svg+xml": PLOT}, mystnb={"figure": figure})]
+            drawn = cell({"image/svg+xml": PLOT}, mystnb={"figure": figure})
+            drawn["outputs"].insert(0, {"output_type": "display_data", "data": {"text/html": MESSAGE}})
+            cells += [cell({"text/html": BOX}), drawn]
             cells += [cell({"text/html": SOUND})]
         (folder / "chapters" / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
     return folder
@@ -47,6 +50,7 @@ def test_a_chapter_gives_its_question_its_finding_its_figure_and_its_sound(book)
     assert chapter.question == "Does <em>it</em> work?"
     assert chapter.found == "<strong>Bottom line.</strong> It holds."
     assert chapter.against == "Little speaks against it."
+    assert chapter.figure.startswith(f"<figure>{MESSAGE}")
     assert "<figcaption>Tempo against λ.</figcaption>" in chapter.figure and "tempo (BPM)" in chapter.figure
     assert chapter.sound == SOUND
 
@@ -69,6 +73,24 @@ def test_everything_that_the_deck_loads_lies_beside_it(book, tmp_path):
     for font in re.findall(r'url\("\.\./([^"]+)"\)', style):
         assert (out / font).is_file(), font
     assert (out / "reveal" / "LICENSE").is_file()
+
+
+def test_without_a_chromium_the_handout_stays_a_page_and_it_is_said_why(book, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    assert make.main([str(tmp_path / "slides"), "--book", str(book)]) == 0
+    assert "no Chromium on the PATH" in capsys.readouterr().out
+    assert (tmp_path / "slides" / "handout.html").is_file()
+    assert not (tmp_path / "slides" / "handout.pdf").exists()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_handout_is_a_pdf_of_one_page(book, tmp_path, capsys):
+    pytest.importorskip("playwright")
+    assert make.main([str(tmp_path / "slides"), "--book", str(book)]) == 0
+    pdf = tmp_path / "slides" / "handout.pdf"
+    assert pdf.as_uri() in capsys.readouterr().out
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) == 1
 
 
 def test_a_chapter_that_has_not_run_is_named_and_the_old_slides_stay(book, tmp_path, capsys):

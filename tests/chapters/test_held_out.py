@@ -16,7 +16,7 @@ def test_the_prompt_that_is_shown_has_the_median_distance_between_the_poles():
     study = SimpleNamespace(attributes={"timbre": SimpleNamespace(metric="centroid")})
     trial = Trial(study, table.assign(attribute="timbre"))
     assert held_out.typical_prompt(trial, "timbre") == 3
-    assert held_out.heard(trial, "timbre")["multiplier"].tolist() == [-0.1, 0.1]
+    assert trial.typical("timbre")["multiplier"].tolist() == [-0.1, 0.1]
 
 
 def test_changes_of_the_paper_are_recomputed_from_its_means():

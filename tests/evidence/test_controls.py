@@ -23,6 +23,7 @@ from steerlib.chapters import (
     held_out,
     known_truth,
     layer_scan,
+    methods,
     mixtures,
     other_attributes,
     probes,
@@ -417,6 +418,22 @@ def mixed(rng, own, across, judged=("tempo", "timbre")):
     return {part: each for part, each in found.items() if part.startswith(judged)}
 
 
+def stood_out(rng, effect):
+    """Scores of many methods, one of which shifts by so many octaves; all others do something by chance."""
+    ways = {f"method {k}": (effect if k == 0 else chance(rng), False) for k in range(9)}
+    ways |= {each: (chance(rng), True) for each in ("shuffled poles", *(f"random {k}" for k in range(RANDOMS)))}
+    rows = []
+    for method, (octaves, means_nothing) in ways.items():
+        octaves = octaves * rng.normal(1, 0.3, PROMPTS) + rng.normal(0, 0.1, PROMPTS)
+        shares = np.array([np.clip(octaves / MEANT, 1e-9, 1), *rng.uniform(0.7, 1, size=(2, PROMPTS))])
+        score = 3 / (1 / shares).sum(axis=0)
+        about = {"method": method, "control": means_nothing, "prompt_id": range(PROMPTS)}
+        rows.append(pd.DataFrame({**about, "score": score}))
+    scores = pd.concat(rows, ignore_index=True).assign(attribute="tempo")
+    heard = SimpleNamespace(table=pd.DataFrame({"bpm": [*np.full(20, 150.0), *np.full(20, 70.0)]}))
+    return methods.parts(SimpleNamespace(attributes={"tempo": ATTRIBUTES["tempo"]}), scores, {"tempo": heard})
+
+
 def strengths(rng, size):
     """A λ found from short clips, in a sweep that meets its budget at 0.03."""
     sizes = (-0.1, -0.05, -0.02, -0.01, 0, 0.01, 0.02, 0.05, 0.1)
@@ -493,6 +510,7 @@ JUDGES = {
         ],
     ),
     "C3": (followed, (0.95,), [lambda rng: (rng.uniform(0, 0.3),)]),
+    "C4": (stood_out, (MEANT,), [by_chance, lambda rng: (rng.normal(0, 2 * BY_CHANCE),)]),
     "C5": (strengths, (0.03,), [lambda rng: (rng.choice([0.01, 0.02, 0.05, 0.1]),)]),  # of the sweep's own
     "C6": (felt, (MEANT, MEANT), [both_by_chance]),
 }
