@@ -387,11 +387,11 @@ def findings(
     said = []
     for name, part in verdict.parts.items():
         outcome, attribute = verdict.outcomes[name], by_axis(study)[name]
-        poles = f"{attribute.positive} from prompts that say {attribute.negative}"
+        poles = f"{attribute.positive} against those that say {attribute.negative}"
         if outcome == "not testable" and part.testable is not None:
             said.append(
-                f"On this model {name} is **not testable**: the judge tells unsteered prompts that say {poles} with an "
-                f"AUC of {measured(part.testable, sign=False)} only, so the model is not shown to follow even words."
+                f"On this model {name} is **not testable**: by the judge, unsteered prompts that say {poles} have an AUC of "
+                f"{measured(part.testable, sign=False)}, which does not show that the model follows even the words."
             )
         else:
             said.append(
