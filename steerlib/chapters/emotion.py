@@ -390,7 +390,7 @@ def findings(
         poles = f"{attribute.positive} against those that say {attribute.negative}"
         if outcome == "not testable" and part.testable is not None:
             said.append(
-                f"On this model {name} is **not testable**: by the judge, unsteered prompts that say {poles} have an AUC of "
+                f"On this model {name} is **not testable**: unsteered prompts that say {poles} have an AUC of "
                 f"{measured(part.testable, sign=False)}, which does not show that the model follows even the words."
             )
         else:
