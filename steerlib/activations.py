@@ -14,23 +14,28 @@ position asked for is kept, so memory is layers x hidden a prompt, whatever the 
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import DynamicCache
 
 from steerlib.engine.generation import BACKEND, Run, generate
+from steerlib.files import write_whole
 from steerlib.measure.audio import FloatArray, Sound, check, resample
 from steerlib.model import MusicModel, versions
 from steerlib.prompts import Attribute, prompts_hash
@@ -44,6 +49,7 @@ __all__ = [
     "audio_states",
     "extract_activations",
     "extract_audio_activations",
+    "hear",
     "stream_norms",
 ]
 
@@ -51,6 +57,7 @@ Position = Literal["eos", "start"]
 AudioPosition = Literal["last", "mean"]
 Place = Literal["residual", "attention", "heads"]
 
+_FORMAT = "steerlib.Activations"
 _SAMPLE = ("a rock song", "a jazz piece", "a folk song", "a piano track")  # in words that every model knows
 _NORMS: WeakKeyDictionary[MusicModel, dict[str | None, Tensor]] = WeakKeyDictionary()  # by what wrote the clips
 _PASS_BYTES = 2**23  # of the widest intermediate, float32, in one pass
@@ -89,6 +96,47 @@ class Activations:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def save(self, path: str | Path) -> None:
+        """Write values, prompts and metadata to a safetensors file, whole or not at all.
+
+        For another chapter to go on with: *Superposition* reads what *Known truth and controls* heard. Labels and
+        attribute are not kept.
+        """
+        header = {"prompts": self.prompts, "metadata": self.metadata}
+        write_whole(
+            path, to_safetensors({"values": self.values}, {_FORMAT: json.dumps(header, sort_keys=True)})
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, model: MusicModel) -> "Activations":
+        """Read what `save` wrote of a model.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is no such file, or was taken from other weights than those of the model.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no activations at {path}: run the chapter that leaves them there first")
+        try:
+            with safe_open(path, framework="pt") as file:
+                content = json.loads((file.metadata() or {})[_FORMAT])
+                values = file.get_tensor("values")
+            found = cls(values, None, tuple(content["prompts"]), metadata=dict(content["metadata"]))
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} holds no activations ({type(error).__name__}: {error}): make it again with Activations.save"
+            ) from error
+        theirs, ours = found.metadata.get("weights"), model.identity["weights"]
+        if theirs != ours:
+            raise ValueError(
+                f"{path} was taken from other weights ({found.metadata.get('model')}, {theirs}) than those of this "
+                f"model ({ours}): run the chapter that leaves it there again, with this model"
+            )
+        return found
 
 
 def extract_activations(
@@ -179,7 +227,8 @@ def extract_activations(
                 else torch.full_like(last[rows], start)
             )
             tokens = torch.full((len(prefix), model.codebooks, 1), model.start_token)
-            _record(model, _read(model, prefix, mask[rows], tokens), partial(_at, where=where), site, values[rows])
+            wanted = site, partial(_at, where=where), values[rows]
+            _record(model, _read(model, prefix, mask[rows], tokens), [wanted])
             bar.update(len(prefix))
 
     metadata = {
@@ -245,9 +294,46 @@ def extract_audio_activations(
     --------
     >>> bright = extract_audio_activations(model, clips)                            # doctest: +SKIP
     """
-    for name, value, names in (("position", position, AudioPosition), ("site", site, Place)):
-        if value not in get_args(names):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
+    options: dict[str, Any] = {"labels": labels, "batch_size": batch_size, "progress": progress}
+    return hear(model, audio, [(position, site)], sample_rate=sample_rate, **options)[0]
+
+
+def hear(
+    model: MusicModel,
+    audio: Sound | FloatArray,
+    readings: Sequence[tuple[AudioPosition, Place]],
+    *,
+    sample_rate: int | None = None,
+    labels: Sequence[bool] | npt.NDArray[np.bool_] | Tensor | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> list[Activations]:
+    """`extract_audio_activations` at several positions and sites of one pass.
+
+    Chapters: *Known truth and controls*, *Methods*.
+
+    Parameters
+    ----------
+    model, audio, sample_rate, labels, batch_size, progress
+        See `extract_audio_activations`.
+    readings : sequence of (position, site)
+
+    Returns
+    -------
+    list of Activations
+        In the order of the readings.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `extract_audio_activations`, and if there are no readings.
+    """
+    if not readings:
+        raise ValueError("readings is empty: give at least one, such as ('last', 'residual')")
+    for position, site in readings:
+        for name, value, names in (("position", position, AudioPosition), ("site", site, Place)):
+            if value not in get_args(names):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(names))}; got {value!r}")
     samples = _samples(model, audio, sample_rate, batch_size)
     poles = None if labels is None else torch.as_tensor(labels)
     if poles is not None and (poles.dtype != torch.bool or tuple(poles.shape) != (len(samples),)):
@@ -255,23 +341,28 @@ def extract_audio_activations(
             f"labels must be {len(samples)} booleans, one for each clip, got {poles.dtype} of shape "
             f"{tuple(poles.shape)}"
         )
-    values = torch.zeros(len(samples), model.depth, model.width)
+    kept = [torch.zeros(len(samples), model.depth, model.width) for _ in readings]
     digest = hashlib.sha256()
     for rows, codes, read in _heard(model, samples, batch_size, progress):
         digest.update(codes.to(torch.int32).cpu().numpy().tobytes())
-        reduce = partial(_of_last, count=1 if position == "last" else codes.shape[2])
-        _record(model, read, reduce, site, into=values[rows])
+        reduce = {"last": partial(_of_last, count=1), "mean": partial(_of_last, count=codes.shape[2])}
+        wanted = [
+            (site, reduce[position], values[rows])
+            for (position, site), values in zip(readings, kept, strict=True)
+        ]
+        _record(model, read, wanted)
 
-    prompts = getattr(audio, "prompts", None) or [f"clip {index}" for index in range(len(samples))]
+    prompts = tuple(getattr(audio, "prompts", None) or [f"clip {index}" for index in range(len(samples))])
     metadata = {
         **model.identity,
-        "position": position,
-        "site": site,
         "text_length": model.text_length,
         "audio_tokens_sha256": digest.hexdigest(),
         "versions": versions(),
     }
-    return Activations(values, poles, tuple(prompts), None, metadata)
+    return [
+        Activations(values, poles, prompts, None, {**metadata, "position": position, "site": site})
+        for (position, site), values in zip(readings, kept, strict=True)
+    ]
 
 
 def audio_states(
@@ -309,7 +400,7 @@ def audio_states(
     found = []
     for _, codes, read in _heard(model, samples, batch_size, progress):
         states = torch.zeros(len(codes), codes.shape[2], model.width)
-        _record(model, read, partial(_last_of, count=codes.shape[2]), "residual", states, layer)
+        _record(model, read, [("residual", partial(_last_of, count=codes.shape[2]), states)], layer)
         found.append(states)
     return torch.cat(found)
 
@@ -406,7 +497,7 @@ def stream_norms(model: MusicModel) -> Tensor:
         with torch.inference_mode():
             prefix = model.read_text(input_ids, mask)
             prefix = _with_null_melody(model, prefix) if model.is_prefix else prefix
-            _record(model, _read(model, prefix, mask, tokens), reduce, "residual", into=values)
+            _record(model, _read(model, prefix, mask, tokens), [("residual", reduce, values)])
         known[backend] = values.mean(dim=(0, 2))
     return known[backend]
 
@@ -432,18 +523,17 @@ def _with_null_melody(model: MusicModel, text: Tensor) -> Tensor:
 def _record(
     model: MusicModel,
     read: dict[str, Any],
-    reduce: Callable[[Tensor], Tensor],
-    site: Place,
-    into: Tensor,
+    wanted: Sequence[tuple[Place, Callable[[Tensor], Tensor], Tensor]],
     only: int | None = None,
 ) -> None:
-    """Run the decoder over what it is to read; put what `reduce` keeps of a sequence into (rows, layers, hidden).
+    """Run the decoder over what it is to read, and keep what is wanted of it: (site, `reduce`, `into`).
 
-    `into` is preallocated: allocating small results between large temporaries fragments the heap. With the layer `only`
-    it has whatever shape `reduce` gives of that one.
+    What `reduce` keeps of a sequence goes `into` a tensor (rows, layers, hidden). It is preallocated: allocating small
+    results between large temporaries fragments the heap. With the layer `only` it has whatever shape `reduce` gives of
+    that one.
     """
 
-    def keep(layer: int) -> Callable[..., None]:
+    def keep(layer: int, site: Place, reduce: Callable[[Tensor], Tensor], into: Tensor) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             seen = args[0] if site == "heads" else output[0] if isinstance(output, tuple) else output
             (into if only is not None else into[:, layer])[...] = reduce(seen)
@@ -456,8 +546,8 @@ def _record(
     }  # fmt: skip
     with ExitStack() as hooks:
         for layer, block in enumerate(model.stack.layers):
-            if only in (None, layer):
-                hooks.callback(targets[site](block).register_forward_hook(keep(layer)).remove)
+            for site, reduce, into in wanted if only in (None, layer) else ():
+                hooks.callback(targets[site](block).register_forward_hook(keep(layer, site, reduce, into)).remove)
         model.stack(**{"use_cache": False, **read})
 
 

@@ -56,7 +56,7 @@ Positions = Literal["all", "prefix", "audio"]
 Terms = tuple[Tensor, Tensor, Tensor]
 """Scale, read and write of a `SteeringMap`."""
 
-_FORMAT = "steerlib.SteeringVector"
+_VECTOR, _MAP = "steerlib.SteeringVector", "steerlib.SteeringMap"
 _FORMAT_VERSION = 1
 
 
@@ -240,16 +240,7 @@ class SteeringVector:
         The tensor is called ``directions``; the metadata is one JSON text under ``steerlib.SteeringVector``.
         The same vector gives the same bytes.
         """
-        path = Path(path)
-        if not path.parent.is_dir():
-            raise FileNotFoundError(
-                f"cannot write {path}: the folder {path.parent} does not exist; make it first"
-            )
-        header = {"format_version": _FORMAT_VERSION, "metadata": self.metadata}
-        content = to_safetensors(
-            {"directions": self.directions}, {_FORMAT: json.dumps(header, sort_keys=True)}
-        )
-        write_whole(path, content)
+        _write(path, _VECTOR, {"directions": self.directions}, self.metadata)
 
     @classmethod
     def load(cls, path: str | Path, *, model: Any = None) -> "SteeringVector":
@@ -274,50 +265,7 @@ class SteeringVector:
         UserWarning
             If it was taken from other weights than those of the `model`.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no vector at {path}: the file does not exist")
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = (file.metadata() or {}).get(_FORMAT)
-                directions = file.get_tensor("directions") if "directions" in list(file.keys()) else None
-        except SafetensorError as error:
-            raise ValueError(
-                f"{path} is not a safetensors file, or is damaged ({error}). Only files written by "
-                "SteeringVector.save are read; pickled files (.pt, .pkl) are refused because reading them "
-                "can run code"
-            ) from error
-        if header is None or directions is None:
-            raise ValueError(
-                f"{path} is a safetensors file, but holds no steering vector: give one by SteeringVector.save"
-            )
-        try:
-            content = json.loads(header)
-            version, metadata = int(content["format_version"]), dict(content["metadata"])
-            vector = cls(directions, metadata)
-        except (KeyError, RecursionError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path} holds no valid steering vector ({type(error).__name__}: {error}): make it again with "
-                "SteeringVector.save"
-            ) from error
-        if version > _FORMAT_VERSION:
-            raise ValueError(
-                f"{path} has format version {version}, this steerlib reads up to {_FORMAT_VERSION}: update "
-                "steerlib"
-            )
-        if model is not None:
-            vector._check_fit(model, path)
-        return vector
-
-    def _check_fit(self, model: Any, path: Path) -> None:
-        check_shape(model, self.directions, str(path))
-        theirs, ours = self.metadata.get("weights"), model_id(model)["weights"]
-        if theirs is not None and theirs != ours:
-            warnings.warn(
-                f"{path} was taken from other weights ({self.metadata.get('model')}, {theirs}) than those of "
-                f"this model ({ours}): its directions may mean nothing here",
-                stacklevel=3,
-            )
+        return _read(path, _VECTOR, cls, ["directions"], model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,13 +301,13 @@ class SteeringMap:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("shift", "scale", "read", "write", "origin"):
+        whole = torch.as_tensor(self.shift).shape
+        for name in _TENSORS:
             given = torch.as_tensor(getattr(self, name)).detach().to("cpu", torch.float32, copy=True).contiguous()
-            shape = self.shift.shape[1:] if name == "origin" else self.shift.shape
-            if given.shape != shape or len(self.shift.shape) != 3 or shape[0] == 0 or len(self.shift) != 2:
+            if len(whole) != 3 or whole[0] != 2 or given.shape != (whole[1:] if name == "origin" else whole):
                 raise ValueError(
                     f"a SteeringMap needs shift, scale, read and write of one shape (2, layers, hidden), and origin of "
-                    f"(layers, hidden); {name} has {tuple(given.shape)}, shift {tuple(self.shift.shape)}"
+                    f"(layers, hidden); {name} has {tuple(given.shape)}, shift {tuple(whole)}"
                 )
             if not given.isfinite().all():
                 raise ValueError(f"a SteeringMap must be finite, but its {name} is not")
@@ -389,6 +337,17 @@ class SteeringMap:
         """Steer a model inside a ``with`` block; `how` as for `SteeringVector.apply`."""
         return Steering(self, multiplier, **how).applied(model)
 
+    def save(self, path: str | Path) -> None:
+        """Write the map to a safetensors file, whole or not at all: its tensors by their names, metadata as JSON."""
+        _write(path, _MAP, {name: getattr(self, name) for name in _TENSORS}, self.metadata)
+
+    @classmethod
+    def load(cls, path: str | Path, *, model: Any = None) -> "SteeringMap":
+        """Read a map that `save` wrote; parameters, errors and warnings as for `SteeringVector.load`."""
+        return _read(path, _MAP, cls, _TENSORS, model)
+
+
+_TENSORS = ["shift", "scale", "read", "write", "origin"]
 
 Edit = SteeringVector | SteeringMap
 """What a `Steering` does to a state."""
@@ -783,3 +742,61 @@ def _check_layer(layer: int, count: int, name: str) -> None:
         raise ValueError(f"{name}: a layer is a whole number from 0 to {count - 1}, got {layer!r}")
     if not 0 <= layer < count:
         raise ValueError(f"{name}: layer {layer} is outside the vector, whose layers are 0 to {count - 1}")
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def _write(path: str | Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"cannot write {path}: the folder {path.parent} does not exist; make it first"
+        )
+    header = {"format_version": _FORMAT_VERSION, "metadata": metadata}
+    write_whole(path, to_safetensors(dict(tensors), {kind: json.dumps(header, sort_keys=True)}))
+
+
+def _read(path: str | Path, kind: str, made: Callable[..., Any], names: Sequence[str], model: Any) -> Any:
+    """The vector or map in a file, checked: see `SteeringVector.load`."""
+    path, what = Path(path), "vector" if kind == _VECTOR else "map"
+    if not path.is_file():
+        raise FileNotFoundError(f"no {what} at {path}: the file does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(kind)
+            tensors = [file.get_tensor(name) for name in names if name in list(file.keys())]
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a safetensors file, or is damaged ({error}). Only files written by "
+            f"{kind.split('.')[1]}.save are read; pickled files (.pt, .pkl) are refused because reading them "
+            "can run code"
+        ) from error
+    if header is None or len(tensors) < len(names):
+        raise ValueError(
+            f"{path} is a safetensors file, but holds no steering {what}: give one by {kind.split('.')[1]}.save"
+        )
+    try:
+        content = json.loads(header)
+        version, metadata = int(content["format_version"]), dict(content["metadata"])
+        found = made(*tensors, metadata)
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} holds no valid steering {what} ({type(error).__name__}: {error}): make it again with "
+            f"{kind.split('.')[1]}.save"
+        ) from error
+    if version > _FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {version}, this steerlib reads up to {_FORMAT_VERSION}: update "
+            "steerlib"
+        )
+    if model is not None:
+        check_shape(model, found.directions, str(path))
+        theirs, ours = metadata.get("weights"), model_id(model)["weights"]
+        if theirs is not None and theirs != ours:
+            warnings.warn(
+                f"{path} was taken from other weights ({metadata.get('model')}, {theirs}) than those of "
+                f"this model ({ours}): its directions may mean nothing here",
+                stacklevel=3,
+            )
+    return found

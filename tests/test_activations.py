@@ -5,7 +5,13 @@ import pytest
 import soxr
 import torch
 
-from steerlib.activations import Activations, audio_states, extract_activations, extract_audio_activations
+from steerlib.activations import (
+    Activations,
+    audio_states,
+    extract_activations,
+    extract_audio_activations,
+    hear,
+)
 from steerlib.directions import diff_mean
 from steerlib.engine.clips import Clips
 from steerlib.model import decoder_blocks
@@ -201,6 +207,16 @@ def test_the_attention_site_of_audio_is_the_output_of_self_attention(tiny, audio
     torch.testing.assert_close(values[:, 1], seen[-1])  # the pass before it reads the empty prompt
 
 
+def test_one_pass_gives_what_several_would(tiny, audio):
+    readings = [("last", "residual"), ("mean", "heads"), ("mean", "residual"), ("last", "attention")]
+    options = {"sample_rate": 16000, "progress": False}
+    for (position, site), found in zip(readings, hear(tiny, audio, readings, **options), strict=True):
+        alone = extract_audio_activations(tiny, audio, position=position, site=site, **options)
+        assert torch.equal(found.values, alone.values) and found.metadata == alone.metadata
+    with pytest.raises(ValueError, match="readings is empty: give at least one"):
+        hear(tiny, audio, [], **options)
+
+
 def test_the_empty_prompt_is_read_once_unless_steering_acts_on_it(tiny, audio):
     reads = []
     hook = tiny.stack.register_forward_pre_hook(
@@ -288,3 +304,25 @@ def test_bad_audio_is_refused(tiny, audio, change, error, message):
     options = {"audio": audio, "sample_rate": 16000, "progress": False} | change
     with pytest.raises(error, match=message):
         extract_audio_activations(tiny, **options)
+
+
+def test_saved_activations_come_back_for_their_own_model_and_no_other(tiny, tmp_path):
+    seen = extract_activations(tiny, PROMPTS, progress=False)
+    seen.save(tmp_path / "seen.safetensors")
+    found = Activations.load(tmp_path / "seen.safetensors", model=tiny)
+    assert torch.equal(found.values, seen.values) and found.labels is None
+    assert (found.prompts, found.metadata) == (seen.prompts, seen.metadata)
+    seen.metadata["weights"] = "of another"
+    seen.save(tmp_path / "seen.safetensors")
+    with pytest.raises(ValueError, match="taken from other weights"):
+        Activations.load(tmp_path / "seen.safetensors", model=tiny)
+
+
+def test_a_file_without_activations_is_refused_with_what_to_do(tiny, tmp_path):
+    with pytest.raises(FileNotFoundError, match="run the chapter that leaves them there first"):
+        Activations.load(tmp_path / "none.safetensors", model=tiny)
+    SteeringVector(torch.zeros(3, 32), {}).save(tmp_path / "vector.safetensors")
+    (tmp_path / "text.safetensors").write_text("seen")
+    for name in ("vector", "text"):
+        with pytest.raises(ValueError, match="holds no activations"):
+            Activations.load(tmp_path / f"{name}.safetensors", model=tiny)

@@ -146,6 +146,21 @@ def test_a_map_must_be_finite_and_of_one_shape(affine):
         Steering(affine.shift)
 
 
+def test_a_map_is_saved_and_loaded_exactly_and_is_no_vector(affine, vector, tmp_path):
+    affine.save(tmp_path / "map.safetensors")
+    again = SteeringMap.load(tmp_path / "map.safetensors")
+    assert again.metadata == affine.metadata
+    for name in ("shift", "scale", "read", "write", "origin"):
+        assert torch.equal(getattr(again, name), getattr(affine, name))
+    vector.save(tmp_path / "vector.safetensors")
+    with pytest.raises(ValueError, match="holds no steering map: give one by SteeringMap.save"):
+        SteeringMap.load(tmp_path / "vector.safetensors")
+    with pytest.raises(ValueError, match="holds no steering vector"):
+        SteeringVector.load(tmp_path / "map.safetensors")
+    with pytest.raises(FileNotFoundError, match="no map at"):
+        SteeringMap.load(tmp_path / "nothing.safetensors")
+
+
 # --- arithmetic ---
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from IPython.display import HTML
 
-from steerlib.activations import Activations, audio_states, extract_audio_activations, stream_norms
+from steerlib.activations import Activations, audio_states, hear, stream_norms
 from steerlib.directions import diff_mean, erase_and_set, random_direction, shuffled_direction, transport
 from steerlib.engine.generation import Run
 from steerlib.evidence import choices, stats
@@ -100,10 +100,7 @@ def hear_words(study: Study, name: str, pairs: int, layer: int) -> Heard:
     audio = study.sounds(table)
     labels = torch.arange(len(audio)) < len(audio) // 2
     options: dict[str, Any] = {"sample_rate": study.model.sample_rate, "progress": False}
-    residual, heads = (
-        extract_audio_activations(study.model, audio, position="mean", site=site, labels=labels, **options)
-        for site in ("residual", "heads")
-    )
+    residual, heads = hear(study.model, audio, [("mean", "residual"), ("mean", "heads")], labels=labels, **options)
     return Heard(table, audio, residual, heads, audio_states(study.model, audio, layer, **options))
 
 
