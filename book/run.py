@@ -65,6 +65,7 @@ _AFTER = {
     "prompt_count": ["layer_scan", "steering_sweep"],
     "where_and_when": ["layer_scan", "steering_sweep"],
     "known_truth": ["layer_scan", "steering_sweep"],
+    "superposition": ["known_truth"],
     "control": ["layer_scan", "steering_sweep"],
     "mixtures": ["layer_scan", "steering_sweep", "other_attributes"],
 }

@@ -14,23 +14,28 @@ position asked for is kept, so memory is layers x hidden a prompt, whatever the 
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import DynamicCache
 
 from steerlib.engine.generation import BACKEND, Run, generate
+from steerlib.files import write_whole
 from steerlib.measure.audio import FloatArray, Sound, check, resample
 from steerlib.model import MusicModel, versions
 from steerlib.prompts import Attribute, prompts_hash
@@ -52,6 +57,7 @@ Position = Literal["eos", "start"]
 AudioPosition = Literal["last", "mean"]
 Place = Literal["residual", "attention", "heads"]
 
+_FORMAT = "steerlib.Activations"
 _SAMPLE = ("a rock song", "a jazz piece", "a folk song", "a piano track")  # in words that every model knows
 _NORMS: WeakKeyDictionary[MusicModel, dict[str | None, Tensor]] = WeakKeyDictionary()  # by what wrote the clips
 _PASS_BYTES = 2**23  # of the widest intermediate, float32, in one pass
@@ -90,6 +96,47 @@ class Activations:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def save(self, path: str | Path) -> None:
+        """Write values, prompts and metadata to a safetensors file, whole or not at all.
+
+        For another chapter to go on with: *Superposition* reads what *Known truth and controls* heard. Labels and
+        attribute are not kept.
+        """
+        header = {"prompts": self.prompts, "metadata": self.metadata}
+        write_whole(
+            path, to_safetensors({"values": self.values}, {_FORMAT: json.dumps(header, sort_keys=True)})
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, model: MusicModel) -> "Activations":
+        """Read what `save` wrote of a model.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is no such file, or was taken from other weights than those of the model.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no activations at {path}: run the chapter that leaves them there first")
+        try:
+            with safe_open(path, framework="pt") as file:
+                content = json.loads((file.metadata() or {})[_FORMAT])
+                values = file.get_tensor("values")
+            found = cls(values, None, tuple(content["prompts"]), metadata=dict(content["metadata"]))
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} holds no activations ({type(error).__name__}: {error}): make it again with Activations.save"
+            ) from error
+        theirs, ours = found.metadata.get("weights"), model.identity["weights"]
+        if theirs != ours:
+            raise ValueError(
+                f"{path} was taken from other weights ({found.metadata.get('model')}, {theirs}) than those of this "
+                f"model ({ours}): run the chapter that leaves it there again, with this model"
+            )
+        return found
 
 
 def extract_activations(

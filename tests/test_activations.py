@@ -304,3 +304,25 @@ def test_bad_audio_is_refused(tiny, audio, change, error, message):
     options = {"audio": audio, "sample_rate": 16000, "progress": False} | change
     with pytest.raises(error, match=message):
         extract_audio_activations(tiny, **options)
+
+
+def test_saved_activations_come_back_for_their_own_model_and_no_other(tiny, tmp_path):
+    seen = extract_activations(tiny, PROMPTS, progress=False)
+    seen.save(tmp_path / "seen.safetensors")
+    found = Activations.load(tmp_path / "seen.safetensors", model=tiny)
+    assert torch.equal(found.values, seen.values) and found.labels is None
+    assert (found.prompts, found.metadata) == (seen.prompts, seen.metadata)
+    seen.metadata["weights"] = "of another"
+    seen.save(tmp_path / "seen.safetensors")
+    with pytest.raises(ValueError, match="taken from other weights"):
+        Activations.load(tmp_path / "seen.safetensors", model=tiny)
+
+
+def test_a_file_without_activations_is_refused_with_what_to_do(tiny, tmp_path):
+    with pytest.raises(FileNotFoundError, match="run the chapter that leaves them there first"):
+        Activations.load(tmp_path / "none.safetensors", model=tiny)
+    SteeringVector(torch.zeros(3, 32), {}).save(tmp_path / "vector.safetensors")
+    (tmp_path / "text.safetensors").write_text("seen")
+    for name in ("vector", "text"):
+        with pytest.raises(ValueError, match="holds no activations"):
+            Activations.load(tmp_path / f"{name}.safetensors", model=tiny)

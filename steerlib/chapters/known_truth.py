@@ -1,7 +1,7 @@
 """Figures and tables of the chapter *Known truth and controls* (``notebooks/known_truth.ipynb``)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -64,8 +64,12 @@ def read_and_hear(
 ) -> dict[str, Activations]:
     """The decoder's states at the end of each caption, and at each position of each clip that it hears."""
     seen = {"caption read, EOS": extract_activations(model, [truth.caption for truth in truths])}
+    captions = tuple(truth.caption for truth in truths)
     heard = hear(model, np.stack(audio), [(each, "residual") for each in positions], sample_rate=SAMPLE_RATE)
-    return seen | {f"clip heard, {each}": found for each, found in zip(positions, heard, strict=True)}
+    return seen | {
+        f"clip heard, {each}": replace(found, prompts=captions)
+        for each, found in zip(positions, heard, strict=True)
+    }
 
 
 def readable(study: Study, seen: Mapping[str, Activations], number: Numbers) -> pd.DataFrame:

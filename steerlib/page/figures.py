@@ -102,6 +102,7 @@ def cross_effects(
     *,
     quantity: str = "shift (standard deviations)",
     reach: float | None = None,
+    form: str = "+.2f",
 ) -> None:
     """Which steering moves which measure: a matrix of shifts.
 
@@ -117,6 +118,8 @@ def cross_effects(
         For the bar of colours.
     reach : float, optional
         The shift with the fullest colour; larger ones have it, too. By default the largest, at least 1.
+    form : str
+        Format of a shift.
     """
     check_columns(table, ["attribute", "metric", "shift", "low", "high"])
     check_one_row_each(table, ["attribute", "metric"])
@@ -127,7 +130,7 @@ def cross_effects(
     for row in table.itertuples():
         x, y = metrics.index(row.metric), attributes.index(row.attribute)
         ink = "white" if abs(row.shift) > 0.6 * reach else "black"
-        told = signed(row.shift, "+.2f") if np.isfinite(row.shift) else "–"
+        told = signed(row.shift, form) if np.isfinite(row.shift) else "–"
         ax.text(x, y, told, ha="center", va="center", color=ink if told != "–" else None)
         if row.low > 0 or row.high < 0:
             frame = Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor="black", linewidth=2)

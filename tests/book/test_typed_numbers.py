@@ -43,6 +43,7 @@ ALLOWED = {
     "notebooks/class_results.ipynb": {"60 %": SUPPOSED},
     "notebooks/control.ipynb": {"128 BPM": SUPPOSED},
     "notebooks/diffmean_directions.ipynb": {"48 layers": TRUE_SHAPE},
+    "notebooks/emotion.ipynb": {"0.2 standard deviations": SETTING},
     "notebooks/engine.ipynb": {"20,000 clips": PUBLISHED, "16 clips": SETTING},
     "notebooks/held_out.ipynb": {
         "20 %": PUBLISHED, "20 % to 40 %": PUBLISHED, "40 %": PUBLISHED, "30-50 BPM": PUBLISHED,

@@ -18,6 +18,7 @@ from steerlib.chapters import (
     audio_concepts,
     control,
     diffmean_directions,
+    emotion,
     genre_fusion,
     held_out,
     known_truth,
@@ -445,6 +446,21 @@ def strengths(rng, size):
     return control.of_sweep(Trial(study, table), {"tempo": found}, quality)[1]
 
 
+def felt(rng, valence, arousal):
+    """What a judge hears in the four quadrants; random pairs of directions do something by chance to both axes."""
+    ways = {"steering": ((valence, chance(rng)), (chance(rng), arousal)), "words": ((1.0, 0.0), (0.0, 1.0))}
+    ways |= {f"random {k + 1}": (both_by_chance(rng), both_by_chance(rng)) for k in range(RANDOMS)}
+    rows = []
+    for way, does in ways.items():
+        for prompt in range(PROMPTS):
+            level, answer = rng.normal(0, 0.5, size=2), rng.normal(1, 0.3, size=2)
+            for one, two in ((one, two) for one in (-1, 1) for two in (-1, 1)):
+                heard = level + answer * (one * np.array(does[0]) + two * np.array(does[1]))
+                rows.append((way, one, two, prompt, *(heard + rng.normal(0, 0.2, size=2))))
+    names = ["way", "valence", "arousal", "prompt_id", "heard valence", "heard arousal"]
+    return emotion.against(pd.DataFrame(rows, columns=names))
+
+
 # --- the checks -------------------------------------------------------------------------------------------------------
 
 
@@ -496,6 +512,7 @@ JUDGES = {
     "C3": (followed, (0.95,), [lambda rng: (rng.uniform(0, 0.3),)]),
     "C4": (stood_out, (MEANT,), [by_chance, lambda rng: (rng.normal(0, 2 * BY_CHANCE),)]),
     "C5": (strengths, (0.03,), [lambda rng: (rng.choice([0.01, 0.02, 0.05, 0.1]),)]),  # of the sweep's own
+    "C6": (felt, (MEANT, MEANT), [both_by_chance]),
 }
 QUICK = (ways, relative_ways, share)  # they make no table, so that more draws can be afforded
 
