@@ -345,13 +345,13 @@ def _plane(study: Study, table: pd.DataFrame, part: pd.DataFrame, ax: Axes) -> N
     plain = table[(table["way"] == "unsteered") & table["prompt_id"].isin(part["prompt_id"])]
     middle = plain[heard].mean().to_numpy()
     ax.plot(0, 0, "o", color=PALETTE["baseline"], markersize=5)
-    many = part["way"].nunique() > 1
+    random = part["way"].str.startswith("random").all()
     for (_, one, two), rows in part.groupby(["way", *AXES]):
         at = rows[heard].mean().to_numpy() - middle
-        colour = PALETTE["baseline"] if many else PALETTE["positive" if two > 0 else "negative"]
+        colour = PALETTE["baseline"] if random else PALETTE["positive" if two > 0 else "negative"]
         ax.annotate("", tuple(at), (0, 0), arrowprops={"arrowstyle": "->", "color": colour, "alpha": 0.8})
         ax.plot(*at, "o", color=colour, markersize=3)
-        if not many:
+        if not random:
             quadrant = ", ".join(_poles(by_axis(study), one, two))
             ax.annotate(
                 quadrant,

@@ -400,8 +400,8 @@ def findings(
         f"At layer {layer}, the {spanned.attrs['number']} directions of {len(names)} factors span "
         f"{own:.1f} dimensions; of shuffled truths they span {drawn:.1f}.",
         f"{len(shown)} of {len(table)} pairs of factors have patterns that lie closer than 95 % of shuffled truths do. "
-        f"First are {most['one']} and {most['other']}, with a cosine of {most['cosine']:.2f} where that limit is "
-        f"{most['high']:.2f}.",
+        f"Of all, {most['one']} and {most['other']} come furthest, with a cosine of {most['cosine']:.2f} where that "
+        f"limit is {most['high']:.2f}.",
     ]
     if len(apart):
         worst = apart.loc[apart["lost"].idxmax()]
