@@ -7,12 +7,16 @@ matrix-multiply rate and memory bandwidth of the machine allow.
 
     python benchmarks/engine.py --model pocket --prompts 50 --settings 1 8 --seconds 8
     python benchmarks/engine.py --model 4x64 --prompts 4 --settings 2 --seconds 1 --repeats 1       (a trial)
+
+A third contender is the engine with keys and values in half precision (``Sampling(exact=False)``): it says how many of
+its tokens are the same, and how likely the unsteered model finds both.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,13 +40,37 @@ def prepare(model: str, dtype: str, prompts: int, settings: int, seconds: float,
     return loaded, PROMPTS[:prompts], steerings
 
 
-def engine(seconds: float, **settings: Any) -> Callable[[], int]:
+def engine(seconds: float, exact: bool = True, **settings: Any) -> Callable[[], int]:
     model, prompts, steerings = prepare(seconds=seconds, **settings)
     rows = [Row(prompt, 0, (steering,)) for steering in steerings for prompt in prompts]
 
     def run() -> int:
-        tiles = stream(model, rows, seconds=seconds, sampling=Sampling(), run=Run(progress=False))
+        tiles = stream(model, rows, seconds=seconds, sampling=Sampling(exact=exact), run=Run(progress=False))
         return sum(clips.audio.shape[0] for _, clips, _ in tiles)
+
+    return run
+
+
+def half_precision(seconds: float, **settings: Any) -> Callable[[], dict[str, float]]:
+    """What half precision changes: shares of tokens and of clips that are the same, and the likelihood of both."""
+    model, prompts, steerings = prepare(seconds=seconds, **settings)
+    rows = [Row(prompt, 0, (steering,)) for steering in steerings for prompt in prompts]
+
+    def make(exact: bool) -> list[tuple[int, Any, float]]:
+        quiet = Run(progress=False)
+        tiles = stream(model, rows, seconds=seconds, sampling=Sampling(exact=exact), likelihood=True, run=quiet)
+        made = [each for indices, clips, _ in tiles for each in zip(indices, clips.tokens, clips.nll, strict=True)]
+        return sorted(made, key=lambda each: each[0])
+
+    def run() -> dict[str, float]:
+        ours, theirs = make(True), make(False)
+        same = [one[1] == other[1] for one, other in zip(ours, theirs, strict=True)]
+        return {
+            "equal tokens": sum(each.mean() for each in same) / len(same),
+            "equal clips": sum(each.all() for each in same) / len(same),
+            "nll, exact": sum(each[2] for each in ours) / len(ours),
+            "nll, half precision": sum(each[2] for each in theirs) / len(theirs),
+        }
 
     return run
 
@@ -152,22 +180,30 @@ def main() -> None:
     arguments = {name: value for name, value in vars(args).items() if name != "out"}
     report: dict[str, Any] = {"arguments": arguments, "machine": machine()}
     for settings in args.settings:
-        results: dict[str, list[dict[str, Any]]] = {"engine": [], "transformers": []}
+        contenders = {"engine": engine, "half precision": partial(engine, exact=False), "transformers": transformers}
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
         for _ in range(args.repeats):
-            for name, task in (("engine", engine), ("transformers", transformers)):
+            for name, task in contenders.items():
                 results[name].append(measured(task, settings=settings, **common))
         clips = settings * args.prompts
         for name, each in results.items():
             seconds, spread, peak = summary(each)
             speed = f"{clips / seconds:6.2f} clips/s (spread {spread:.2f})"
             print(f"{settings} settings, {name:12}: {speed}, peak +{peak:.2f} GB", flush=True)
-        ratio = summary(results["transformers"])[0] / summary(results["engine"])[0]
+        ratio, fast = (
+            summary(results["transformers"])[0] / summary(results[name])[0] for name in ("engine", "half precision")
+        )
         least = limit(args.model, args.dtype, clips, args.seconds, args.threads)
         share = least["seconds"] / summary(results["engine"])[0]
         print(
-            f"{settings} settings, ratio {ratio:.2f}; the engine reaches {share:.0%} of the machine's limit"
+            f"{settings} settings, ratio {ratio:.2f}, in half precision {fast:.2f}; "
+            f"the engine reaches {share:.0%} of the machine's limit"
         )
-        report[f"{settings} settings"] = {"results": results, "ratio": ratio, "limit": least, "share": share}
+        report[f"{settings} settings"] = {
+            "results": results, "ratio": ratio, "half precision": fast, "limit": least, "share": share
+        }  # fmt: skip
+    report["half precision"] = measured(half_precision, settings=1, **common)["value"]
+    print("in half precision: " + ", ".join(f"{name} {value:.3f}" for name, value in report["half precision"].items()))
     report["profile"] = measured(profile, settings=1, **common)["value"]
     print("one tile: " + ", ".join(f"{kind} {share:.0%}" for kind, share in report["profile"].items()))
     if args.out:

@@ -326,7 +326,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_planes(study: Study, table: pd.DataFrame) -> None:
-    """The plane for each way to get to its quadrants: mean over prompts, from where the unsteered clips are."""
+    """The plane for each way to get to its quadrants: mean change over prompts from their unsteered clips."""
     axes = figures.panels(1, 3, size=(3.0, 3.3), sharex=True, sharey=True)
     random = table["way"].str.startswith("random")
     panels = {
@@ -335,8 +335,8 @@ def draw_planes(study: Study, table: pd.DataFrame) -> None:
     }  # fmt: skip
     for ax, (title, part) in zip(axes, panels.items(), strict=True):
         _plane(study, table, part, ax)
-        ax.set(title=title, xlabel="heard valence")
-    axes[0].set_ylabel("heard arousal")
+        ax.set(title=title, xlabel="change of heard valence")
+    axes[0].set_ylabel("change of heard arousal")
     plt.show()
 
 
@@ -344,25 +344,23 @@ def _plane(study: Study, table: pd.DataFrame, part: pd.DataFrame, ax: Axes) -> N
     heard = [f"heard {name}" for name in AXES]
     plain = table[(table["way"] == "unsteered") & table["prompt_id"].isin(part["prompt_id"])]
     middle = plain[heard].mean().to_numpy()
-    ax.plot(*middle, "o", color=PALETTE["baseline"], markersize=5)
+    ax.plot(0, 0, "o", color=PALETTE["baseline"], markersize=5)
     many = part["way"].nunique() > 1
     for (_, one, two), rows in part.groupby(["way", *AXES]):
-        at = rows[heard].mean().to_numpy()
+        at = rows[heard].mean().to_numpy() - middle
         colour = PALETTE["baseline"] if many else PALETTE["positive" if two > 0 else "negative"]
-        ax.annotate(
-            "", tuple(at), tuple(middle), arrowprops={"arrowstyle": "->", "color": colour, "alpha": 0.8}
-        )
+        ax.annotate("", tuple(at), (0, 0), arrowprops={"arrowstyle": "->", "color": colour, "alpha": 0.8})
         ax.plot(*at, "o", color=colour, markersize=3)
         if not many:
             quadrant = ", ".join(_poles(by_axis(study), one, two))
             ax.annotate(
                 quadrant,
                 tuple(at),
-                (0, 8 * two),
+                (0, 6 if at[1] > 0 else -6),
                 textcoords="offset points",
                 fontsize=8,
-                ha="left" if one > 0 else "right",
-                va="bottom" if two > 0 else "top",
+                ha="left" if at[0] > 0 else "right",
+                va="bottom" if at[1] > 0 else "top",
             )
     for line in (ax.axhline, ax.axvline):
         line(0, color=INK, linewidth=0.6, alpha=0.5)

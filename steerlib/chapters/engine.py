@@ -122,11 +122,12 @@ def benchmark() -> pd.DataFrame:
         results = point["results"]
         took = {who: np.median([run["seconds"] for run in runs]) for who, runs in results.items()}
         peak = {who: max(run["added_bytes"] for run in runs) / 1e9 for who, runs in results.items()}
+        half = {"in half precision": round(point["half precision"], 2)} if "half precision" in point else {}
         rows.append(
             {"settings x prompts": f"{name.split()[0]} x {report['arguments']['prompts']}"}
-            | {f"{who} (s)": round(value, 1) for who, value in took.items()}
-            | {"times as fast": round(point["ratio"], 2)}
-            | {f"peak {who} (GB)": round(value, 2) for who, value in peak.items()}
+            | {f"{who} (s)": round(took[who], 1) for who in ("engine", "transformers")}
+            | {"times as fast": round(point["ratio"], 2), **half}
+            | {"peak of both (GB)": f"{peak['engine']:.2f}, {peak['transformers']:.2f}"}
             | {"share of the limit": f"{point['share']:.0%}"}
         )
     return pd.DataFrame(rows)
@@ -137,6 +138,12 @@ def profile_and_extraction() -> None:
     if engine := _report("engine", silent=True):
         shares = ", ".join(f"{kind} {share:.0%}" for kind, share in engine["profile"].items())
         print(f"one tile's time: {shares}")
+        if half := engine.get("half precision"):
+            print(
+                f"with keys and values in half precision, {half['equal tokens']:.0%} of the tokens and "
+                f"{half['equal clips']:.0%} of the clips are the same; negative log-likelihood "
+                f"{half['nll, exact']:.3f} exact, {half['nll, half precision']:.3f} in half precision"
+            )
     if report := _report("extraction"):
         added = {name: figure["recording MB"] for name, figure in report["figures"].items()}
         print(

@@ -4,7 +4,8 @@ A tile of lanes (`engine.generation`) reads many gigabytes of keys and values fo
 a CPU little else limits it. Hence the layout: what lanes share is kept once, the melody's positions by group of
 lanes and the text's by prompt, and what they write lies position after position, all lanes side by side, so that
 memory is read in one sweep. In single precision on the CPU, a compiled loop reads it, a lane at a time: a lane's result
-does not depend on its neighbours. Elsewhere, torch's products do the same.
+does not depend on its neighbours. It may keep what lanes write in half precision, and read half as many bytes; all sums
+stay in single precision. Elsewhere, torch's products do the same.
 """
 
 import math
@@ -44,13 +45,15 @@ class KeyValues:
         Positions that will be added.
     buffer : ndarray, optional
         Attribute `buffer` of a tile that is done: memory that has been written to is faster than new memory.
+    exact : bool, default True
+        False keeps the lanes' own keys and values in half precision, where the compiled loop reads them.
     """
 
-    buffer: npt.NDArray[np.float32] | None = None
+    buffer: npt.NDArray[Any] | None = None
 
     def __init__(
         self, melody: Tensor, group: Tensor, text: Tensor, prompt: Tensor, heads: int, steps: int,
-        buffer: npt.NDArray[np.float32] | None = None,
+        buffer: npt.NDArray[Any] | None = None, *, exact: bool = True,
     ) -> None:  # fmt: skip
         self.count, self.lanes = 0, len(group)
         melody, text = (each.unflatten(-1, (heads, -1)) for each in (melody, text))
@@ -65,7 +68,8 @@ class KeyValues:
             # Arrays of numpy's, which asks for large pages where there are any. What is shared lies as one matrix for
             # each head: keys (..., size, positions) and values (..., positions, size).
             needed = math.prod(shape)
-            self.buffer = np.empty(needed, np.float32) if buffer is None or buffer.size < needed else buffer
+            kind = np.float32 if exact else np.uint16  # the bits of half precision, of which numba knows no arithmetic
+            self.buffer = np.empty(needed, kind) if buffer is None or buffer.size < needed else buffer
             self.own = torch.from_numpy(self.buffer[:needed].reshape(shape))
             both = melody.numpy(), text.numpy()
             self.keys = [np.ascontiguousarray(each[:, 0].transpose(0, 1, 3, 4, 2)) for each in both]
@@ -152,6 +156,30 @@ def _prefetch(context: Any, array: Any, index: Any) -> Any:
     return numba.types.void(array, index), code
 
 
+@intrinsic
+def _single(context: Any, value: Any) -> Any:
+    """A number as float32: itself, or of the bits of half precision."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if signature.args[0] == numba.types.float32:
+            return values[0]
+        return builder.fpext(builder.bitcast(values[0], ir.HalfType()), ir.FloatType())
+
+    return numba.types.float32(value), code
+
+
+@intrinsic
+def _as_in(context: Any, array: Any, value: Any) -> Any:
+    """A float32 as the numbers of an array are: itself, or the bits of half precision nearest to it."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if signature.args[0].dtype == numba.types.float32:
+            return values[1]
+        return builder.bitcast(builder.fptrunc(values[1], ir.HalfType()), ir.IntType(16))
+
+    return array.dtype(array, value), code
+
+
 # Sums may be taken in any order, which lets them use vector instructions; always in the same one.
 _compiled = numba.njit(fastmath={"reassoc", "nsz", "contract"}, nogil=True, cache=True)
 
@@ -180,7 +208,8 @@ def _kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]]:
 
     Shapes: qkv (rows, 3 heads, size), where the queries become scaled ones; keys (entries, heads, size, positions) and
     values (entries, heads, positions, size) of the melody and the text, which lanes share, with the entry of each lane;
-    own keys and values (2, positions, lanes, heads, size), of which `count` are there; scores and weights (lanes,
+    own keys and values (2, positions, lanes, heads, size), in single or half precision, of which `count` are there;
+    scores and weights (lanes,
     heads, all positions); attended (rows, heads, size).
     """
 
@@ -193,7 +222,7 @@ def _kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]]:
                 newest, made = own[kind, count - 1, lane], qkv[lane, (kind + 1) * heads : (kind + 2) * heads]
                 for head in range(heads):
                     for i in range(size):
-                        newest[head, i] = made[head, i]
+                        newest[head, i] = _as_in(newest, made[head, i])  # type: ignore[call-arg]
         first = melody.shape[3]
         begin = first + text.shape[3]
         for lane in range(lanes):
@@ -216,7 +245,7 @@ def _kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]]:
                             _prefetch(flat, ((position * lanes + lane) * heads + head) * size + i + _AHEAD)  # type: ignore[call-arg]
                         score = np.float32(0)
                         for i in range(size):
-                            score += qkv[lane, head, i] * keys[position, lane, head, i]
+                            score += qkv[lane, head, i] * _single(keys[position, lane, head, i])  # type: ignore[call-arg]
                         scores[lane, head, begin + position] = score
 
     @_compiled
@@ -240,6 +269,6 @@ def _kernels(size: int) -> tuple[Callable[..., None], Callable[..., None]]:
                             _prefetch(flat, ((position * lanes + lane) * heads + head) * size + i + _AHEAD)  # type: ignore[call-arg]
                         weight = weights[lane, head, begin + position]
                         for i in range(size):
-                            attended[lane, head, i] += weight * values[position, lane, head, i]
+                            attended[lane, head, i] += weight * _single(values[position, lane, head, i])  # type: ignore[call-arg]
 
     return scores_kernel, values_kernel

@@ -53,7 +53,7 @@ class Plan:
         }
         self.text = cache(self._text)  # of a prompt, or of None: the null prompt
         self.heard = cache(partial(self._read_melody, steering=()))  # of a melody, unsteered
-        self.buffers: list[npt.NDArray[np.float32]] = []  # memory of tiles that are done, for those to come
+        self.buffers: list[npt.NDArray[Any]] = []  # memory of tiles that are done, for those to come
 
     @cached_property
     def weights(self) -> Weights:
@@ -169,7 +169,7 @@ class Plan:
         weights, lane = self.weights, torch.zeros(1, dtype=torch.long, device=self.device)
         weights.rows(clips * self.branches, clips)
         nothing = weights.embeddings.new_empty(weights.depth, 2, 1, 0, weights.hidden)
-        past = KeyValues(nothing, lane, nothing, lane, weights.num_heads, 1)
+        past = KeyValues(nothing, lane, nothing, lane, weights.num_heads, 1, exact=self.sampling.exact)
         past.attend(0, weights.embeddings.new_zeros(1, 3 * weights.hidden))
         if self.sampling.do_sample:
             choose(torch.zeros(1, 1, 2, device=self.device), self.sampling, lane.new_zeros(1, 1, 2))
@@ -211,6 +211,7 @@ class Plan:
             weights.num_heads,
             weights.positions(self.frames) - 2,
             self.buffers.pop() if self.buffers else None,
+            exact=self.sampling.exact,
         )
 
         later = [

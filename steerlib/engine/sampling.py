@@ -31,12 +31,17 @@ class Sampling:
         Most probable tokens to choose among; None for all.
     do_sample : bool
         False chooses the most probable token (greedy), whatever temperature and top_k.
+    exact : bool
+        False keeps the keys and values of what a clip has written in half precision, on the CPU and in float32:
+        attention, the largest part of the work, reads half as many bytes. Some tokens are then others than with True,
+        which is equal to transformers; ``benchmarks/engine.py`` measures how many. No effect elsewhere.
     """
 
     guidance_scale: float = 3.0
     temperature: float = 1.0
     top_k: int | None = 250
     do_sample: bool = True
+    exact: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.guidance_scale < math.inf:

@@ -331,7 +331,8 @@ class _Work:
             "device": model.device.type,
             "text_length": model.text_length,
             "seconds": float(seconds),
-            "sampling": asdict(sampling),
+            # left out at its default, so that rows made before there was this field keep their keys
+            "sampling": {name: value for name, value in asdict(sampling).items() if (name, value) != ("exact", True)},
             "metrics": sorted([*self.metrics, "nll"]),
             "judges": judges,
             "audio": keep,

@@ -354,6 +354,7 @@ _EXPECTED: dict[str, tuple[Check, str]] = {
     "keep": (_is(None, *get_args(AudioFormat)), f"one of {', '.join(get_args(AudioFormat))}, or null"),
     "preserve_norm": _SWITCH,
     "do_sample": _SWITCH,
+    "exact": _SWITCH,
     "pairs": _COUNT_OR_NONE,
     "prompt_count": _COUNT_OR_NONE,
     "batch_size": _COUNT_OR_NONE,

@@ -23,8 +23,8 @@ def parts():
     return melody, torch.tensor([0, 1, 0, 1, 0, 1, 0]), text, torch.tensor([0, 1, 2, 2, 1, 0, 0]), qkv
 
 
-def attended(melody, group, text, prompt, qkv, padding=0):
-    past = KeyValues(melody, group, text, prompt, HEADS, STEPS)
+def attended(melody, group, text, prompt, qkv, padding=0, exact=True):
+    past = KeyValues(melody, group, text, prompt, HEADS, STEPS, exact=exact)
     rows = torch.cat([qkv, qkv.new_zeros(*qkv.shape[:2], padding, qkv.shape[3])], dim=2)
     return torch.stack([torch.stack([past.attend(k, step[k]) for k in range(LAYERS)]) for step in rows])
 
@@ -52,9 +52,19 @@ def test_it_is_the_attention_of_the_textbook(parts, dtype):
     assert torch.allclose(attended(*parts), by_the_book(*parts), atol=1e-5)
 
 
-def test_a_lane_does_not_depend_on_the_others_or_on_padding(parts):
+def test_in_half_precision_it_is_the_attention_of_rounded_keys_and_values(parts):
     melody, group, text, prompt, qkv = parts
-    together = attended(melody, group, text, prompt, qkv, padding=3)
+    rounded = qkv.clone()
+    rounded[..., HIDDEN:] = qkv[..., HIDDEN:].half()
+    found = attended(*parts, exact=False)
+    assert torch.allclose(found, by_the_book(melody, group, text, prompt, rounded), atol=1e-5)
+    assert not torch.allclose(found, by_the_book(*parts), atol=1e-5)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_lane_does_not_depend_on_the_others_or_on_padding(parts, exact):
+    melody, group, text, prompt, qkv = parts
+    together = attended(melody, group, text, prompt, qkv, padding=3, exact=exact)
     assert (together[:, :, 7:] == 0).all()
     for lane in range(7):
         place = slice(lane, lane + 1)
@@ -64,6 +74,7 @@ def test_a_lane_does_not_depend_on_the_others_or_on_padding(parts):
             text[:, :, prompt[place]],
             torch.tensor([0]),
             qkv[:, :, place].contiguous(),
+            exact=exact,
         )
         assert torch.equal(alone[:, :, 0], together[:, :, lane])
 

@@ -37,7 +37,7 @@ FITTING = {
     **dict.fromkeys(("pairs", "prompt_count", "batch_size", "top_k", "keep"), {"null"}),
     **dict.fromkeys(("revision", "beats"), {"null", "a word"}),
     **dict.fromkeys(("model", "prompts", "device", "dtype"), {"a word"}),
-    **dict.fromkeys(("preserve_norm", "do_sample"), {"true"}),
+    **dict.fromkeys(("preserve_norm", "do_sample", "exact"), {"true"}),
 }
 SETTINGS = [(key, kind) for key in _EXPECTED for kind in ODD if kind not in FITTING.get(key, ())]
 

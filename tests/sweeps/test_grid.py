@@ -275,6 +275,11 @@ def test_positions_make_other_clips_and_all_positions_keep_the_keys_that_rows_ha
     }
 
 
+def test_half_precision_makes_other_rows_and_the_default_keeps_the_keys_that_rows_have(run):
+    keys = [set(run(sampling=each)["key"]) for each in (Sampling(), Sampling(exact=True), Sampling(exact=False))]
+    assert keys[0] == keys[1] and not keys[0] & keys[2]
+
+
 def test_maps_make_other_clips_than_vectors_and_than_each_other(run):
     shift, none = torch.randn(2, 2, 3, 32, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 3, 32)
     origin = torch.zeros(3, 32)
