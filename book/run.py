@@ -57,6 +57,7 @@ _CHAPTERS = "book/chapters/"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _NEVER_STARTED = ("Kernel didn't respond", "Kernel died before replying")
 _LABEL = "Parameters of this run"
+_MESSAGE = '<p class="figure-message">'
 _IDEA = "\n\n**The idea.**"
 """The paragraph of a chapter after its question."""
 _AFTER = {
@@ -404,6 +405,7 @@ def _finish(
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
     _lift_bottom_line(content)
+    _lift_messages(content)
     rows = {
         "notebook": f"`notebooks/{notebook.name}`",
         "code": _commit(),
@@ -453,6 +455,27 @@ def _lift_bottom_line(content: nbformat.NotebookNode) -> None:
     cells.insert(1, shown)
     if mark:
         cells.insert(2, nbformat.v4.new_markdown_cell(mark.strip() + rest))
+
+
+def _lift_messages(content: nbformat.NotebookNode) -> None:
+    """Put what a figure shows (`steerlib.page.figures.message`) into a cell of its own, above the figure.
+
+    The page would make a figure, with its number and caption, of every output of the figure's cell.
+    """
+    cells = []
+    for cell in content.cells:
+        said = [page for page in map(_html, cell.get("outputs", [])) if page.startswith(_MESSAGE)]
+        if said:
+            cell.outputs = [output for output in cell.outputs if _html(output) not in said]
+            above = nbformat.v4.new_markdown_cell("\n".join(said))
+            above.id = f"message-{len(cells)}"
+            cells.append(above)
+        cells.append(cell)
+    content.cells = cells
+
+
+def _html(output: nbformat.NotebookNode) -> str:
+    return "".join(output.get("data", {}).get("text/html", ""))
 
 
 def _commit() -> str:

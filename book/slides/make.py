@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 from types import ModuleType
@@ -96,7 +97,7 @@ def _html(cell: dict[str, Any]) -> Iterator[str]:
 def _figures(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Figures with their captions, drawn as the book's pages draw them."""
     looks = _extension("looks")
-    for cell in cells:
+    for before, cell in pairwise(cells):
         about = cell["metadata"].get("mystnb", {})
         drawn = [
             output["data"].get("image/svg+xml") for output in cell.get("outputs", []) if "data" in output
@@ -105,7 +106,8 @@ def _figures(cells: Sequence[dict[str, Any]]) -> Iterator[str]:
             if "figure" in about:
                 alt = escape(about.get("image", {}).get("alt", ""))
                 shown = looks.figure("".join(svg), about["figure"]["name"], alt)
-                said = next((page for page in _html(cell) if page.startswith(_MESSAGE)), "")
+                above = "".join(before["source"])
+                said = above if above.startswith(_MESSAGE) else ""
                 yield f"<figure>{said}{shown}<figcaption>{_plain(about['figure']['caption'])}</figcaption></figure>"
 
 

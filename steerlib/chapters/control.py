@@ -407,8 +407,10 @@ def draw_loop(
         factors = [loop.factor(frame, heard) for frame in frames]
         lower.step([frame / rate for frame in frames], factors, color=LOW)
         lower.set(xlabel="time (s)", ylabel="λ")
-        away.append(f"{style.number(read[-1])} of {target:g} {study.attributes[name].unit} for {name}")
-    figures.message(f"At the end of the clip, the probe reads {listed(away)}")
+        if read:  # a clip may be shorter than what the probe listens to
+            away.append(f"{style.number(read[-1])} of {target:g} {study.attributes[name].unit} for {name}")
+    if away:
+        figures.message(f"At the end of the clip, the probe reads {listed(away)}")
     plt.show()
     sounds = {
         f"{name} {target:g} {study.attributes[name].unit}": audio

@@ -25,6 +25,7 @@ from steerlib.evidence import choices, stats
 from steerlib.evidence.scorecard import Measured, Verdict
 from steerlib.measure import clap_scores
 from steerlib.music.captions import LEADS, STYLES
+from steerlib.page import figures
 from steerlib.page.bottom_line import listed, measured
 from steerlib.page.style import PALETTE, number
 from steerlib.prompts import load_prompts, say
@@ -454,7 +455,8 @@ def table_of_scores(scores: pd.DataFrame, tried: pd.DataFrame, margin: float) ->
 
 
 def draw_ranks(ranked: pd.DataFrame) -> None:
-    """The mean score of each method with its interval; the title says which way wins, and whether words do."""
+    """The mean score of each method with its interval, and above it which way wins, and whether words do."""
+    figures.message(f"{said(ranked)}.")
     ax = plt.subplots(figsize=(7, 0.33 * len(ranked) + 1.4), layout="constrained")[1]
     colours = {"steering": PALETTE["positive"], "in the prompt": PALETTE["negative"], "control": PALETTE["baseline"]}
     kinds = ["in the prompt" if name == WORDS else "control" if each else "steering"
@@ -466,7 +468,7 @@ def draw_ranks(ranked: pd.DataFrame) -> None:
         ax.errorbar(part["score"], rows, xerr=errors, fmt="o", markersize=5, color=colour, label=kind)
     ax.set_yticks(range(len(ranked)), ranked.index)
     ax.invert_yaxis()
-    ax.set(xlabel="score, mean over attributes", xlim=(-0.02, 1.02), title=said(ranked))
+    ax.set(xlabel="score, mean over attributes", xlim=(-0.02, 1.02))
     ax.legend(loc="lower right", frameon=False)
     plt.show()
 
@@ -485,7 +487,14 @@ def said(ranked: pd.DataFrame) -> str:
 
 
 def draw_scores(scores: pd.DataFrame) -> None:
-    """What makes up the scores: a panel for each share, methods as rows, attributes as colours."""
+    """What makes up the scores: a panel for each share, methods as rows, attributes as columns."""
+    steered = scores[~scores["control"] & (scores["method"] != WORDS)]
+    lowest = steered[[*_PARTS]].mean().idxmin()
+    figures.message(
+        "What holds the methods back most is "
+        + {"reached": "how little of the attribute they reach.", "kept": "how much of the prompt they lose.",
+           "likely": "how unlikely the music becomes."}[lowest]
+    )  # fmt: skip
     order = ranks(scores, draws=1).index
     together = scores.assign(method=scores["method"].str.replace(r"^random \d+$", "random", regex=True))
     size = (3.2 + 1.5 * scores["attribute"].nunique(), 0.33 * len(order) + 1.2)
@@ -505,6 +514,10 @@ def draw_scores(scores: pd.DataFrame) -> None:
 
 def draw_strengths(tried: pd.DataFrame, margin: float) -> None:
     """What each κ costs, by attribute: a line for each method, the costlier pole, and the budget."""
+    sizes = chosen(tried, margin)
+    barred = [f"{way} for {name}" for (name, way), size in sizes.items() if size is None]
+    none = f"; no strength is shown to be within it for {listed(barred)}" if barred else ""
+    figures.message(f"{len(sizes) - len(barred)} of {len(sizes)} pushes have a strength within the budget{none}.")
     names, methods = tried["attribute"].unique(), tried["method"].unique()
     size = (1.5 + 2.1 * len(names), 3.6)
     figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")

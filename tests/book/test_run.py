@@ -169,6 +169,17 @@ def test_the_bottom_line_stands_below_the_question_and_is_still_computed_last(tm
     run_notebook(tmp_path / "out.ipynb", tmp_path / "twice.ipynb", progress=False)  # runs as it stands
 
 
+def test_what_a_figure_shows_stands_above_its_cell_and_the_figure_alone_is_in_it(tmp_path):
+    draw = "from steerlib.page import figures\nfigures.message('Tempo rises')\nprint('figure')"
+    run_notebook(write(tmp_path / "x.ipynb", "1", draw), tmp_path / "out.ipynb", progress=False)
+    cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    at = next(k for k, cell in enumerate(cells) if "figures.message" in cell.source)
+    assert cells[at - 1].cell_type == "markdown"
+    assert cells[at - 1].source == '<p class="figure-message">Tempo rises</p>'
+    assert [output.output_type for output in cells[at].outputs] == ["stream"]
+    run_notebook(tmp_path / "out.ipynb", tmp_path / "twice.ipynb", progress=False)  # runs as it stands
+
+
 def test_a_notebook_that_fails_is_named_with_its_error_and_replaces_nothing(tmp_path):
     broken = "raise ValueError('layer 99 of 12')"
     notebook = write(tmp_path / "x.ipynb", "print('so far')", broken, "print('never')")

@@ -37,8 +37,8 @@ def book(tmp_path):
         cells = [{"cell_type": "markdown", "source": head, "metadata": {}}]
         if name == "held_out":
             drawn = cell({"image/svg+xml": PLOT}, mystnb={"figure": figure})
-            drawn["outputs"].insert(0, {"output_type": "display_data", "data": {"text/html": MESSAGE}})
-            cells += [cell({"text/html": BOX}), drawn]
+            message = {"cell_type": "markdown", "source": MESSAGE, "metadata": {}}
+            cells += [cell({"text/html": BOX}), message, drawn]
             cells += [cell({"text/html": SOUND})]
         (folder / "chapters" / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
     return folder
