@@ -385,11 +385,11 @@ def findings(
     said = []
     for name, part in verdict.parts.items():
         outcome, attribute = verdict.outcomes[name], by_axis(study)[name]
-        poles = f"{attribute.positive} against those that say {attribute.negative}"
+        poles = f"{attribute.positive} against {attribute.negative}"
         if outcome == "not testable" and part.testable is not None:
             said.append(
-                f"On this model {name} is **not testable**: unsteered prompts that say {poles} have an AUC of "
-                f"{measured(part.testable, sign=False)}, which does not show that the model follows even the words."
+                f"{name.capitalize()} is **not testable** in this run: it is not shown that the model follows even "
+                f"the words ({poles}: AUC {measured(part.testable, sign=False)})."
             )
         else:
             said.append(

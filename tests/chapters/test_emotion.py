@@ -93,7 +93,7 @@ def test_an_axis_whose_words_the_model_does_not_follow_is_said_to_be_not_testabl
     assert verdict.outcomes["valence"] == "not testable"
     tested = pd.DataFrame({"r2": [0.3, 0.9, 0.1]}, index=["valence", "arousal", "mode"])
     said, against = chapter.findings(SimpleNamespace(attributes=ATTRIBUTES), verdict, tested, table)
-    assert "valence is **not testable**" in said[0] and "happy against those that say sad" in said[0]
+    assert "Valence is **not testable**" in said[0] and "happy against sad" in said[0]
     assert said[1].startswith("Steering shifts arousal by +0.8 ")
     assert "30 % of valence" in against and "100 % of the clips" in against
 
