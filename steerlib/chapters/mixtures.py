@@ -25,7 +25,7 @@ from steerlib.evidence.scorecard import Measured, Verdict
 from steerlib.evidence.stats import Interval
 from steerlib.measure import tempo
 from steerlib.page import explorables, figures
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page.bottom_line import listed, measured, told
 from steerlib.page.style import INK, METRIC_LABELS, PALETTE, number, signed
 from steerlib.prompts import say
 from steerlib.steering import Steering, SteeringVector
@@ -330,6 +330,9 @@ def _with_tempo(trial: Trial) -> Trial:
 
 def draw_squares(study: Study, table: pd.DataFrame, found: pd.DataFrame) -> None:
     """For each way the nine points of its square, and how far the corners lie from where the edges add up to."""
+    whole = {name: shares(found)[f"{name} kept"].low > 0.8 for name in study.attributes}
+    yes, no = (f"in the sum, over 80 % of the effect is {what} for {{}}" for what in ("kept", "not shown to be kept"))
+    figures.message(f"{told(whole, yes, no)}.")
     ways = table.loc[table["instead"] == "", "way"].drop_duplicates().tolist()
     metrics = {name: each.metric for name, each in study.attributes.items()}
     poles = {name: {1: each.positive, -1: each.negative} for name, each in study.attributes.items()}
@@ -379,11 +382,11 @@ def draw_square(
 
 
 def draw_cross_talk(table: pd.DataFrame) -> None:
-    """The matrix of `cross_talk`; its title names the largest effect beside an own one."""
+    """The matrix of `cross_talk`, and above it the largest effect beside an own one."""
+    figures.message(f"{largest(table)}.")
     count = table["attribute"].nunique()
     _, ax = plt.subplots(figsize=(7.5, 0.7 * count + 1.8))
     figures.cross_effects(table, ax, quantity="share of the measure's own effect", reach=2.0)
-    ax.set_title(largest(table))
     plt.show()
 
 

@@ -16,7 +16,7 @@ from steerlib.evidence.scorecard import Measured
 from steerlib.evidence.stats import Interval
 from steerlib.music.corpus import SAMPLE_RATE, Truth
 from steerlib.page import figures
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page.bottom_line import listed, measured, told
 from steerlib.study import Study, Trial
 from steerlib.sweeps.grid import BASELINE, METRICS, Grid, sweep
 
@@ -146,10 +146,14 @@ def findings(parts: Mapping[str, Measured], trial: Trial) -> tuple[list[str], st
     )
 
 
-def cross_effects(table: pd.DataFrame) -> None:
+def cross_effects(study: Study, table: pd.DataFrame) -> None:
     """The shifts of `effects` in standard deviations, attributes against measures."""
     limits = [(each.estimate, each.low, each.high) for each in table["shift"]]
     scaled = pd.DataFrame(limits, table.index, ["shift", "low", "high"]).div(table["spread"], axis=0)
+    sizes = scaled["shift"].abs().unstack("metric")
+    own = {name: sizes.loc[name].idxmax() == each.metric for name, each in study.attributes.items()}
+    yes, no = "the measure that moves most is its own for {}", "another measure moves most for {}"
+    figures.message(f"{told(own, yes, no)}.")
     count = scaled.index.get_level_values("attribute").nunique()
     figures.cross_effects(scaled.reset_index(), plt.subplots(figsize=(6.5, 0.7 * count + 1.6))[1])
     plt.show()

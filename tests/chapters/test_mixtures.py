@@ -156,3 +156,20 @@ def test_a_square_in_which_a_corner_has_no_tempo_is_drawn_without_its_arrow():
     figure.canvas.draw()
     assert len([each for each in ax.texts if getattr(each, "arrow_patch", None)]) == 3
     plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("tempo", "said"),
+    [
+        (leaky, "In the sum, over 80 % of the effect is kept for timbre; in the sum, over 80 % of the effect is not"),
+        (lambda one, two: 0.4 * one, "In the sum, over 80 % of the effect is kept for tempo and timbre."),
+    ],
+)
+def test_the_figure_of_squares_says_what_is_kept(monkeypatch, tempo, said):
+    shown = []
+    monkeypatch.setattr(chapter.figures, "message", shown.append)
+    table = square(tempo, clean)
+    study = SimpleNamespace(attributes={name: load_attribute(name) for name in METRICS})
+    chapter.draw_squares(study, table, chapter.effects(table, METRICS))
+    plt.close("all")
+    assert shown[0].startswith(said)
