@@ -179,6 +179,16 @@ def test_a_notebook_imports_in_one_folded_cell_and_calls_the_model_model(path):
     assert not [cell for cell in cells if "network, processor" in cell.source]
 
 
+def test_no_two_figures_of_the_book_have_one_name():
+    names = [
+        figure["name"]
+        for path in (ROOT / "notebooks").glob("*.ipynb")
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if (figure := cell["metadata"].get("mystnb", {}).get("figure"))
+    ]
+    assert len(names) > 30 and sorted(set(names)) == sorted(names)
+
+
 def test_published_changes_follow_from_the_published_means():
     table = yaml.safe_load((ROOT / "data" / "papers" / "a.yaml").read_text(encoding="utf-8"))["table_1"]
     for attribute, poles in {"tempo": ("slow", "fast"), "timbre": ("bright", "dark")}.items():
