@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,11 +87,12 @@ def test_without_a_chromium_the_handout_stays_a_page_and_it_is_said_why(book, tm
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_the_handout_is_a_pdf_of_one_page(book, tmp_path, capsys):
+def test_the_handout_is_a_pdf_of_one_page(book, tmp_path):
     pytest.importorskip("playwright")
-    assert make.main([str(tmp_path / "slides"), "--book", str(book)]) == 0
+    command = [sys.executable, "-m", "book.slides.make", str(tmp_path / "slides"), "--book", str(book)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     pdf = tmp_path / "slides" / "handout.pdf"
-    assert pdf.as_uri() in capsys.readouterr().out
+    assert pdf.as_uri() in done.stdout
     assert len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) == 1
 
 
