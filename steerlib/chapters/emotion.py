@@ -35,7 +35,7 @@ from steerlib.music import corpus
 from steerlib.music.captions import ADJECTIVES, words
 from steerlib.music.corpus import Truth
 from steerlib.page import figures
-from steerlib.page.bottom_line import listed, measured
+from steerlib.page.bottom_line import listed, measured, told
 from steerlib.page.style import INK, PALETTE
 from steerlib.prompts import Attribute, say
 from steerlib.readout.decoding import decodability
@@ -300,11 +300,11 @@ def against(table: pd.DataFrame) -> dict[str, Measured]:
         drawn = on_axis[on_axis["way"].str.startswith("random")].groupby(["way", "pushed"])["shift"].mean()
         said = table[table["way"] == "words"]
         sides = [said[said[name] == sign] for sign in (1, -1)]
-        told = stats.auc(
+        followed = stats.auc(
             *(side[f"heard {name}"] for side in sides),
             clusters=(sides[0]["prompt_id"], sides[1]["prompt_id"]),
         )
-        parts[name] = Measured(stats.mean_interval(own), control=stats.control_range(drawn), testable=told)
+        parts[name] = Measured(stats.mean_interval(own), control=stats.control_range(drawn), testable=followed)
     return parts
 
 
@@ -317,11 +317,11 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for (pushed, heard), part in found.groupby(["pushed", "heard"], sort=False):
         random = part[part["way"].str.startswith("random")].groupby("way")["shift"].mean()
-        told = {
+        shifts = {
             way: stats.mean_interval(part.loc[part["way"] == way, "shift"]) for way in ("steering", "words")
         }
-        told["random directions"] = stats.control_range(random)
-        rows[pushed, heard] = {way: measured(each) for way, each in told.items()}
+        shifts["random directions"] = stats.control_range(random)
+        rows[pushed, heard] = {way: measured(each) for way, each in shifts.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["pushed", "heard"])
 
 
@@ -337,6 +337,12 @@ def draw_planes(study: Study, table: pd.DataFrame) -> None:
         _plane(study, table, part, ax)
         ax.set(title=title, xlabel="change of heard valence")
     axes[0].set_ylabel("change of heard arousal")
+    further = {
+        name: part.interval.low > (part.control.high if part.control else 0)
+        for name, part in against(table).items()
+    }
+    yes, no = "steering moves {} further than random directions do", "this is not shown for {}"
+    figures.message(told(further, yes, no if any(further.values()) else f"that {yes} is not shown"))
     plt.show()
 
 

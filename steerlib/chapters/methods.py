@@ -456,7 +456,7 @@ def table_of_scores(scores: pd.DataFrame, tried: pd.DataFrame, margin: float) ->
 
 def draw_ranks(ranked: pd.DataFrame) -> None:
     """The mean score of each method with its interval, and above it which way wins, and whether words do."""
-    figures.message(f"{said(ranked)}.")
+    figures.message(said(ranked))
     ax = plt.subplots(figsize=(7, 0.33 * len(ranked) + 1.4), layout="constrained")[1]
     colours = {"steering": PALETTE["positive"], "in the prompt": PALETTE["negative"], "control": PALETTE["baseline"]}
     kinds = ["in the prompt" if name == WORDS else "control" if each else "steering"
@@ -517,7 +517,7 @@ def draw_strengths(tried: pd.DataFrame, margin: float) -> None:
     sizes = chosen(tried, margin)
     barred = [f"{way} for {name}" for (name, way), size in sizes.items() if size is None]
     none = f"; no strength is shown to be within it for {listed(barred)}" if barred else ""
-    figures.message(f"{len(sizes) - len(barred)} of {len(sizes)} pushes have a strength within the budget{none}.")
+    figures.message(f"{len(sizes) - len(barred)} of {len(sizes)} pushes have a strength within the budget{none}")
     names, methods = tried["attribute"].unique(), tried["method"].unique()
     size = (1.5 + 2.1 * len(names), 3.6)
     figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")

@@ -332,7 +332,7 @@ def draw_squares(study: Study, table: pd.DataFrame, found: pd.DataFrame) -> None
     """For each way the nine points of its square, and how far the corners lie from where the edges add up to."""
     whole = {name: shares(found)[f"{name} kept"].low > 0.8 for name in study.attributes}
     yes, no = (f"in the sum, over 80 % of the effect is {what} for {{}}" for what in ("kept", "not shown to be kept"))
-    figures.message(f"{told(whole, yes, no)}.")
+    figures.message(told(whole, yes, no))
     ways = table.loc[table["instead"] == "", "way"].drop_duplicates().tolist()
     metrics = {name: each.metric for name, each in study.attributes.items()}
     poles = {name: {1: each.positive, -1: each.negative} for name, each in study.attributes.items()}
@@ -383,7 +383,7 @@ def draw_square(
 
 def draw_cross_talk(table: pd.DataFrame) -> None:
     """The matrix of `cross_talk`, and above it the largest effect beside an own one."""
-    figures.message(f"{largest(table)}.")
+    figures.message(largest(table))
     count = table["attribute"].nunique()
     _, ax = plt.subplots(figsize=(7.5, 0.7 * count + 1.8))
     figures.cross_effects(table, ax, quantity="share of the measure's own effect", reach=2.0)

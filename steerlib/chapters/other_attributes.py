@@ -153,7 +153,7 @@ def cross_effects(study: Study, table: pd.DataFrame) -> None:
     sizes = scaled["shift"].abs().unstack("metric")
     own = {name: sizes.loc[name].idxmax() == each.metric for name, each in study.attributes.items()}
     yes, no = "the measure that moves most is its own for {}", "another measure moves most for {}"
-    figures.message(f"{told(own, yes, no)}.")
+    figures.message(told(own, yes, no))
     count = scaled.index.get_level_values("attribute").nunique()
     figures.cross_effects(scaled.reset_index(), plt.subplots(figsize=(6.5, 0.7 * count + 1.6))[1])
     plt.show()

@@ -335,6 +335,8 @@ def draw_cosines(table: pd.DataFrame, layer: int) -> None:
 
     A frame marks patterns above that limit.
     """
+    closer = (table["cosine"] > table["high"]).sum()
+    figures.message(f"{closer} of {len(table)} pairs of factors lie closer than 95 % of shuffled truths do")
     own = table.rename(columns={"one": "attribute", "other": "metric", "cosine": "shift"})
     own = own.assign(low=own["shift"] - own["high"], high=np.inf)
     limit = table.rename(columns={"other": "attribute", "one": "metric", "high": "shift"})
@@ -346,6 +348,12 @@ def draw_cosines(table: pd.DataFrame, layer: int) -> None:
 
 def draw_lost(table: pd.DataFrame, layer: int) -> None:
     """The matrix of `lost`; a frame marks losses whose 95 % interval over clips lies above 0."""
+    known = table.dropna(subset=["lost"])
+    itself, shown = known["read"] == known["removed"], known["low"] > 0
+    figures.message(
+        f"A factor is shown to be less readable without its own pattern in {shown[itself].sum()} of {itself.sum()} "
+        f"cases, and without that of another in {shown[~itself].sum()} of {(~itself).sum()}"
+    )
     rows = table.rename(columns={"read": "attribute", "removed": "metric", "lost": "shift"})
     rows = rows.assign(high=np.inf)
     _matrix(rows, "share of R² lost", f"layer {layer}", ("projected out", "read"))
@@ -373,6 +381,14 @@ def draw_layers(spanned: pd.DataFrame, loss: pd.DataFrame) -> None:
     for series, part in spanned.groupby("series", sort=False):
         one.plot(part["layer"], part["value"], marker="o", markersize=4, label=series)
     one.set(xlabel="layer", ylabel=f"dimensions spanned (of {number})", ylim=(0, 1.08 * number))
+    spans = {
+        series: f"{part['value'].min():.1f} to {part['value'].max():.1f}"
+        for series, part in spanned.groupby("series")
+    }
+    figures.message(
+        f"In each layer, patterns of {number} directions span {spans['factors']} dimensions, those of shuffled truths "
+        f"{spans['shuffled truths']}"
+    )
     apart = loss[loss["read"] != loss["removed"]]
     two.axhline(0, color=style.PALETTE["baseline"], linewidth=1)
     for series, part in (("another factor", apart), ("itself", loss[loss["read"] == loss["removed"]])):

@@ -114,6 +114,8 @@ def test_the_plane_takes_two_attributes():
 
 def test_a_plane_is_drawn_for_words_for_steering_and_for_random_directions(monkeypatch):
     monkeypatch.setattr(plt, "show", lambda: None)
+    messages = []
+    monkeypatch.setattr(chapter.figures, "message", messages.append)
     table = quadrants(((0.5, 0), (0, 0.8)))
     chapter.draw_planes(SimpleNamespace(attributes=ATTRIBUTES), table)
     axes = plt.gcf().axes
@@ -121,4 +123,18 @@ def test_a_plane_is_drawn_for_words_for_steering_and_for_random_directions(monke
     assert {text.get_text() for text in axes[1].texts} > {"happy, calm", "sad, energetic"}
     told = chapter.summary(table)
     assert told.loc[("arousal", "arousal"), "steering"].startswith("+0.8 ")
+    plt.close("all")
+
+
+@pytest.mark.parametrize("does, message", [
+    (((0.5, 0), (0, 0.8)), "Steering moves valence and arousal further than random directions do"),
+    (((0.5, 0), (0, 0.0)), "Steering moves valence further than random directions do; this is not shown for arousal"),
+    (((0, 0), (0, 0)), "That steering moves valence and arousal further than random directions do is not shown"),
+])  # fmt: skip
+def test_above_the_plane_stands_which_axes_are_moved(monkeypatch, does, message):
+    monkeypatch.setattr(plt, "show", lambda: None)
+    messages = []
+    monkeypatch.setattr(chapter.figures, "message", messages.append)
+    chapter.draw_planes(SimpleNamespace(attributes=ATTRIBUTES), quadrants(does))
+    assert messages == [message]
     plt.close("all")

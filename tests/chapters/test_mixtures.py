@@ -162,7 +162,7 @@ def test_a_square_in_which_a_corner_has_no_tempo_is_drawn_without_its_arrow():
     ("tempo", "said"),
     [
         (leaky, "In the sum, over 80 % of the effect is kept for timbre; in the sum, over 80 % of the effect is not"),
-        (lambda one, two: 0.4 * one, "In the sum, over 80 % of the effect is kept for tempo and timbre."),
+        (lambda one, two: 0.4 * one, "In the sum, over 80 % of the effect is kept for tempo and timbre"),
     ],
 )
 def test_the_figure_of_squares_says_what_is_kept(monkeypatch, tempo, said):

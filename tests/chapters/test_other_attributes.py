@@ -29,5 +29,5 @@ def test_the_figure_says_which_directions_move_their_own_measure_most(monkeypatc
     chapter.cross_effects(SimpleNamespace(attributes=attributes), table)
     plt.close("all")
     assert shown == [
-        "The measure that moves most is its own for loudness; another measure moves most for energy."
+        "The measure that moves most is its own for loudness; another measure moves most for energy"
     ]

@@ -144,10 +144,12 @@ def test_activations_of_other_clips_are_refused(tiny, tmp_path):
 
 def test_figures_and_words_name_what_they_show(codes, monkeypatch):
     monkeypatch.setattr(plt, "show", lambda: None)
+    messages = []
+    monkeypatch.setattr(chapter.figures, "message", messages.append)
     values = states(codes, SHARED)
     seen = Activations(torch.tensor(values[:, None]).float(), None, ("",) * CLIPS)
     angles, spanned = (
-        chapter.cosines(values, codes, shuffles=3, seed=0),
+        chapter.cosines(values, codes, shuffles=20, seed=0),
         chapter.dimensions(seen, codes, seed=0),
     )
     loss = chapter.lost(values, codes, shuffles=1).assign(layer=0)
@@ -155,6 +157,9 @@ def test_figures_and_words_name_what_they_show(codes, monkeypatch):
     assert plt.gca().figure.axes[0].get_xlabel() == "factor"
     chapter.draw_lost(loss, 0)
     chapter.draw_layers(spanned, loss)
+    assert messages[0] == "1 of 10 pairs of factors lie closer than 95 % of shuffled truths do"
+    assert "its own pattern in 3 of 3 cases, and without that of another in " in messages[1]
+    assert messages[2].startswith("In each layer, patterns of 11 directions span ")
     said, against = chapter.findings(angles, spanned, loss, 0)
     assert said[0].startswith("At layer 0, the 11 directions of 5 factors span ")
     assert len(said) == 3 and "linear" in against
