@@ -143,7 +143,7 @@ def results(folder):
 @pytest.mark.parametrize(
     ("kinds", "kills"),
     [
-        (["one sweep", "two sweeps"], 10),
+        (["one sweep", "two sweeps"], 4),
         (["shards"], 2),
         pytest.param(["one sweep", "two sweeps"], 100, marks=pytest.mark.slow),
         pytest.param(["shards"], 20, marks=pytest.mark.slow),
