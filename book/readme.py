@@ -1,11 +1,11 @@
 """Write the README's findings and picture from the records of a book.
 
-    python -m book.readme results    keep the records of a book in data/scores/quick, then write
+    python -m book.readme results    keep the records of a book in data/scores/paper, then write
     python -m book.readme            write from the records that are kept
 
-Nobody types the findings: they are the bottom lines that chapters made of their results, and the picture has the curves
-of the chapter *Steering sweep*. Both stand in the README between two marks; a test holds the README against the
-records.
+The book must have been made with the papers' sample sizes (`make book PROFILE=paper`). Nobody types the findings: they
+are the bottom lines that chapters made of their results, and the picture has the curves of the chapter *Steering
+sweep*. Both stand in the README between two marks; a test holds the README against the records.
 """
 
 import argparse
@@ -28,7 +28,8 @@ from steerlib.sweeps.store import Store
 __all__ = ["curves", "findings", "keep", "picture", "written"]
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORDS = ROOT / "data" / "scores" / "quick"
+PROFILE = "paper"
+RECORDS = ROOT / "data" / "scores" / PROFILE
 CHAPTERS = ("held_out", "steering_sweep", "known_truth", "timbre_transfer", "layer_scan", "audio_concepts")
 """The first three of these that have run speak in the README, whatever they found."""
 MARKS = "<!-- made by: python -m book.readme -->", "<!-- made until here -->"
@@ -42,6 +43,8 @@ def keep(results: Path, folder: Path) -> None:
     ------
     FileNotFoundError
         If fewer than three of `CHAPTERS` have run, or the sweep has not; nothing is changed then.
+    ValueError
+        If a record was made with another profile.
     """
     records = sorted((results / "scorecard").glob("*.json"))
     lines = sorted((results / "scorecard").glob("bottom_line.*.md"))
@@ -49,6 +52,11 @@ def keep(results: Path, folder: Path) -> None:
         raise FileNotFoundError(
             f"{results} has the bottom lines of fewer than three of {', '.join(CHAPTERS)}: expected the folder that "
             "`make book` fills"
+        )
+    others = [file.stem for file in records if json.loads(file.read_text(encoding="utf-8"))["profile"] != PROFILE]
+    if others:
+        raise ValueError(
+            f"{listed(others)} in {results} were not made with the profile {PROFILE}: say make book PROFILE={PROFILE}"
         )
     table = curves(results)
     if folder.exists():

@@ -1,7 +1,8 @@
 """Sphinx extension: the directive ``bottom-lines`` shows what chapters found, in the words of their own boxes.
 
 Its argument names chapters; each gets a paragraph with a link. A chapter that has not run says so. The words are read
-from the folder of records when the page is made, so no page repeats a number by hand.
+from the records of this run when the page is made, so no page repeats a number by hand; or, with the option ``kept``,
+from a folder of records in ``data/scores``.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from steerlib.files import DATA
 from steerlib.page.bottom_line import bottom_lines
 
 _RECORDS = "results/scorecard"
@@ -22,10 +24,11 @@ class BottomLines(SphinxDirective):
 
     required_arguments = 1
     final_argument_whitespace = True
-    option_spec = {"without-doubt": directives.flag}  # leave out what speaks against it
+    option_spec = {"without-doubt": directives.flag, "kept": directives.unchanged}  # leave out what speaks against it
 
     def run(self) -> list[nodes.Node]:
-        folder = Path(self.env.srcdir) / _RECORDS
+        kept = self.options.get("kept")
+        folder = DATA / "scores" / kept if kept else Path(self.env.srcdir) / _RECORDS
         chapters = self.arguments[0].split()
         known = bottom_lines(folder)
         container = nodes.container(classes=["bottom-lines"])

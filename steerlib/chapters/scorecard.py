@@ -3,7 +3,6 @@
 import html
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,7 +14,7 @@ from myst_nb import glue
 
 from steerlib.evidence.claims import Limit
 from steerlib.evidence.frozen import PROFILES, frozen
-from steerlib.evidence.scorecard import NOT_RUN, SUPERSEDED, VERDICTS, Measured, cards
+from steerlib.evidence.scorecard import NOT_RUN, SUPERSEDED, VERDICTS, Measured
 from steerlib.files import DATA
 from steerlib.page import figures, style
 from steerlib.page.bottom_line import listed
@@ -115,14 +114,16 @@ def forest(table: pd.DataFrame, model: str) -> None:
     plt.show()
 
 
-def findings(table: pd.DataFrame, model: str) -> tuple[list[str], str]:
-    """What the scorecard comes to on a model, in three sentences, and what speaks against it."""
-    here = table[table["model"] == model].set_index("claim")
-    counted = here["verdict"].value_counts()
-    done = [name for name in VERDICTS if name not in (SUPERSEDED, NOT_RUN)]
-    measured = sum(counted.get(name, 0) for name in done)
-    tally = listed([f"{counted.get(name, 0)} {name}" for name in done])
-    found = [f"Of {len(here)} claims, {measured} were measured here: {tally}."]
+def findings(table: pd.DataFrame, model: str, larger: pd.DataFrame) -> tuple[list[str], str]:
+    """What the scorecard comes to on a model, and what speaks against it.
+
+    The verdicts of the records with the papers' sample sizes come first, if there are any, and are named one by one.
+    """
+    first = larger if _tally(larger, model)[0] else table
+    found, here = [], first[first["model"] == model].set_index("claim")
+    if first is larger:
+        measured, tally = _tally(larger, model)
+        found.append(f"With the papers' sample sizes, {measured} of {len(here)} claims were measured: {tally}.")
     told = {
         name: listed([f"{row.short} ({row.Index})" for row in here[here["verdict"] == name].itertuples()])
         for name in ("supported", "not supported")
@@ -130,15 +131,17 @@ def findings(table: pd.DataFrame, model: str) -> tuple[list[str], str]:
     sentences = [f"**{name.capitalize()}**: {words}." for name, words in told.items() if words]
     if sentences:
         found.append(" ".join(sentences))
-    shown = parts(table, model)
-    if len(shown):
-        closest = shown.loc[(shown["estimate"] - 1).abs().idxmin()]
-        part = str(closest["label"]).removeprefix(closest["claim"])
-        found.append(
-            f"The closest call is that {here.loc[closest['claim'], 'short']} ({closest['claim']}"
-            f"{',' if part else ''}{part}), at {closest['estimate']:.3g} times what it must exceed."
-        )
-    return found, f"{settings(table, model)} All of this comes from one model, trained once."
+    measured, tally = _tally(table, model)
+    found.append(f"In this run, {measured} of {len(here)} claims were measured: {tally}.")
+    return found, f"{settings(first, model)} All of this comes from one model, trained once."
+
+
+def _tally(table: pd.DataFrame, model: str) -> tuple[int, str]:
+    """How many claims were measured on a model, and how many of them came to which verdict, in words."""
+    counted = table.loc[table["model"] == model, "verdict"].value_counts()
+    done = [name for name in VERDICTS if name not in (SUPERSEDED, NOT_RUN)]
+    number = sum(counted.get(name, 0) for name in done)
+    return number, listed([f"{counted.get(name, 0)} {name}" for name in done])
 
 
 def settings(table: pd.DataFrame, model: str) -> str:
@@ -187,10 +190,9 @@ def coverage() -> pd.DataFrame:
     ).set_index("kind of interval")
 
 
-def front_page(table: pd.DataFrame, counted: pd.DataFrame, model: str, headline: Sequence[str]) -> None:
-    """Keep some verdicts of a model, and its count, for the front page; say how many claims were measured."""
+def front_page(table: pd.DataFrame, counted: pd.DataFrame, model: str) -> None:
+    """Keep the count of verdicts on a model for the front page; say how many claims were measured in this run."""
     here = table[table["model"] == model]
-    glue("headline", cards(here[here["claim"].isin(headline)]), display=False)
     own = counted.loc[[model]]
     glue("verdicts", own.loc[:, own.any()], display=False)
     done = here[~here["verdict"].isin([NOT_RUN, SUPERSEDED])]
@@ -201,13 +203,13 @@ def front_page(table: pd.DataFrame, counted: pd.DataFrame, model: str, headline:
 
 
 def larger_samples(table: pd.DataFrame, larger: pd.DataFrame, model: str) -> pd.DataFrame:
-    """The verdicts of a model beside those with the papers' sample sizes; say which are different."""
+    """The verdicts with the papers' sample sizes beside those of this run; say which are different."""
     here, there = (each[each["model"] == model].set_index("claim") for each in (table, larger))
     changed = (here["verdict"] != there["verdict"]) & ~there["verdict"].isin([NOT_RUN, SUPERSEDED])
-    print("claims with another verdict at the papers' sizes:", ", ".join(changed[changed].index) or "none")
+    print("claims with another verdict in this run:", ", ".join(changed[changed].index) or "none")
     return pd.DataFrame({
-        "here": here["verdict"], "with the papers' sizes": there["verdict"],
-        "chosen here": here["note"], "chosen there": there["note"].where(there["verdict"] != SUPERSEDED, ""),
+        "claim in short": there["short"], "with the papers' sizes": there["verdict"], "in this run": here["verdict"],
+        "chosen there": there["note"].where(there["verdict"] != SUPERSEDED, ""), "chosen here": here["note"],
     })  # fmt: skip
 
 

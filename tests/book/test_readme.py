@@ -87,6 +87,18 @@ def test_a_book_that_has_hardly_begun_is_refused_and_the_kept_records_stay(resul
     assert (kept / "curves.csv").read_text() == "as it was"
 
 
+def test_a_book_of_another_profile_is_refused(results, tmp_path):
+    (results / "scorecard").mkdir()
+    for chapter in readme.CHAPTERS[:3]:
+        (results / "scorecard" / f"bottom_line.{chapter}.md").write_text(
+            "**Found.** It.\n\n**Against.** This."
+        )
+    (results / "scorecard" / "A1.pocket.json").write_text('{"profile": "quick"}')
+    with pytest.raises(ValueError, match="A1.pocket in .* say make book PROFILE=paper"):
+        readme.keep(results, tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_badges_say_what_the_project_file_says():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     [low, high] = re.findall(r"3\.\d+", project["requires-python"])

@@ -13,19 +13,40 @@ def test_plain_words_of_a_claim_fit_into_a_sentence():
         assert len(row.short) < 100 or row.short == row.text.rstrip("."), row.claim
 
 
-def test_the_bottom_line_says_in_words_what_is_supported_and_what_is_not():
+def with_verdicts(verdicts):
     table = scorecard.read([], models=["pocket"])
+    return table.assign(verdict=[verdicts.get(row.claim, row.verdict) for row in table.itertuples()])
+
+
+def test_the_bottom_line_says_in_words_what_is_supported_and_what_is_not():
     verdicts = {"A8": "supported", "T3": "supported", "B2": "not supported"}
-    table["verdict"] = table["claim"].map(verdicts).fillna(table["verdict"])
-    found, _ = chapter.findings(table, "pocket")
+    found, _ = chapter.findings(with_verdicts(verdicts), "pocket", with_verdicts({}))
     text = " ".join(found)
-    assert "Of 25 claims, 3 were measured here" in re.sub(r"Of \d+ claims", "Of 25 claims", text)
+    assert "In this run, 3 of 25 claims were measured" in re.sub(r"of \d+ claims", "of 25 claims", text)
+    assert "papers' sample sizes" not in text
     short = claims().set_index("claim")["short"]
     assert f"**Supported**: {short['A8']} (A8) and {short['T3']} (T3)." in text
     assert f"**Not supported**: {short['B2']} (B2)." in text
     assert all(short[name] not in text for name in short.index if name not in verdicts)
 
 
+def test_the_verdicts_with_the_papers_sample_sizes_come_first_and_are_named():
+    found, _ = chapter.findings(
+        with_verdicts({"A8": "not shown"}), "pocket", with_verdicts({"A8": "supported"})
+    )
+    assert found[0].startswith("With the papers' sample sizes, 1 of ")
+    assert "**Supported**" in found[1] and "(A8)" in found[1]
+    assert found[2].startswith("In this run, 1 of ") and "1 not shown" in found[2]
+
+
 def test_with_no_verdict_there_is_nothing_to_name():
-    found, _ = chapter.findings(scorecard.read([], models=["pocket"]), "pocket")
-    assert len(found) == 1 and "0 were measured here" in found[0]
+    found, _ = chapter.findings(with_verdicts({}), "pocket", with_verdicts({}))
+    assert len(found) == 1 and "0 of " in found[0]
+
+
+def test_verdicts_stand_beside_those_with_the_papers_sample_sizes(capsys):
+    beside = chapter.larger_samples(
+        with_verdicts({"A8": "not shown"}), with_verdicts({"A8": "supported"}), "pocket"
+    )
+    assert capsys.readouterr().out == "claims with another verdict in this run: A8\n"
+    assert beside.loc["A8", ["with the papers' sizes", "in this run"]].tolist() == ["supported", "not shown"]
