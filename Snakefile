@@ -51,7 +51,7 @@ OWN = ["steerlib/chapters/__init__.py", "steerlib/chapters/{chapter}.py"]
 ALSO = {
     "engine": ["data/benchmarks/*"],
     "pocket_model": ["steerlib/pocket/__init__.py", "steerlib/pocket/card.py"],
-    "scorecard": ["data/scores/*.json", "data/scores/paper/*.json", "data/experiments/frozen.yaml", "data/benchmarks/coverage.json"],
+    "scorecard": ["data/scores/*.json", "data/scores/paper/*.*", "data/experiments/frozen.yaml", "data/benchmarks/coverage.json"],
 }
 IN_PLACE = Path.cwd() == ROOT
 

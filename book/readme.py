@@ -1,7 +1,7 @@
 """Write the README's findings and picture from the records of a book.
 
-    python -m book.readme results    keep the records of a book in data/scores/paper, then write
-    python -m book.readme            write from the records that are kept
+    python -m book.readme results --why "..."   keep the records of a book in data/scores/paper, then write
+    python -m book.readme                       write from the records that are kept
 
 The book must have been made with the papers' sample sizes (`make book PROFILE=paper`). Nobody types the findings: they
 are the bottom lines that chapters made of their results, and the picture has the curves of the chapter *Steering
@@ -36,8 +36,11 @@ MARKS = "<!-- made by: python -m book.readme -->", "<!-- made until here -->"
 _CURVES, _PICTURE = "curves.csv", "slider.svg"
 
 
-def keep(results: Path, folder: Path) -> None:
+def keep(results: Path, folder: Path, why: str) -> None:
     """Copy the verdicts and bottom lines that a book has left, and write its curves beside them.
+
+    What was kept before gives way. `steerlib.evidence.scorecard.CHANGES` says which verdicts changed with it, and why
+    (what is different in this run, within a sentence).
 
     Raises
     ------
@@ -58,13 +61,27 @@ def keep(results: Path, folder: Path) -> None:
         raise ValueError(
             f"{listed(others)} in {results} were not made with the profile {PROFILE}: say make book PROFILE={PROFILE}"
         )
-    table = curves(results)
+    table, before = curves(results), _verdicts(folder)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     for file in [*records, *lines]:
         shutil.copyfile(file, folder / file.name)
     table.to_csv(folder / _CURVES, index=False, float_format="%.6g")
+    now = _verdicts(folder)
+    changed = [
+        (*which, before.get(which, ""), now.get(which, ""), why)
+        for which in sorted({*before, *now})
+        if before.get(which) != now.get(which)
+    ]
+    changes = pd.DataFrame(changed, columns=["claim", "model", "before", "now", "why"])
+    changes.to_csv(folder / scorecard.CHANGES, index=False)
+
+
+def _verdicts(folder: Path) -> dict[tuple[str, str], str]:
+    """The verdict of each record in a folder, by claim and model."""
+    found = (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json"))
+    return {(each["claim"], each["model"]): each["verdict"] for each in found}
 
 
 def curves(results: Path) -> pd.DataFrame:
@@ -248,10 +265,13 @@ def _moved(name: str, frames: Sequence[str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m book.readme", description="Write the README's findings.")
     parser.add_argument("results", type=Path, nargs="?", help="of a book; without it, the kept records")
+    parser.add_argument("--why", help="what is different from the records before, within a sentence")
     options = parser.parse_args(arguments)
+    if options.results and not options.why:
+        parser.error("say --why: what is different in this book from the one whose records are kept")
     try:
         if options.results:
-            keep(options.results, RECORDS)
+            keep(options.results, RECORDS, options.why)
         svg = picture(pd.read_csv(RECORDS / _CURVES))
         (RECORDS / _PICTURE).write_text(svg, encoding="utf-8")
         readme = ROOT / "README.md"

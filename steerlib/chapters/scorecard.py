@@ -3,6 +3,7 @@
 import html
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,12 +15,13 @@ from myst_nb import glue
 
 from steerlib.evidence.claims import Limit
 from steerlib.evidence.frozen import PROFILES, frozen
-from steerlib.evidence.scorecard import NOT_RUN, SUPERSEDED, VERDICTS, Measured
+from steerlib.evidence.scorecard import CHANGES, NOT_RUN, SUPERSEDED, VERDICTS, Measured
 from steerlib.files import DATA
 from steerlib.page import figures, style
 from steerlib.page.bottom_line import listed
 
 __all__ = [
+    "changes",
     "count",
     "coverage",
     "filters",
@@ -211,6 +213,18 @@ def larger_samples(table: pd.DataFrame, larger: pd.DataFrame, model: str) -> pd.
         "claim in short": there["short"], "with the papers' sizes": there["verdict"], "in this run": here["verdict"],
         "chosen there": there["note"].where(there["verdict"] != SUPERSEDED, ""), "chosen here": here["note"],
     })  # fmt: skip
+
+
+def changes(folder: str | Path, model: str) -> pd.DataFrame:
+    """Which verdicts on a model changed when the records of a folder took the place of older ones; say why."""
+    path = Path(folder) / CHANGES
+    if not path.is_file():
+        print("There are no older records.")
+        return pd.DataFrame()
+    table = pd.read_csv(path, keep_default_na=False)
+    table = table[table["model"] == model]
+    print("new in these records:", *table["why"].unique())
+    return table.set_index("claim")[["before", "now"]].replace("", "no record")
 
 
 def _three(measured: Measured) -> tuple[float, float, float]:

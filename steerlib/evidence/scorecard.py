@@ -44,6 +44,7 @@ from steerlib.evidence.stats import Interval, holm
 from steerlib.files import write_whole
 
 __all__ = [
+    "CHANGES",
     "NOT_RUN",
     "RULE",
     "SUPERSEDED",
@@ -59,6 +60,8 @@ __all__ = [
     "record_open",
 ]
 
+CHANGES = "changes.csv"
+"""File in a folder of records: the verdicts that changed when these records came, and why."""
 NOT_RUN = "not run here"
 """Verdict where nothing is recorded."""
 SUPERSEDED = "superseded"

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import tomllib
 import xml.etree.ElementTree as ElementTree
@@ -83,7 +84,7 @@ def test_a_book_that_has_hardly_begun_is_refused_and_the_kept_records_stay(resul
     kept.mkdir()
     (kept / "curves.csv").write_text("as it was")
     with pytest.raises(FileNotFoundError, match="fewer than three"):
-        readme.keep(results, kept)
+        readme.keep(results, kept, "")
     assert (kept / "curves.csv").read_text() == "as it was"
 
 
@@ -95,8 +96,31 @@ def test_a_book_of_another_profile_is_refused(results, tmp_path):
         )
     (results / "scorecard" / "A1.pocket.json").write_text('{"profile": "quick"}')
     with pytest.raises(ValueError, match="A1.pocket in .* say make book PROFILE=paper"):
-        readme.keep(results, tmp_path / "kept")
+        readme.keep(results, tmp_path / "kept", "")
     assert not (tmp_path / "kept").exists()
+
+
+def test_new_records_say_which_verdicts_changed_and_why(results, tmp_path):
+    (results / "scorecard").mkdir()
+    for chapter in readme.CHAPTERS[:3]:
+        (results / "scorecard" / f"bottom_line.{chapter}.md").write_text("**Found.** It.\n\n**Against.** This.")
+
+    def record(folder, claim, verdict):
+        content = {"claim": claim, "model": "pocket", "profile": "paper", "verdict": verdict}
+        (folder / f"{claim}.pocket.json").write_text(json.dumps(content))
+
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for claim in ("A1", "A2", "A3"):
+        record(kept, claim, "supported")
+    for claim, verdict in {"A1": "supported", "A2": "not shown", "C1": "supported"}.items():
+        record(results / "scorecard", claim, verdict)
+    readme.keep(results, kept, "controls stand beside every effect")
+    found = pd.read_csv(kept / "changes.csv", keep_default_na=False)
+    assert found[["claim", "before", "now"]].to_numpy().tolist() == [
+        ["A2", "supported", "not shown"], ["A3", "supported", ""], ["C1", "", "supported"],
+    ]  # fmt: skip
+    assert set(found["why"]) == {"controls stand beside every effect"}
 
 
 def test_badges_say_what_the_project_file_says():

@@ -50,3 +50,13 @@ def test_verdicts_stand_beside_those_with_the_papers_sample_sizes(capsys):
     )
     assert capsys.readouterr().out == "claims with another verdict in this run: A8\n"
     assert beside.loc["A8", ["with the papers' sizes", "in this run"]].tolist() == ["supported", "not shown"]
+
+
+def test_what_new_records_changed_is_told_with_the_reason(tmp_path, capsys):
+    assert chapter.changes(tmp_path, "pocket").empty
+    lines = ["claim,model,before,now,why", "A2,pocket,supported,not shown,a control", "C1,pocket,,supported,a control"]
+    (tmp_path / scorecard.CHANGES).write_text("\n".join([*lines, "A2,other,supported,not shown,a control"]))
+    table = chapter.changes(tmp_path, "pocket")
+    assert table.loc["A2"].tolist() == ["supported", "not shown"]
+    assert table.loc["C1", "before"] == "no record"
+    assert capsys.readouterr().out.splitlines()[-1] == "new in these records: a control"
