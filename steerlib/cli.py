@@ -43,7 +43,7 @@ from steerlib.measure.rhythm import tracker
 from steerlib.model import MusicModel, load_model, versions
 from steerlib.music.recordings import printable, read_mono
 from steerlib.prompts import Attribute, load_attribute, load_prompts
-from steerlib.steering import Steering, SteeringVector
+from steerlib.steering import Edit, Steering, SteeringMap, load_edit
 from steerlib.sweeps.export import read_table, save_table, save_vector
 from steerlib.sweeps.grid import Grid, Strategy, check, cost, shard_of, sweep
 from steerlib.sweeps.plans import SweepPlan, read_plans
@@ -100,10 +100,9 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
 def _info(args: argparse.Namespace) -> None:
     path = Path(args.what)
     if path.suffix == ".safetensors":
-        vector = SteeringVector.load(path)
-        _show(
-            {"vector": vector, "norms": [round(norm, 4) for norm in vector.norms.tolist()], **vector.metadata}
-        )
+        found = load_edit(path)
+        norms = [round(norm, 4) for norm in found.directions.norm(dim=1).tolist()]
+        _show({"map" if isinstance(found, SteeringMap) else "vector": found, "norms": norms, **found.metadata})
     elif (path / "store.json").is_file():
         rows = Store(path).read()
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -170,7 +169,7 @@ def _steer(args: argparse.Namespace) -> None:
     options = {
         name: getattr(args, name) for name in ("steps", "branches", "site", "preserve_norm", "positions")
     }
-    vector = SteeringVector.load(args.vector)
+    vector = load_edit(args.vector)
     tried = [0.0 if asked[0] in _TARGETS or value == "auto" else value for _, value in wanted]
     for factor in tried:
         Steering(vector, factor, source_layer=args.layer, **options)
@@ -186,7 +185,7 @@ def _steer(args: argparse.Namespace) -> None:
             "--branches unconditional: with --guidance up to 1 there is no such branch, raise it"
         )
     model = _load(args)
-    SteeringVector.load(args.vector, model=model)  # which looks whether it fits
+    load_edit(args.vector, model=model)  # which looks whether it fits
     schedule = control.schedule(args.schedule, model, args.seconds) if args.schedule else None
     how: dict[str, Any] = {"seconds": args.seconds, "sampling": sampling, "run": Run(progress=not args.quiet)}
     metric = _TARGETS.get(asked[0])
@@ -210,7 +209,7 @@ def _steer(args: argparse.Namespace) -> None:
 
 
 def _sizes(
-    args: argparse.Namespace, model: MusicModel, vector: SteeringVector, wanted: Sequence[tuple[str, Any]],
+    args: argparse.Namespace, model: MusicModel, vector: Edit, wanted: Sequence[tuple[str, Any]],
     options: dict[str, Any], how: dict[str, Any],
 ) -> list[float]:  # fmt: skip
     """Each λ as given; for "auto" the strongest that quality affords."""
@@ -224,7 +223,7 @@ def _sizes(
     return [strength.multiplier if value == "auto" else value for _, value in wanted]
 
 
-def _attribute_of(vector: SteeringVector) -> Attribute | None:
+def _attribute_of(vector: Edit) -> Attribute | None:
     """The attribute that a vector says it is of, if it comes with the project and its poles are the same."""
     told = [vector.metadata.get(key) for key in ("attribute", "positive", "negative")]
     try:
@@ -235,7 +234,7 @@ def _attribute_of(vector: SteeringVector) -> Attribute | None:
 
 
 def _aim(
-    args: argparse.Namespace, model: MusicModel, vector: SteeringVector, metric: str,
+    args: argparse.Namespace, model: MusicModel, vector: Edit, metric: str,
     wanted: Sequence[tuple[str, float]], options: dict[str, Any], how: dict[str, Any],
 ) -> tuple[list[float], dict[str, Any]]:  # fmt: skip
     """λ for each target, from a calibration and the prompt's own unsteered clip; and what that clip measures."""
@@ -491,7 +490,7 @@ def _parser() -> argparse.ArgumentParser:
         "  steerlib info tempo.safetensors\n  steerlib info results/sweeps/layers/store",
     )  # fmt: skip
     info.add_argument(
-        "what", help="a model (pocket, a folder, a name on the Hub), a .safetensors vector, a store"
+        "what", help="a model (pocket, a folder, a name on the Hub), a .safetensors vector or map, a store"
     )
     _model_options(info, named=False)
 
@@ -517,7 +516,7 @@ def _parser() -> argparse.ArgumentParser:
         "  steerlib steer --from clip.json --out clips        a clip that the page Play made, again",
     )  # fmt: skip
     steer.set_defaults(parser=steer)
-    steer.add_argument("vector", type=Path, nargs="?", help="a .safetensors file")
+    steer.add_argument("vector", type=Path, nargs="?", help="a .safetensors file: a SteeringVector or a SteeringMap")
     steer.add_argument(
         "--from", dest="recipe", type=Path, metavar="JSON", help="a clip's file from the page Play"
     )

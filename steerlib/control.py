@@ -38,7 +38,7 @@ from steerlib.evidence.stats import OCTAVES, check_columns, paired_interval
 from steerlib.files import digest
 from steerlib.model import MusicModel, check_shape
 from steerlib.prompts import Attribute, load_prompts
-from steerlib.steering import Edit, Feedback, Steering, SteeringVector, kappa
+from steerlib.steering import Edit, Feedback, Steering, kappa
 
 __all__ = [
     "Calibration",
@@ -453,7 +453,7 @@ def strongest(
 
 
 def largest_multiplier(
-    model: MusicModel, vector: SteeringVector, limit: float, *, source_layer: int | None = None
+    model: MusicModel, vector: Edit, limit: float, *, source_layer: int | None = None
 ) -> float:
     """The size of λ at which κ reaches a limit."""
     if not (math.isfinite(limit) and limit > 0):

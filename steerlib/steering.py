@@ -47,6 +47,7 @@ __all__ = [
     "add_direction",
     "check_positions",
     "kappa",
+    "load_edit",
 ]
 
 Steps = Literal["all", "first"]
@@ -745,6 +746,19 @@ def _check_layer(layer: int, count: int, name: str) -> None:
 
 
 # --- files --------------------------------------------------------------------------------------------------
+
+
+def load_edit(path: str | Path, *, model: Any = None) -> Edit:
+    """Read what `SteeringVector.save` or `SteeringMap.save` wrote, whichever it was.
+
+    Parameters, errors and warnings as for `SteeringVector.load`. The command ``steerlib steer`` uses it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            kinds = file.metadata() or {}
+    except (OSError, SafetensorError):
+        kinds = {}  # what is wrong, `SteeringVector.load` says
+    return (SteeringMap if _MAP in kinds else SteeringVector).load(path, model=model)
 
 
 def _write(path: str | Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 import yaml
 
 from steerlib import Run, SteeringVector, cli, generate, load_attribute, load_model
 from steerlib.cli import main
-from steerlib.steering import Steering
+from steerlib.steering import Steering, SteeringMap
 from steerlib.sweeps.store import Store
 
 PAIRS = [["a fast rock song", "a slow rock song"], ["fast jazz with drums", "slow jazz with drums"]]
@@ -101,6 +102,23 @@ def test_steer_makes_the_clips_that_generate_makes(run, vector, model, tmp_path)
         load_model(model), ["a rock song"], seconds=0.4, steering=steering, run=Run(progress=False)
     )
     audio, _ = soundfile.read(tmp_path / "clips" / "000.flac")
+    assert np.allclose(audio, clip.audio[0].clip(-1, 1), atol=2**-15)
+
+
+def test_steer_takes_a_map_as_it_takes_a_vector(run, vector, model, tmp_path, rng):
+    drawn = torch.from_numpy(rng.normal(0, 0.1, (4, 2, 3, 32)).astype(np.float32))
+    edit = SteeringMap(*drawn, torch.zeros(3, 32), {"method": "drawn"})
+    edit.save(tmp_path / "map.safetensors")
+    assert "SteeringMap(3 layers x 32, drawn)" in run("info", "map.safetensors")[1]
+    code, _, error = run(
+        "steer", "map.safetensors", "--model", model, "--prompt", "a rock song", "--multiplier", -0.5, "--seconds",
+        0.4, "--out", "mapped", "--quiet",
+    )  # fmt: skip
+    assert code == 0, error
+    clip = generate(
+        load_model(model), ["a rock song"], seconds=0.4, steering=Steering(edit, -0.5), run=Run(progress=False)
+    )
+    audio, _ = soundfile.read(tmp_path / "mapped" / "000.flac")
     assert np.allclose(audio, clip.audio[0].clip(-1, 1), atol=2**-15)
 
 
