@@ -474,16 +474,16 @@ def draw_ranks(ranked: pd.DataFrame) -> None:
 
 
 def said(ranked: pd.DataFrame) -> str:
-    """Whether asking in words beats the best way to steer, as far as their intervals tell."""
+    """Whether asking in words beats the best way to steer, as far as the limits of their ranks tell."""
     steered = ranked[~ranked["control"].astype(bool) & (ranked.index != WORDS)]
     if steered.empty or WORDS not in ranked.index:
         return "No way to steer is within the budget"
     best, words = steered.iloc[0], ranked.loc[WORDS]
-    if words["low"] > best["high"]:
+    if words["worst"] < best["best"]:
         return f"Words beat every way to steer; the best is {best.name}"
-    if best["low"] > words["high"]:
+    if best["worst"] < words["best"]:
         return f"Steering by {best.name} beats words"
-    return f"Between words and the best way to steer ({best.name}) the scores do not decide"
+    return f"Between words and the best way to steer ({best.name}) the ranks do not decide"
 
 
 def draw_scores(scores: pd.DataFrame) -> None:
@@ -566,8 +566,9 @@ def findings(verdict: Verdict, ranked: pd.DataFrame) -> tuple[list[str], str]:
         f"The best method beats the better control by {listed(beats)}, on a scale from 0 to 1. The claim that some "
         f"method stands out ({verdict.check.claim}) is **{verdict.verdict}**."
     )
-    near = ranked[~ranked["control"].astype(bool) & (ranked["best"] <= 1)].index
+    ways = ranked[~ranked["control"].astype(bool)]
+    near = ways[ways["best"] <= 1].index
     return told, (
-        f"With so few prompts, {len(near)} of the methods may be the best ({listed(list(near))}). The score has three "
-        "parts of equal weight, which is our choice; and all methods learnt from one small model."
+        f"By the 95 % limits of the ranks, {len(near)} of {len(ways)} ways may be the best ({listed(list(near))}). The "
+        "score has three parts of equal weight, which is our choice; and all methods learnt from one small model."
     )

@@ -137,12 +137,12 @@ def test_ranks_overlap_where_prompts_disagree_and_random_directions_count_as_one
 @pytest.mark.parametrize(
     ("words", "steered", "said"),
     [
-        ((0.9, 0.85, 0.95), (0.5, 0.4, 0.6), "Words beat every way to steer; the best is good"),
-        ((0.3, 0.2, 0.4), (0.5, 0.45, 0.6), "Steering by good beats words"),
-        ((0.5, 0.4, 0.6), (0.5, 0.4, 0.6), "Between words and the best way to steer (good) the scores do not decide"),
+        ((1, 1), (2, 3), "Words beat every way to steer; the best is good"),
+        ((2, 2), (1, 1), "Steering by good beats words"),
+        ((1, 2), (1, 2), "Between words and the best way to steer (good) the ranks do not decide"),
     ],
 )
 def test_the_title_says_whether_words_win(words, steered, said):
-    rows = {"words": (*words, False), "good": (*steered, False), "random": (0.1, 0.0, 0.2, True)}
-    ranked = pd.DataFrame.from_dict(rows, orient="index", columns=["score", "low", "high", "control"])
+    rows = {"words": (*words, False), "good": (*steered, False), "random": (3, 3, True)}
+    ranked = pd.DataFrame.from_dict(rows, orient="index", columns=["best", "worst", "control"])
     assert chapter.said(ranked) == said
