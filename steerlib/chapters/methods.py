@@ -521,7 +521,7 @@ def draw_strengths(tried: pd.DataFrame, margin: float) -> None:
     names, methods = tried["attribute"].unique(), tried["method"].unique()
     size = (1.5 + 2.1 * len(names), 3.6)
     figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
-    colours = plt.get_cmap("tab10")
+    colours, ticks = plt.get_cmap("tab10"), np.sort(tried["kappa"].unique())[::-2]  # all would touch each other
     for ax, name in zip(axes[0], names, strict=True):
         for k, method in enumerate(methods):
             part = tried[(tried["attribute"] == name) & (tried["method"] == method)]
@@ -530,7 +530,7 @@ def draw_strengths(tried: pd.DataFrame, margin: float) -> None:
             ax.plot(worse.index, worse, marker=".", label=method, **line)
         ax.axhline(margin, color=PALETTE["baseline"], linewidth=1, linestyle="--")
         ax.set(xscale="log", xlabel="strength κ", title=name)
-        ax.set_xticks(tried["kappa"].unique(), [f"{each:g}" for each in tried["kappa"].unique()])
+        ax.set_xticks(ticks, [f"{each:g}" for each in ticks])
         ax.minorticks_off()
     highest = min(float(tried["nll"].max()), 3 * margin)
     axes[0, 0].set(ylabel="excess negative log-likelihood\n(nats per token)", ylim=(None, max(highest, 1.2 * margin)))
