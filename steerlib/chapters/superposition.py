@@ -311,7 +311,8 @@ def _errors(
         for error, way in zip(errors, ways, strict=True):
             taken = way(train, {name: code[train] for name, code in codes.items()})
             left = values if taken is None else values - values @ taken @ taken.T
-            decoder = make_pipeline(StandardScaler(), Ridge(alphas, solver="svd"))
+            # not "svd": LAPACK's may fail to converge once a pattern has been projected out
+            decoder = make_pipeline(StandardScaler(), Ridge(alphas, solver="cholesky"))
             predicted = decoder.fit(left[train], target[train]).predict(left[test])
             error[test] = (target[test] - predicted.reshape(len(test), -1)) ** 2
     return [_by_factor(error, codes) for error in errors], _by_factor(spread, codes)
