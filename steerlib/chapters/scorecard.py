@@ -211,7 +211,7 @@ def larger_samples(table: pd.DataFrame, larger: pd.DataFrame, model: str) -> pd.
     print("claims with another verdict in this run:", ", ".join(changed[changed].index) or "none")
     return pd.DataFrame({
         "claim in short": there["short"], "with the papers' sizes": there["verdict"], "in this run": here["verdict"],
-        "chosen there": there["note"].where(there["verdict"] != SUPERSEDED, ""), "chosen here": here["note"],
+        "chosen with the papers' sizes": there["note"].where(there["verdict"] != SUPERSEDED, ""),
     })  # fmt: skip
 
 
