@@ -15,7 +15,7 @@ from myst_nb import glue
 
 from steerlib.evidence.claims import Limit
 from steerlib.evidence.frozen import PROFILES, frozen
-from steerlib.evidence.scorecard import CHANGES, NOT_RUN, SUPERSEDED, VERDICTS, Measured
+from steerlib.evidence.scorecard import CHANGES, NOT_RUN, SUPERSEDED, VERDICTS, Measured, Verdict
 from steerlib.files import DATA
 from steerlib.page import figures, style
 from steerlib.page.bottom_line import listed
@@ -127,15 +127,23 @@ def findings(table: pd.DataFrame, model: str, larger: pd.DataFrame) -> tuple[lis
         measured, tally = _tally(larger, model)
         found.append(f"With the papers' sample sizes, {measured} of {len(here)} claims were measured: {tally}.")
     told = {
-        name: listed([f"{row.short} ({row.Index})" for row in here[here["verdict"] == name].itertuples()])
+        name: listed([
+            f"{row.short} ({row.Index}{_beside(row.found)})" for row in here[here["verdict"] == name].itertuples()
+        ])
         for name in ("supported", "not supported")
-    }
+    }  # fmt: skip
     sentences = [f"**{name.capitalize()}**: {words}." for name, words in told.items() if words]
     if sentences:
         found.append(" ".join(sentences))
     measured, tally = _tally(table, model)
     found.append(f"In this run, {measured} of {len(here)} claims were measured: {tally}.")
     return found, f"{settings(first, model)} All of this comes from one model, trained once."
+
+
+def _beside(found: Verdict | None) -> str:
+    """Which parts of a claim could not be tested, so that a verdict on the others is not taken for all."""
+    left = [name for name, outcome in found.outcomes.items() if outcome == "not testable"] if found else []
+    return f"; {listed(left)} not testable" if left else ""
 
 
 def _tally(table: pd.DataFrame, model: str) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """The bottom line of the scorecard speaks in plain words."""
 
 import re
+from types import SimpleNamespace
 
 from steerlib.chapters import scorecard as chapter
 from steerlib.evidence import scorecard
@@ -60,3 +61,11 @@ def test_what_new_records_changed_is_told_with_the_reason(tmp_path, capsys):
     assert table.loc["A2"].tolist() == ["supported", "not shown"]
     assert table.loc["C1", "before"] == "no record"
     assert capsys.readouterr().out.splitlines()[-1] == "new in these records: a control"
+
+
+def test_a_claim_of_which_a_part_could_not_be_tested_is_named_with_that_part():
+    table = with_verdicts({"C6": "supported"}).astype({"found": object})
+    row = table.index[table["claim"] == "C6"][0]
+    table.at[row, "found"] = SimpleNamespace(outcomes={"valence": "not testable", "arousal": "holds"}, parts={})
+    found, _ = chapter.findings(table, "pocket", with_verdicts({}))
+    assert "(C6; valence not testable)" in found[0]
