@@ -169,7 +169,7 @@ def loaded(chromium, site):
     return visit
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engine(chromium, site):
     """The bare page that the tests share."""
     yield (visit := loaded(chromium, site))

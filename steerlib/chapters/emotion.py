@@ -335,8 +335,10 @@ def draw_planes(study: Study, table: pd.DataFrame) -> None:
     }  # fmt: skip
     for ax, (title, part) in zip(axes, panels.items(), strict=True):
         _plane(study, table, part, ax)
-        ax.set(title=title, xlabel="change of heard valence")
+        ax.set(xlabel="change of heard valence")
+        ax.set_title(title, loc="left", pad=36)
     axes[0].set_ylabel("change of heard arousal")
+    figures.legend(axes[0])
     further = {
         name: part.interval.low > (part.control.high if part.control else 0)
         for name, part in against(table).items()
@@ -356,21 +358,15 @@ def _plane(study: Study, table: pd.DataFrame, part: pd.DataFrame, ax: Axes) -> N
         at = rows[heard].mean().to_numpy() - middle
         colour = PALETTE["baseline"] if random else PALETTE["positive" if two > 0 else "negative"]
         ax.annotate("", tuple(at), (0, 0), arrowprops={"arrowstyle": "->", "color": colour, "alpha": 0.8})
-        ax.plot(*at, "o", color=colour, markersize=3)
-        if not random:
-            quadrant = ", ".join(_poles(by_axis(study), one, two))
-            ax.annotate(
-                quadrant,
-                tuple(at),
-                (0, 6 if at[1] > 0 else -6),
-                textcoords="offset points",
-                fontsize=8,
-                ha="left" if at[0] > 0 else "right",
-                va="bottom" if at[1] > 0 else "top",
-            )
+        if random:
+            ax.plot(*at, "o", color=colour, markersize=3)
+            continue
+        inside = colour if one > 0 else "white"  # arrows of two quadrants may end in one place: a legend names them
+        label = ", ".join(_poles(by_axis(study), one, two))
+        ax.plot(*at, "o", color=colour, markerfacecolor=inside, markersize=5, linestyle="", label=label)
     for line in (ax.axhline, ax.axvline):
         line(0, color=INK, linewidth=0.6, alpha=0.5)
-    ax.margins(0.35, 0.25)
+    ax.margins(0.15)
 
 
 def listen(study: Study, table: pd.DataFrame, *, prompt: int = 0) -> HTML:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from IPython.display import HTML, display
+from matplotlib.ticker import MaxNLocator
 
 from steerlib.engine.generation import generate
 from steerlib.model import POCKET, MusicModel
@@ -65,6 +66,7 @@ def training_curves(logs: dict[str, pd.DataFrame]) -> None:
         curve = logs[stage].reindex(columns=["step", column]).dropna()
         ax.plot(curve["step"], curve[column], color="#0072B2")
         ax.set(xlabel="step")
+        ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.set_title(title, fontsize=9)
     gain = logs["lm"]["text gain"].dropna().iloc[-1]
     figures.message(
