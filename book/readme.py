@@ -1,7 +1,7 @@
 """Write the README's findings and picture from the records of a book.
 
-    python -m book.readme results --why "..."   keep the records of a book in data/scores/paper, then write
-    python -m book.readme                       write from the records that are kept
+    python -m book.readme results --why "..." --why A3="..."   keep a book's records in data/scores/paper, then write
+    python -m book.readme                                     write from the records that are kept
 
 The book must have been made with the papers' sample sizes (`make book PROFILE=paper`). Nobody types the findings: they
 are the bottom lines that chapters made of their results, and the picture has the curves of the chapter *Steering
@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +36,11 @@ MARKS = "<!-- made by: python -m book.readme -->", "<!-- made until here -->"
 _CURVES, _PICTURE = "curves.csv", "slider.svg"
 
 
-def keep(results: Path, folder: Path, why: str) -> None:
+def keep(results: Path, folder: Path, why: Mapping[str, str]) -> None:
     """Copy the verdicts and bottom lines that a book has left, and write its curves beside them.
 
-    What was kept before gives way. `steerlib.evidence.scorecard.CHANGES` says which verdicts changed with it, and why
-    (what is different in this run, within a sentence).
+    What was kept before gives way. `steerlib.evidence.scorecard.CHANGES` says which verdicts changed with it, and why:
+    by claim, what is different in this run, within a sentence; that of ``""`` is for all claims that have none.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def keep(results: Path, folder: Path, why: str) -> None:
     table.to_csv(folder / _CURVES, index=False, float_format="%.6g")
     now = _verdicts(folder)
     changed = [
-        (*which, before.get(which, ""), now.get(which, ""), why)
+        (*which, before.get(which, ""), now.get(which, ""), why.get(which[0], why[""]))
         for which in sorted({*before, *now})
         if before.get(which) != now.get(which)
     ]
@@ -265,13 +265,20 @@ def _moved(name: str, frames: Sequence[str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m book.readme", description="Write the README's findings.")
     parser.add_argument("results", type=Path, nargs="?", help="of a book; without it, the kept records")
-    parser.add_argument("--why", help="what is different from the records before, within a sentence")
+    parser.add_argument(
+        "--why",
+        action="append",
+        metavar="[CLAIM=]WHY",
+        help="what is different from the records before, within a sentence: once for all claims, and for some by name",
+    )
     options = parser.parse_args(arguments)
-    if options.results and not options.why:
+    named = (re.fullmatch(r"(?:([A-Z]\d+)=)?(.*)", each, re.DOTALL) for each in options.why or [])
+    why = {claim or "": reason for claim, reason in (each.groups() for each in named if each)}
+    if options.results and not why.get(""):
         parser.error("say --why: what is different in this book from the one whose records are kept")
     try:
         if options.results:
-            keep(options.results, RECORDS, options.why)
+            keep(options.results, RECORDS, why)
         svg = picture(pd.read_csv(RECORDS / _CURVES))
         (RECORDS / _PICTURE).write_text(svg, encoding="utf-8")
         readme = ROOT / "README.md"

@@ -224,15 +224,14 @@ def larger_samples(table: pd.DataFrame, larger: pd.DataFrame, model: str) -> pd.
 
 
 def changes(folder: str | Path, model: str) -> pd.DataFrame:
-    """Which verdicts on a model changed when the records of a folder took the place of older ones; say why."""
+    """Which verdicts on a model changed when the records of a folder took the place of older ones, and why."""
     path = Path(folder) / CHANGES
     if not path.is_file():
         print("There are no older records.")
         return pd.DataFrame()
     table = pd.read_csv(path, keep_default_na=False)
-    table = table[table["model"] == model]
-    print("new in these records:", *table["why"].unique())
-    return table.set_index("claim")[["before", "now"]].replace("", "no record")
+    table = table[table["model"] == model].set_index("claim")
+    return table[["before", "now", "why"]].replace({"before": "", "now": ""}, "no record")
 
 
 def _three(measured: Measured) -> tuple[float, float, float]:

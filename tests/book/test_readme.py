@@ -84,7 +84,7 @@ def test_a_book_that_has_hardly_begun_is_refused_and_the_kept_records_stay(resul
     kept.mkdir()
     (kept / "curves.csv").write_text("as it was")
     with pytest.raises(FileNotFoundError, match="fewer than three"):
-        readme.keep(results, kept, "")
+        readme.keep(results, kept, {"": ""})
     assert (kept / "curves.csv").read_text() == "as it was"
 
 
@@ -96,7 +96,7 @@ def test_a_book_of_another_profile_is_refused(results, tmp_path):
         )
     (results / "scorecard" / "A1.pocket.json").write_text('{"profile": "quick"}')
     with pytest.raises(ValueError, match="A1.pocket in .* say make book PROFILE=paper"):
-        readme.keep(results, tmp_path / "kept", "")
+        readme.keep(results, tmp_path / "kept", {"": ""})
     assert not (tmp_path / "kept").exists()
 
 
@@ -115,12 +115,13 @@ def test_new_records_say_which_verdicts_changed_and_why(results, tmp_path):
         record(kept, claim, "supported")
     for claim, verdict in {"A1": "supported", "A2": "not shown", "C1": "supported"}.items():
         record(results / "scorecard", claim, verdict)
-    readme.keep(results, kept, "controls stand beside every effect")
+    why = {"": "controls stand beside every effect", "C1": "a new claim"}
+    readme.keep(results, kept, why)
     found = pd.read_csv(kept / "changes.csv", keep_default_na=False)
     assert found[["claim", "before", "now"]].to_numpy().tolist() == [
         ["A2", "supported", "not shown"], ["A3", "supported", ""], ["C1", "", "supported"],
     ]  # fmt: skip
-    assert set(found["why"]) == {"controls stand beside every effect"}
+    assert found["why"].to_list() == [why[""], why[""], "a new claim"]
 
 
 def test_badges_say_what_the_project_file_says():
