@@ -301,6 +301,7 @@ def test_players_load_their_sound_when_asked_and_play_it(visit, page, address):
 @pytest.mark.parametrize("page", PLAYERS[:3])
 def test_one_sound_plays_at_a_time_and_titles_can_be_hidden(visit, page):
     visited = visit(f"{BOOK.as_uri()}/{page}").page
+    visited.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     buttons = visited.locator(".sl-player .sl-play")
     for number in range(min(3, buttons.count())):
         buttons.nth(number).click()

@@ -119,8 +119,10 @@ def test_a_plane_is_drawn_for_words_for_steering_and_for_random_directions(monke
     table = quadrants(((0.5, 0), (0, 0.8)))
     chapter.draw_planes(SimpleNamespace(attributes=ATTRIBUTES), table)
     axes = plt.gcf().axes
-    assert [ax.get_title() for ax in axes] == ["words", "steering", "random directions"]
-    assert {text.get_text() for text in axes[1].texts} > {"happy, calm", "sad, energetic"}
+    assert [ax.get_title("left") for ax in axes] == ["words", "steering", "random directions"]
+    named = {text.get_text() for text in axes[0].get_legend().get_texts()}
+    assert named == {"happy, calm", "happy, energetic", "sad, calm", "sad, energetic"}
+    assert set(axes[1].get_legend_handles_labels()[1]) == named
     told = chapter.summary(table)
     assert told.loc[("arousal", "arousal"), "steering"].startswith("+0.8 ")
     plt.close("all")
