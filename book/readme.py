@@ -47,7 +47,7 @@ def keep(results: Path, folder: Path, why: Mapping[str, str]) -> None:
     FileNotFoundError
         If fewer than three of `CHAPTERS` have run, or the sweep has not; nothing is changed then.
     ValueError
-        If a record was made with another profile.
+        If a record was made with another profile, or a reason is given for a verdict that did not change.
     """
     records = sorted((results / "scorecard").glob("*.json"))
     lines = sorted((results / "scorecard").glob("bottom_line.*.md"))
@@ -61,19 +61,20 @@ def keep(results: Path, folder: Path, why: Mapping[str, str]) -> None:
         raise ValueError(
             f"{listed(others)} in {results} were not made with the profile {PROFILE}: say make book PROFILE={PROFILE}"
         )
-    table, before = curves(results), _verdicts(folder)
+    table, before, now = curves(results), _verdicts(folder), _verdicts(results / "scorecard")
+    changed = [
+        (*which, before.get(which, ""), now.get(which, ""), why.get(which[0], why[""]))
+        for which in sorted({*before, *now})
+        if before.get(which) != now.get(which)
+    ]
+    if same := set(why) - {"", *(claim for claim, *_ in changed)}:
+        raise ValueError(f"the verdict on {listed(sorted(same))} did not change: leave that --why out")
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     for file in [*records, *lines]:
         shutil.copyfile(file, folder / file.name)
     table.to_csv(folder / _CURVES, index=False, float_format="%.6g")
-    now = _verdicts(folder)
-    changed = [
-        (*which, before.get(which, ""), now.get(which, ""), why.get(which[0], why[""]))
-        for which in sorted({*before, *now})
-        if before.get(which) != now.get(which)
-    ]
     changes = pd.DataFrame(changed, columns=["claim", "model", "before", "now", "why"])
     changes.to_csv(folder / scorecard.CHANGES, index=False)
 

@@ -116,6 +116,8 @@ def test_new_records_say_which_verdicts_changed_and_why(results, tmp_path):
     for claim, verdict in {"A1": "supported", "A2": "not shown", "C1": "supported"}.items():
         record(results / "scorecard", claim, verdict)
     why = {"": "controls stand beside every effect", "C1": "a new claim"}
+    with pytest.raises(ValueError, match="the verdict on A1 did not change"):
+        readme.keep(results, kept, why | {"A1": "none"})
     readme.keep(results, kept, why)
     found = pd.read_csv(kept / "changes.csv", keep_default_na=False)
     assert found[["claim", "before", "now"]].to_numpy().tolist() == [
